@@ -1,0 +1,1 @@
+"""The surfaces, thin: the command line. What they show is computed below."""

@@ -1,0 +1,123 @@
+"""``cinemae detect``: paths in, verdicts out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cinemae.app.options import BatchSizeOption, DeviceOption, ModelOption
+
+if TYPE_CHECKING:
+    from cinemae.app.output import Writer
+    from cinemae.app.progress import ProgressBar
+    from cinemae.detector import Detector, Verdict
+
+STDIN = "-"
+
+
+class Format(StrEnum):
+    """How verdicts are written."""
+
+    TABLE = "table"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+@dataclass(frozen=True)
+class _Job:
+    detector: Detector
+    paths: Iterator[str]
+    total: int | None
+    batch_size: int | None
+    fail_fast: bool
+    heatmaps: Path | None
+
+
+def detect(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="Image files, folders (searched to the bottom), globs, or - for a list of paths on standard input, "
+            "one a line.",
+            show_default=False,
+        ),
+    ],
+    model: ModelOption = None,
+    format: Annotated[
+        Format, typer.Option(help="A table for people; JSON lines, as they come, or CSV for programs.")
+    ] = Format.TABLE,
+    output: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, metavar="FILE", help="Write there, not to standard output; complete or not at all."),
+    ] = None,
+    heatmap: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            metavar="DIR",
+            help="Write a PNG for each image that shows which parts are hard to predict from context.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help='Probability from which an image is called "ai".', show_default="the model's own"),
+    ] = None,
+    batch_size: BatchSizeOption = None,
+    device: DeviceOption = "auto",
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first image that cannot be read.")] = False,
+) -> None:
+    """Tell whether images are AI-generated.
+
+    Each image gets a probability and one of three verdicts: ai, uncertain, real. A score is a signal, not proof.
+
+    Ends with 0 if all images were scored, 1 if some could not be read, 2 if nothing could be done.
+    """
+    found, total = _find(paths)
+    from cinemae.detector import Detector
+
+    detector = Detector.from_pretrained(model, device=device, threshold=threshold)
+    if heatmap is not None:
+        import numpy as np
+
+        from cinemae.heatmap import lcas_levels
+
+        lcas_levels(np.zeros(1), detector.config.reference)  # a model without reference is refused before the work
+    job = _Job(detector, found, total, batch_size, fail_fast, heatmap)
+    scored, failed = _write_all(job, format, output)
+    if failed and (format != Format.TABLE or output is not None):
+        typer.echo(f"{failed} of {scored + failed} images could not be read: see error_message.", err=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _write_all(job: _Job, format: Format, output: Path | None) -> tuple[int, int]:
+    """Write every verdict; return how many images were scored and how many failed."""
+    from cinemae.app.output import HeatmapFolder, open_output
+    from cinemae.app.progress import ProgressBar
+
+    maps = HeatmapFolder(job.heatmaps) if job.heatmaps else None
+    counts = [0, 0]
+    with ProgressBar("scoring", job.total) as bar, open_output(output, bar.write) as emit:
+        colour = output is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        writer = _make_writer(format, emit, job.detector, colour=colour)
+        bar.update(0)
+        verdicts = _verdicts(job)
+        with closing(verdicts):
+            for verdict in verdicts:
+                if maps and verdict.status == "ok" and verdict.path:
+                    verdict.save_heatmap(maps.path_for(verdict.path))
+                writer.write(verdict)
+                counts[verdict.status == "error"] += 1
+                bar.update(sum(counts))
+                if job.fail_fast and counts[1]:
+                    break
+        writer.finish()
+    return counts[0], counts[1]

@@ -1,0 +1,341 @@
+"""The settings of the method, one frozen dataclass for each stage: the single place for every default.
+
+Where the paper states a value, it is the default. Where the paper is silent, the field's comment says so and names the
+decision record. `ExtractorConfig` is everything that, with the backbone's weights, fixes the frozen half; it travels
+with every store and model as a `fingerprint`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from cinemae.errors import ConfigError
+
+Reduction = Literal["mean", "sum", "literal"]
+PixelSpace = Literal["normalized", "unit"]
+MaskScheme = Literal["independent", "complementary"]
+Fusion = Literal["add", "concat", "gate"]
+FusionLevel = Literal["early", "late"]
+Resize = Literal["shortest_edge", "stretch"]
+Views = Literal["center", "five"]
+Statistic = Literal["variability", "overall", "sensitivity"]
+
+STATISTICS: tuple[Statistic, ...] = ("variability", "overall", "sensitivity")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ConfigError(sentence)
+
+
+class _Config:
+    """Reading and writing shared by the dataclasses below."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON types."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[call-overload,no-any-return]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from `to_dict` output.
+
+        Raises:
+            ConfigError: If a key is unknown; a newer cinemae may have written it.
+        """
+        known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - set(known))
+        _require(
+            not unknown,
+            f"{cls.__name__} has no setting {', '.join(unknown)}. It was written by another version of cinemae, or "
+            f"misspelt; known settings: {', '.join(known)}.",
+        )
+        arguments: dict[str, Any] = {}
+        for name, value in values.items():
+            nested: Any = known[name].default_factory
+            if isinstance(value, dict) and nested is not dataclasses.MISSING:
+                value = nested.from_dict(value)
+            elif isinstance(value, list):
+                value = tuple(value)
+            arguments[name] = value
+        return cls(**arguments)
+
+
+@dataclass(frozen=True)
+class ImageConfig(_Config):
+    """From a decoded picture to `pixel_values` (Sec. 5: 224x224; resize or crop is not stated, decision 0004)."""
+
+    size: int = 224
+    resize: Resize = "shortest_edge"
+    resize_to: int = 256
+    views: Views = "center"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        _require(self.size > 0, f"size must be positive, got {self.size}.")
+        _require(
+            self.resize_to >= self.size or (self.resize == "stretch" and self.views == "center"),
+            f"resize_to must be at least size ({self.size}), got {self.resize_to}.",
+        )
+
+    @property
+    def num_views(self) -> int:
+        """How many crops of one picture are scored."""
+        return 5 if self.views == "five" else 1
+
+
+@dataclass(frozen=True)
+class MaskConfig(_Config):
+    """The K masks (Sec. 4.3). Seed and scheme are not stated by the paper (decision 0002)."""
+
+    mask_ratio: float = 0.75
+    num_passes: int = 2
+    scheme: MaskScheme = "independent"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(0 < self.mask_ratio < 1, f"mask_ratio must lie between 0 and 1, got {self.mask_ratio}.")
+        _require(self.num_passes >= 1, f"num_passes must be at least 1, got {self.num_passes}.")
+
+
+@dataclass(frozen=True)
+class DeviationConfig(_Config):
+    """What Eq. 5 and the fidelity of Eq. 4 are computed on; not stated by the paper (decision 0001)."""
+
+    pixel_space: PixelSpace = "normalized"
+    unbiased: bool = False
+    sigma_floor: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _require(self.sigma_floor > 0, f"sigma_floor must be positive, got {self.sigma_floor}.")
+
+
+@dataclass(frozen=True)
+class ExtractorConfig(_Config):
+    """Everything that, with the backbone's weights, fixes the frozen half of the method."""
+
+    image: ImageConfig = field(default_factory=ImageConfig)
+    mask: MaskConfig = field(default_factory=MaskConfig)
+    deviation: DeviationConfig = field(default_factory=DeviationConfig)
+
+    def fingerprint(self, backbone_hash: str) -> str:
+        """Return 16 hex digits that change whenever the extracted features could.
+
+        Args:
+            backbone_hash: SHA-256 of the backbone's weights (`FrozenMAE.content_hash`).
+        """
+        text = json.dumps({"extractor": self.to_dict(), "backbone": backbone_hash}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class LcasConfig(_Config):
+    """How the two terms of Eq. 4 are weighed and summed (paper: lambda 0.1; `reduction` is decision 0001)."""
+
+    fidelity_weight: float = 0.1
+    reduction: Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        _require(self.fidelity_weight >= 0, f"fidelity_weight (lambda) must not be negative: {self.fidelity_weight}.")
+        _require(
+            self.reduction in ("mean", "sum", "literal"),
+            f'reduction must be "mean", "sum" or "literal", got {self.reduction!r}.',
+        )
+
+
+@dataclass(frozen=True)
+class HeadConfig(_Config):
+    """The trained half, Eqs. 7-9. Widths, activation, dropout and scaling are not stated (decision 0003)."""
+
+    global_dim: int = 1024
+    statistics: tuple[Statistic, ...] = STATISTICS
+    use_global: bool = True
+    fusion: Fusion = "add"
+    fusion_level: FusionLevel = "early"
+    agg_hidden: int = 256
+    cls_hidden: tuple[int, ...] = (256,)
+    activation: Literal["gelu", "relu"] = "gelu"
+    dropout: float = 0.0
+    standardize_statistics: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.global_dim > 0, f"global_dim must be positive, got {self.global_dim}.")
+        unknown = [name for name in self.statistics if name not in STATISTICS]
+        _require(not unknown, f"statistics must be among {', '.join(STATISTICS)}, got {', '.join(unknown)}.")
+        _require(
+            self.use_global or bool(self.statistics),
+            "the head needs the global feature, a statistic, or both: neither was chosen.",
+        )
+        _require(self.fusion in ("add", "concat", "gate"), f'fusion is "add", "concat" or "gate", got {self.fusion!r}.')
+        _require(
+            self.fusion_level in ("early", "late"), f'fusion_level is "early" or "late", got {self.fusion_level!r}.'
+        )
+        _require(0 <= self.dropout < 1, f"dropout must lie in [0, 1), got {self.dropout}.")
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Config):
+    """Training of the head (paper, Sec. 5: Adam 1e-4, batch 32, BCE, 25 epochs; the rest is decision 0003)."""
+
+    learning_rate: float = 1e-4
+    batch_size: int = 32
+    epochs: int = 25
+    weight_decay: float = 0.0
+    class_balance: Literal["none", "class", "generator"] = "class"
+    seed: int = 0
+    num_seeds: int = 3
+    target_fpr: float = 0.02
+    target_fnr: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(self.learning_rate > 0, f"learning_rate must be positive, got {self.learning_rate}.")
+        _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}.")
+        _require(self.epochs >= 1, f"epochs must be at least 1, got {self.epochs}.")
+        _require(self.num_seeds >= 1, f"num_seeds must be at least 1, got {self.num_seeds}.")
+        _require(0 < self.target_fpr < 1, f"target_fpr must lie between 0 and 1, got {self.target_fpr}.")
+        _require(0 < self.target_fnr < 1, f"target_fnr must lie between 0 and 1, got {self.target_fnr}.")
+
+
+@dataclass(frozen=True)
+class DecisionConfig(_Config):
+    """From logit to verdict: Platt scaling, then "ai" from `threshold`, "real" below `real_below`, else "uncertain".
+
+    prob_fake = sigmoid(platt_scale * logit + platt_offset).
+    """
+
+    threshold: float = 0.5
+    real_below: float = 0.5
+    platt_scale: float = 1.0
+    platt_offset: float = 0.0
+    rule: str = "none: not calibrated"
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.threshold <= 1, f"threshold must lie in [0, 1], got {self.threshold}.")
+        _require(
+            0 <= self.real_below <= self.threshold,
+            f"real_below must lie between 0 and threshold ({self.threshold}), got {self.real_below}.",
+        )
+
+
+@dataclass(frozen=True)
+class PretrainConfig(_Config):
+    """MAE pretraining of a small backbone (He et al. 2022, arXiv 2111.06377, unless decision 0005 says otherwise)."""
+
+    hidden_size: int = 256
+    num_hidden_layers: int = 8
+    num_attention_heads: int = 4
+    decoder_hidden_size: int = 128
+    decoder_num_hidden_layers: int = 2
+    decoder_num_attention_heads: int = 4
+    image_size: int = 224
+    patch_size: int = 16
+    mask_ratio: float = 0.75
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    min_learning_rate: float = 0.0
+    weight_decay: float = 0.05
+    beta2: float = 0.95
+    warmup_steps: int = 200
+    schedule: Literal["cosine", "constant"] = "cosine"
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.999
+    min_scale: float = 0.2
+    recompress: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image_size % self.patch_size == 0,
+            f"image_size must be a multiple of patch_size, got {self.image_size} and {self.patch_size}.",
+        )
+        _require(0 < self.min_scale <= 1, f"min_scale must lie in (0, 1], got {self.min_scale}.")
+        _require(0 <= self.recompress <= 1, f"recompress must lie in [0, 1], got {self.recompress}.")
+        _require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
+
+
+@dataclass(frozen=True)
+class BackboneInfo(_Config):
+    """What a model directory says of its backbone, so that nothing needs to open the weights to know it."""
+
+    content_hash: str
+    patch_size: int
+    num_patches: int
+    hidden_size: int
+
+
+@dataclass(frozen=True)
+class LcasReference(_Config):
+    """Quantiles of patch LCAS over photographs, `values[i]` at `levels[i]`: the fixed colour scale of every heat map."""
+
+    levels: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`config.json` of a model directory: all that a detector needs besides the weights."""
+
+    name: str
+    backbone: BackboneInfo
+    extractor: ExtractorConfig
+    lcas: LcasConfig
+    head: HeadConfig
+    decision: DecisionConfig
+    reference: LcasReference
+    provenance: dict[str, Any]
+    format_version: int = 1
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the frozen half this head was trained on."""
+        return self.extractor.fingerprint(self.backbone.content_hash)
+
+    @property
+    def model_id(self) -> str:
+        """`name@` and the first 12 hex digits of a hash over every setting: what verdicts quote."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return f"{self.name}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types, the fingerprint included for readers that do not run Python."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        values["fingerprint"] = self.fingerprint
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from `to_dict` output.
+
+        Raises:
+            ConfigError: If a key is missing or unknown, or the format is newer than this version reads.
+        """
+        version = values.get("format_version")
+        _require(
+            version == 1,
+            f"this cinemae reads model format_version 1, the model says {version!r}: upgrade cinemae, or export again.",
+        )
+        parts: dict[str, type[_Config]] = {
+            "backbone": BackboneInfo,
+            "extractor": ExtractorConfig,
+            "lcas": LcasConfig,
+            "head": HeadConfig,
+            "decision": DecisionConfig,
+            "reference": LcasReference,
+        }
+        missing = sorted({"name", "provenance", *parts} - set(values))
+        _require(not missing, f"a model's config.json needs the keys {', '.join(missing)}, which are missing.")
+        built: dict[str, Any] = {key: part.from_dict(values[key]) for key, part in parts.items()}
+        model = cls(name=values["name"], provenance=values["provenance"], **built)
+        stated = values.get("fingerprint", model.fingerprint)
+        _require(
+            stated == model.fingerprint,
+            f"the model's config.json states fingerprint {stated} but its settings give {model.fingerprint}: "
+            "it was edited by hand; train or export again.",
+        )
+        return model

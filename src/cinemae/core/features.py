@@ -1,0 +1,117 @@
+"""The frozen half of the method in one call: `pixel_values` to `Features`.
+
+`Features` is the one value that crosses to the trained half, and what the feature store keeps: the two terms of Eq. 4
+for every patch and pass, not their sum, so that lambda, K, the statistics and the fusion can be studied again without
+running the backbone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cinemae.config import ExtractorConfig, LcasConfig
+from cinemae.core.anomaly_stats import anomaly_stats
+from cinemae.core.backbone import FrozenMAE
+from cinemae.core.lcas import combine_terms, context_moments, reconstruction_fidelity, statistical_deviation
+from cinemae.core.masking import noise_from_config, patchify
+from cinemae.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the frozen half knows of N images.
+
+    Attributes:
+        global_feature: The encoder's [CLS] of the whole image, Eq. 3, (N, D).
+        deviation: Eq. 5 averaged over each patch's values, (N, K, L), nan where visible.
+        fidelity: Squared error of Eq. 4 averaged over each patch's values, (N, K, L), nan where visible.
+    """
+
+    global_feature: Float[Tensor, "N D"]
+    deviation: Float[Tensor, "N K L"]
+    fidelity: Float[Tensor, "N K L"]
+
+
+class FeatureExtractor(nn.Module):
+    """Backbone, masks and Eqs. 3-5 composed.
+
+    Args:
+        backbone: The frozen masked autoencoder.
+        config: Image, mask and deviation settings; its image size must be the backbone's.
+
+    Raises:
+        ConfigError: If the image size is not the one the backbone was made for.
+    """
+
+    noise: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: FrozenMAE, config: ExtractorConfig) -> None:
+        super().__init__()
+        if config.image.size != backbone.image_size:
+            raise ConfigError(
+                f"the backbone takes images of {backbone.image_size} pixels, the extractor is set to "
+                f"{config.image.size}: set image.size to {backbone.image_size}."
+            )
+        self.backbone = backbone
+        self.config = config
+        self.register_buffer("noise", torch.from_numpy(noise_from_config(config.mask, backbone.num_patches)))
+        self.register_buffer("mean", torch.tensor(config.image.mean))
+        self.register_buffer("std", torch.tensor(config.image.std))
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the extracted features could."""
+        return self.config.fingerprint(self.backbone.content_hash)
+
+    def forward(self, pixel_values: Float[Tensor, "N 3 H W"], noise: Float[Tensor, "K L"] | None = None) -> Features:
+        """Extract the features of preprocessed images.
+
+        Args:
+            pixel_values: ImageNet-normalised, (N, 3, H, W).
+            noise: Masking noise (K, L) in place of the configured one.
+
+        Returns:
+            `Features`, float32 on the backbone's device.
+        """
+        noise = self.noise if noise is None else noise
+        global_feature, pred, mask = self.backbone.encode_and_reconstruct(pixel_values, noise)
+        target = patchify(pixel_values.float(), self.backbone.patch_size)[:, None]
+        pred = pred.float()
+        if self.config.deviation.pixel_space == "unit":
+            pred, target = self._to_unit(pred), self._to_unit(target)
+        target = target.expand_as(pred)
+        settings = self.config.deviation
+        context_mean, context_std = context_moments(
+            target, mask, unbiased=settings.unbiased, sigma_floor=settings.sigma_floor
+        )
+        return Features(
+            global_feature=global_feature.float(),
+            deviation=statistical_deviation(pred, context_mean, context_std, mask),
+            fidelity=reconstruction_fidelity(pred, target, mask),
+        )
+
+    def _to_unit(self, patches: Tensor) -> Tensor:
+        repeats = patches.shape[-1] // self.mean.numel()  # channel is the fastest axis of a patch
+        return patches * self.std.repeat(repeats) + self.mean.repeat(repeats)
+
+
+def features_to_lcas(features: Features, config: LcasConfig, patch_dim: int) -> Float[Tensor, "N K L"]:
+    """Return the LCAS of every masked patch, Eq. 4, (N, K, L), nan where visible."""
+    return combine_terms(
+        features.deviation,
+        features.fidelity,
+        fidelity_weight=config.fidelity_weight,
+        reduction=config.reduction,
+        patch_dim=patch_dim,
+    )
+
+
+def features_to_stats(features: Features, config: LcasConfig, patch_dim: int) -> Float[Tensor, "N 3"]:
+    """Return s1, s2, s3 of every image, (N, 3)."""
+    return anomaly_stats(features_to_lcas(features, config, patch_dim))

@@ -1,0 +1,110 @@
+"""The trained half: MLP_agg, LayerNorm, fusion, MLP_cls (Eqs. 7-9), and the fusions of Tab. 7.
+
+Hidden widths, activation, dropout and the scaling of the statistics are not stated by the paper (decision 0003).
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cinemae.config import STATISTICS, HeadConfig
+
+
+class CinemaeHead(nn.Module):
+    """Turn a global feature and three statistics into one logit; positive means "generated".
+
+    Early fusion joins the two feature vectors, then classifies (the paper: "add", Eq. 8). Late fusion classifies each
+    and joins the two decisions. "gate" weighs the two by a learned sigmoid of both; "concat" lays them side by side.
+
+    Args:
+        config: Widths, fusion and which statistics enter.
+    """
+
+    stats_mean: Tensor
+    stats_std: Tensor
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.global_dim
+        self.chosen = [STATISTICS.index(name) for name in config.statistics]
+        self.register_buffer("stats_mean", torch.zeros(3))
+        self.register_buffer("stats_std", torch.ones(3))
+        branches = int(config.use_global) + int(bool(self.chosen))
+        if config.use_global:
+            self.norm_global = nn.LayerNorm(dim)
+        if self.chosen:
+            self.mlp_agg = self._mlp([len(self.chosen), config.agg_hidden, config.agg_hidden, dim])
+            self.norm_anomaly = nn.LayerNorm(dim)
+        if branches == 2 and config.fusion == "gate":
+            self.gate = nn.Linear(2 * dim, dim if config.fusion_level == "early" else 1)
+        if branches == 2 and config.fusion_level == "late":
+            self.mlp_cls_global = self._mlp([dim, *config.cls_hidden, 1])
+            self.mlp_cls_anomaly = self._mlp([dim, *config.cls_hidden, 1])
+            if config.fusion == "concat":
+                self.join = nn.Linear(2, 1)
+        else:
+            width = 2 * dim if branches == 2 and config.fusion == "concat" else dim
+            self.mlp_cls = self._mlp([width, *config.cls_hidden, 1])
+
+    def set_standardization(self, stats: Float[Tensor, "N 3"]) -> None:
+        """Take mean and deviation of s1, s2, s3 from training images, if the configuration asks for it."""
+        if self.config.standardize_statistics:
+            self.stats_mean.copy_(stats.mean(0))
+            self.stats_std.copy_(stats.std(0).clamp_min(1e-6))
+
+    def forward(self, global_feature: Float[Tensor, "N D"], stats: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """Return the logit z of Eq. 9.
+
+        Args:
+            global_feature: f_global of Eq. 3, (N, D).
+            stats: s1, s2, s3, (N, 3).
+
+        Returns:
+            Logits, (N,); fake is the positive class.
+        """
+        branches = []
+        if self.config.use_global:
+            branches.append(self.norm_global(global_feature))
+        if self.chosen:
+            scaled = ((stats - self.stats_mean) / self.stats_std)[:, self.chosen]
+            branches.append(self.norm_anomaly(self.mlp_agg(scaled)))  # Eq. 7
+        if len(branches) == 1:
+            return self.mlp_cls(branches[0]).squeeze(-1)  # type: ignore[no-any-return]
+        fuse = self._early if self.config.fusion_level == "early" else self._late
+        return fuse(branches[0], branches[1])
+
+    def _early(self, of_global: Tensor, anomaly: Tensor) -> Tensor:
+        if self.config.fusion == "add":
+            fused = of_global + anomaly  # Eq. 8
+        elif self.config.fusion == "concat":
+            fused = torch.cat([of_global, anomaly], dim=-1)
+        else:
+            weight = torch.sigmoid(self.gate(torch.cat([of_global, anomaly], dim=-1)))
+            fused = weight * of_global + (1 - weight) * anomaly
+        return self.mlp_cls(fused).squeeze(-1)  # type: ignore[no-any-return]  # Eq. 9
+
+    def _late(self, of_global: Tensor, anomaly: Tensor) -> Tensor:
+        first = self.mlp_cls_global(of_global)
+        second = self.mlp_cls_anomaly(anomaly)
+        if self.config.fusion == "add":
+            fused = first + second
+        elif self.config.fusion == "concat":
+            fused = self.join(torch.cat([first, second], dim=-1))
+        else:
+            weight = torch.sigmoid(self.gate(torch.cat([of_global, anomaly], dim=-1)))
+            fused = weight * first + (1 - weight) * second
+        return fused.squeeze(-1)  # type: ignore[no-any-return]
+
+    def _mlp(self, widths: list[int]) -> nn.Sequential:
+        activation = nn.GELU if self.config.activation == "gelu" else nn.ReLU
+        layers: list[nn.Module] = []
+        for index, (before, after) in enumerate(itertools.pairwise(widths)):
+            if index:
+                layers += [activation(), nn.Dropout(self.config.dropout)]
+            layers.append(nn.Linear(before, after))
+        return nn.Sequential(*layers)

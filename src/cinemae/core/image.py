@@ -1,0 +1,397 @@
+"""Sec. 5, the first step: path, bytes, PIL image or array -> upright RGB picture -> `pixel_values`.
+
+`load_image` turns anything that claims to be a picture into 8-bit RGB or raises `ImageError` with one sentence; it
+never waits on a FIFO, never runs another program and changes no global setting, so threads may share it. (Warnings that
+Pillow issues, as for damaged EXIF, go where the application's filter sends them; one made an error refuses that file.)
+`preprocess` turns that picture into the normalised input of the backbone. Choices that the paper leaves open are
+decision 0004:
+
+* the format is told by the first bytes, not by the name, and only that one Pillow plugin is tried;
+* transparency is composited over white; CMYK, Lab and palettes are converted by Pillow, colour profiles are ignored;
+* 16-bit values keep their high byte (as Pillow does for 16-bit RGB), floating-point values must lie in [0, 1];
+* of an animation or a multi-page file the first frame is read, with the warning ``animated_first_frame``; the extra
+  pictures that phones append to a JPEG (MPO: depth, gain map, second eye) are no frames and bring no warning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, GifImagePlugin, Image, ImageFile, features
+
+from cinemae.config import ImageConfig
+from cinemae.errors import ConfigError, ImageError
+
+DEFAULT_MAX_PIXELS = 178_956_970
+"""Pictures with more pixels are refused before they are decoded: where Pillow itself refuses, twice its warning."""
+
+MAX_BYTES = 512 * 2**20
+"""Encoded files above this size are refused before they are read."""
+
+ImageInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]
+
+# Format, its first bytes, and the class that reads it. Pillow knows more formats, but some of its readers start other
+# programs (EPS runs Ghostscript). The classes are called without `Image.open`, whose warning at half of
+# DEFAULT_MAX_PIXELS a threaded program cannot silence safely, and which reads JPEGs with extra pictures as MPO.
+_FORMATS = (
+    ("JPEG", rb"\xff\xd8\xff", "PIL.JpegImagePlugin", "JpegImageFile"),
+    ("PNG", rb"\x89PNG\r\n\x1a\n", "PIL.PngImagePlugin", "PngImageFile"),
+    ("WEBP", rb"RIFF.{4}WEBP", "PIL.WebPImagePlugin", "WebPImageFile"),
+    ("GIF", rb"GIF8[79]a", "PIL.GifImagePlugin", "GifImageFile"),
+    ("TIFF", rb"II[*+]\x00|MM\x00[*+]", "PIL.TiffImagePlugin", "TiffImageFile"),
+    ("BMP", rb"BM", "PIL.BmpImagePlugin", "BmpImageFile"),
+    ("PPM", rb"P[1-6f][\s#]", "PIL.PpmImagePlugin", "PpmImageFile"),
+    ("JPEG2000", rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP  ", "PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    ("AVIF", rb".{4}ftyp(.{4})*avi[fs]", "PIL.AvifImagePlugin", "AvifImageFile"),
+    ("HEIF", rb".{4}ftyp(.{4})*(hei[cxms]|hev[cxms]|mif1|msf1)", "pillow_heif", "HeifImageFile"),
+)
+_PILLOW_FEATURE = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_MAX_STRETCH_SIDE = 32_768
+_CHUNK = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """One picture, ready for `preprocess`.
+
+    Attributes:
+        image: RGB, upright (the EXIF orientation is applied and no metadata is left on it).
+        width, height: Of the upright picture, in pixels.
+        format: As Pillow names it ("JPEG", "PNG", ...); None for PIL images and arrays made in memory.
+        content_hash: SHA-256, 64 hex digits. Of the encoded bytes where there are any; for a PIL image or an array
+            of the text ``RGB {width}x{height}``, a newline, and the bytes of the upright RGB pixels in row order.
+        num_bytes: Length of the encoded bytes; None for PIL images and arrays.
+        warnings: What the reader should know: ``animated_first_frame``, ``animated_other_frame`` (a PIL image that
+            the caller had moved past its first frame), ``exif_unreadable`` (shown as stored).
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str | None
+    content_hash: str
+    num_bytes: int | None
+    warnings: tuple[str, ...] = ()
+
+
+def load_image(source: ImageInput, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> LoadedImage:
+    """Read one still picture as upright 8-bit RGB.
+
+    Args:
+        source: A path; encoded bytes; a binary file object, read from its position to its end and left open; a PIL
+            image, which is not changed; or an array ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` of
+            uint8, uint16, or floating point in [0, 1].
+        max_pixels: Most pixels (width times height) allowed, told from the header before anything is decoded.
+            For TIFF and WebP Pillow's own limit, twice ``PIL.Image.MAX_IMAGE_PIXELS``, holds beside it.
+
+    Returns:
+        The picture with its size, format, hash and warnings.
+
+    Raises:
+        ImageError: Whatever is wrong with the source; the message is one sentence.
+
+    Example:
+        >>> loaded = load_image(Image.new("L", (4, 3), 128))
+        >>> loaded.image.mode, loaded.width, loaded.height, loaded.format
+        ('RGB', 4, 3, None)
+        >>> load_image(b"hello")
+        Traceback (most recent call last):
+        ...
+        cinemae.errors.ImageError: an image must be one of JPEG, PNG, WEBP, GIF, TIFF, BMP, PPM, JPEG2000, AVIF, \
+HEIF, but the byte string given began with b'hello': convert it first.
+    """
+    if isinstance(source, Image.Image):
+        return _load_pil(source, max_pixels)
+    if isinstance(source, np.ndarray):
+        name = "the array given"
+        return _describe(Image.fromarray(_array_to_uint8(source, name, max_pixels)), name)
+    if isinstance(source, str | os.PathLike):
+        path = os.fsdecode(source)
+        name = f"image file {_shorten(repr(path))}"
+        data = _read_path(path, name)
+    else:
+        name = "the file object given" if hasattr(source, "read") else "the byte string given"
+        data = _read_memory(source, name)
+    return _load_bytes(data, name, max_pixels)
+
+
+def preprocess(image: Image.Image, config: ImageConfig) -> NDArray[np.float32]:
+    """Scale, crop and normalise a picture: ``(x / 255 - mean) / std`` for each channel.
+
+    Resampling is Pillow's bicubic, antialiased, and never happens where the size is right already.
+
+    * ``resize="shortest_edge"``: the centre square whose side is the shorter side s, with its left edge at
+      ``(W - s) // 2`` and its top edge at ``(H - s) // 2``, is scaled to ``resize_to``: scaling and then cropping in
+      one step, so a panorama costs no more than a square. From it the centre ``size`` is cut.
+    * ``resize="stretch"``: both sides are scaled to ``size`` (to ``resize_to`` with five views). Sides of 65,536 and
+      more are first averaged over blocks of ``side // 32_768`` pixels, which bounds memory.
+    * ``views="five"``: centre, top left, top right, bottom left, bottom right crops of ``size`` from the square.
+
+    The centre crop starts at ``(square - size) // 2``, rounding towards the top left.
+
+    Args:
+        image: RGB, any size from 1x1, as in `LoadedImage.image`.
+        config: The sizes, in pixels, and the mean and standard deviation of each channel.
+
+    Returns:
+        `pixel_values`, ``(V, 3, size, size)`` with ``V = config.num_views``.
+
+    Raises:
+        ImageError: If the image is not RGB or has no pixels.
+        ConfigError: If five views of ``size`` do not fit in ``resize_to``.
+
+    Example:
+        >>> pixel_values = preprocess(Image.new("RGB", (300, 400), "white"), ImageConfig(mean=(0, 0, 0), std=(1, 1, 1)))
+        >>> pixel_values.shape, float(pixel_values.min())
+        ((1, 3, 224, 224), 1.0)
+    """
+    if image.mode != "RGB" or min(image.size) < 1:
+        raise ImageError(
+            f"preprocess needs an RGB image of at least 1x1 pixels, got mode {image.mode}, {image.width}x{image.height}"
+            ": pass it through load_image first."
+        )
+    size = config.size
+    square = np.asarray(_scale_to_square(image, config))
+    far = square.shape[0] - size
+    if far < 0:
+        raise ConfigError(f"views of size {size} do not fit in resize_to {config.resize_to}: raise resize_to.")
+    corners = [(far // 2, far // 2), (0, 0), (0, far), (far, 0), (far, far)][: config.num_views]
+    views = np.stack([square[top : top + size, left : left + size] for top, left in corners])
+    scaled = views.astype(np.float32) / np.float32(255)
+    normalised = (scaled - np.array(config.mean, np.float32)) / np.array(config.std, np.float32)
+    return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
+
+
+def _scale_to_square(image: Image.Image, config: ImageConfig) -> Image.Image:
+    """Return the square that the views are cut from."""
+    width, height = image.size
+    if config.resize == "stretch":
+        side = config.resize_to if config.views == "five" else config.size
+        factor = (max(1, width // _MAX_STRETCH_SIDE), max(1, height // _MAX_STRETCH_SIDE))
+        return (image.reduce(factor) if factor != (1, 1) else image).resize((side, side), Image.Resampling.BICUBIC)
+    short, side = min(width, height), config.resize_to
+    left, top = (width - short) // 2, (height - short) // 2
+    box = (left, top, left + short, top + short)
+    return image.crop(box) if short == side else image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+
+
+def _read_path(path: str, name: str) -> bytes:
+    """Read a regular file whole; anything that could wait for a writer is refused before it is opened."""
+    try:
+        _check_regular(os.stat(path), name)  # noqa: PTH116 - a Path would raise on the names that are to be refused
+        with io.BufferedReader(io.FileIO(path, "rb", opener=_open_without_waiting)) as file:
+            before = os.fstat(file.fileno())
+            _check_regular(before, name)  # the path may have changed hands since
+            data = file.read(before.st_size + 1)
+            after = os.fstat(file.fileno())
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        advice = "check the path, which must lead to a local file that this user may read"
+        raise ImageError(f"{name} could not be read ({_reason(error)}): {advice}.") from error
+    if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise ImageError(f"{name} changed while it was read: wait until it is written, then try again.")
+    return data
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+
+
+def _check_regular(status: os.stat_result, name: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO (named pipe)", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+        raise ImageError(f"{name} is {kind}, not a regular file: give the path of one image.")
+    _check_length(status.st_size, name)
+
+
+def _check_length(length: int, name: str) -> None:
+    if length == 0:
+        raise ImageError(f"{name} is empty (0 bytes): give a complete image.")
+    if length > MAX_BYTES:
+        raise ImageError(f"{name} has more than the {MAX_BYTES:,} bytes allowed: give a smaller image.")
+
+
+def _read_memory(source: object, name: str) -> bytes:
+    """Return the bytes of a buffer, or of a file object from its position to its end."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        _check_length(memoryview(source).nbytes, name)
+        return bytes(source)
+    if not hasattr(source, "read"):
+        raise ImageError(
+            "an image is given as a path, bytes, a binary file object, a PIL image or a NumPy array, got "
+            f"{type(source).__name__}: convert it first."
+        )
+    chunks, length = [], 0
+    with _failures_as_image_errors(f"{name} could not be read", "open it anew, in binary mode"):
+        while chunk := source.read(_CHUNK):
+            if not isinstance(chunk, bytes):
+                raise ImageError(f"{name} must give bytes, got {type(chunk).__name__}: open it in binary mode, 'rb'.")
+            chunks.append(chunk)
+            length += len(chunk)
+            _check_length(length, name)
+    _check_length(length, name)
+    return b"".join(chunks)
+
+
+def _load_bytes(data: bytes, name: str, max_pixels: int) -> LoadedImage:
+    kind, reader = _reader(data, name)
+    wrong = f"{name} is {kind} by its first bytes, but the rest is damaged, incomplete or of a variety not read"
+    with _failures_as_image_errors(wrong, "save it again from the original"), reader(io.BytesIO(data)) as image:
+        _check_pixels(image.width, image.height, name, max_pixels)
+        warnings = ("animated_first_frame",) if getattr(image, "is_animated", False) else ()
+        image.load()
+        _check_pixels(image.width, image.height, name, max_pixels)  # HEIF learns its true size while decoding
+        return _describe(image, name, warnings=warnings, format=kind, data=data)
+
+
+def _reader(data: bytes, name: str) -> tuple[str, Callable[[BinaryIO], ImageFile.ImageFile]]:
+    """Return the format that the first bytes claim, and the class that reads its header."""
+    head = data[: min(max(int.from_bytes(data[:4], "big"), 16), 256)] if data[4:8] == b"ftyp" else data[:16]
+    for kind, signature, module, reader in _FORMATS:
+        if not re.match(signature, head, re.DOTALL):
+            continue
+        if kind in _PILLOW_FEATURE and not features.check(_PILLOW_FEATURE[kind]):
+            raise ImageError(f"{name} is {kind}, which this Pillow was built without: `pip install --upgrade pillow`.")
+        try:
+            return kind, getattr(importlib.import_module(module), reader)
+        except ImportError as error:
+            raise ImageError(f"{name} is {kind}, which needs a plugin: run `pip install 'cinemae[heif]'`.") from error
+    known = ", ".join(kind for kind, *_ in _FORMATS)
+    raise ImageError(f"an image must be one of {known}, but {name} began with {data[:12]!r}: convert it first.")
+
+
+def _load_pil(source: Image.Image, max_pixels: int) -> LoadedImage:
+    name = "the PIL image given"
+    _check_pixels(source.width, source.height, name, max_pixels)
+    with _failures_as_image_errors(f"{name} could not be decoded", "open it anew, and keep its file open until read"):
+        image = source.copy()
+        frame = "animated_first_frame" if source.tell() == 0 else "animated_other_frame"
+        return _describe(image, name, warnings=(frame,) if _is_animated(source) else (), format=source.format)
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Tell of a PIL image whether it has more frames, without touching what the caller may have drawn on it."""
+    if image.format == "GIF" and image.tell() == 0:
+        try:  # asking a GIF itself would make it seek, and so drop its pixels; Pillow keeps the file in `_fp`
+            file = getattr(image, "fp", None) or getattr(image, "_fp")  # noqa: B009
+            file.seek(0)
+            image = GifImagePlugin.GifImageFile(io.BytesIO(file.read()))
+        except Exception:
+            return False  # its file is closed: nobody can tell
+    return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+
+
+def _describe(
+    image: Image.Image, name: str, warnings: tuple[str, ...] = (), format: str | None = None, data: bytes | None = None
+) -> LoadedImage:
+    """Turn a decoded picture upright and RGB, and name its content."""
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a picture is not refused for damaged metadata
+        turn, warnings = None, (*warnings, "exif_unreadable")
+    rgb = _to_rgb(image, name)
+    upright = rgb if turn is None else rgb.transpose(turn)
+    upright.info = {}  # an orientation left here would be applied again by whoever loads this image next
+    width, height = upright.size
+    hashed = data if data is not None else f"RGB {width}x{height}\n".encode() + upright.tobytes()
+    num_bytes = None if data is None else len(data)
+    return LoadedImage(upright, width, height, format, hashlib.sha256(hashed).hexdigest(), num_bytes, warnings)
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Return a new 8-bit RGB image without changing `image`."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_values_to_uint8(np.asarray(image), name)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(rgba, mask=rgba)
+        return white
+    return image.convert("RGB")
+
+
+def _array_to_uint8(array: NDArray[Any], name: str, max_pixels: int) -> NDArray[np.uint8]:
+    """Return ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``."""
+    shape = array.shape
+    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
+        advice = "convert it to one of these"
+        if array.ndim == 3 and shape[0] in (1, 3, 4) and shape[2] > 4:
+            advice = "the channels seem to come first, so transpose it with np.moveaxis(array, 0, -1)"
+        elif array.ndim == 4:
+            advice = "pass one image at a time"
+        raise ImageError(f"an image array has shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {shape}: {advice}.")
+    _check_pixels(shape[1], shape[0], name, max_pixels)
+    if array.dtype.kind != "f" and not (array.dtype.kind == "u" and array.dtype.itemsize <= 2):
+        raise ImageError(f"an image array is uint8, uint16 or float in [0, 1], got {array.dtype}: convert it first.")
+    return _values_to_uint8(array[:, :, 0] if shape[2:] == (1,) else array, name)
+
+
+def _values_to_uint8(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Keep the high byte of 16-bit values; scale floating point from [0, 1] to 0..255, rounding to nearest."""
+    kind = values.dtype.kind
+    if kind == "f" and not np.isfinite(values).all():
+        raise ImageError(f"{name} holds NaN or infinite values: clean the data, then scale it to [0, 1].")
+    top = {"f": 1, "i": 65_535}.get(kind)  # Pillow's mode "I" holds 16-bit files in 32 bits
+    if top is not None and (values.min() < 0 or values.max() > top):
+        raise ImageError(
+            f"{name} has {values.dtype} values, which must lie in 0 to {top}, got {values.min():g} to "
+            f"{values.max():g}: scale them, or save 8-bit values."
+        )
+    if kind == "f":
+        values = np.rint(values * 255.0)
+    elif values.dtype.itemsize > 1:
+        values = values >> 8
+    return np.ascontiguousarray(values, dtype=np.uint8)
+
+
+def _check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"{name} has no pixels ({width}x{height}): give an image of at least 1x1.")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name} has {width}x{height} = {width * height:,} pixels, more than the {max_pixels:,} allowed: scale it "
+            "down, or raise max_pixels if you trust where it came from."
+        )
+
+
+@contextmanager
+def _failures_as_image_errors(wrong: str, advice: str) -> Iterator[None]:
+    """Hostile input makes decoders raise nearly anything; each becomes one sentence, interrupts pass."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{wrong} ({_reason(error)}): scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS.") from error
+    except Exception as error:
+        raise ImageError(f"{wrong} ({_reason(error)}): {advice}.") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's own words on one short line without addresses of objects."""
+    words = str((isinstance(error, OSError) and error.strerror) or error)
+    return _shorten(" ".join(words.split()).encode("ascii", "backslashreplace").decode()) or type(error).__name__
+
+
+def _shorten(text: str, limit: int = 200) -> str:
+    return text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 2 :]}"

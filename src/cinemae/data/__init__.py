@@ -1,0 +1,1 @@
+"""What lies on disk: data sets, corruptions, the feature store, model directories."""

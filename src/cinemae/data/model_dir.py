@@ -1,0 +1,80 @@
+"""A model on disk: one directory, each part in a plain format, nothing pickled.
+
+::
+
+    config.json                 every setting, threshold and calibration (`cinemae.config.ModelConfig`)
+    model.onnx                  the whole method in one graph; all that the light install needs besides config.json
+    head.safetensors            the trained half
+    backbone/config.json        the frozen half, in the Hub's ViTMAE layout
+    backbone/model.safetensors
+    README.md                   the model card
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cinemae.config import ModelConfig
+from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
+
+CONFIG_FILE = "config.json"
+ONNX_FILE = "model.onnx"
+HEAD_FILE = "head.safetensors"
+BACKBONE_DIR = "backbone"
+STARTER = Path(__file__).resolve().parent.parent / "starter"
+
+
+def resolve_model(path_or_id: str | Path | None) -> Path:
+    """Find a model's directory: None is the bundled starter, else a local directory, else a Hub id.
+
+    Raises:
+        ModelDirError: If there is no such directory and the name is no Hub id that can be fetched.
+        MissingDependencyError: If it names a Hub id and the package that downloads from the Hub is not installed.
+    """
+    if path_or_id is None:
+        return STARTER
+    path = Path(path_or_id)
+    if path.is_dir():
+        return path
+    name = str(path_or_id)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or path.exists():
+        raise ModelDirError(f"a model is a directory that holds {CONFIG_FILE}; {name} is not a directory.")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"there is no directory {name}; to fetch it from the Hub, run: pip install 'cinemae[torch]'"
+        ) from error
+    try:
+        return Path(snapshot_download(name))
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelDirError(f"there is no directory {name}, and the Hub gave no such model: {reason}") from error
+
+
+def read_model_config(directory: Path) -> ModelConfig:
+    """Read a model's config.json.
+
+    Raises:
+        ModelDirError: If it is missing, is not JSON, or holds settings this version cannot read.
+    """
+    path = directory / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ModelDirError(f"{path} must hold one JSON object, it holds a {type(values).__name__}.")
+        return ModelConfig.from_dict(values)
+    except FileNotFoundError as error:
+        raise ModelDirError(f"a model directory holds {CONFIG_FILE}; {directory} does not.") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, ConfigError | json.JSONDecodeError | OSError):
+            raise ModelDirError(f"{path} cannot be used: {error}") from error
+        raise ModelDirError(f"{path} cannot be used: a setting has the wrong type ({error}).") from error
+
+
+def write_model_config(config: ModelConfig, directory: Path) -> None:
+    """Write config.json, making the directory where needed."""
+    directory.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    (directory / CONFIG_FILE).write_text(text, encoding="utf-8")

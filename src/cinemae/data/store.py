@@ -1,0 +1,372 @@
+"""The feature store: what the frozen half knows of each image, on disk, so that heads train without the backbone.
+
+A store is a folder. ``store.json`` says what the features are and which job makes them; ``shard-00000.parquet`` and so
+on hold one row an image, in the order of the records. A shard appears whole or not at all, and the same job writes the
+same bytes. The two terms of Eq. 4 are kept for each pass and patch, not their sum.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinemae.config import BackboneInfo, ExtractorConfig
+from cinemae.data.store_format import COLUMNS, FEATURES, HEADER_NAME, Status, StoreHeader, StoreRow
+from cinemae.errors import MissingDependencyError, StoreError
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise MissingDependencyError("feature stores need pyarrow: pip install 'cinemae[train]'.") from error
+
+NO_NUMBER = -1  # what `load` gives for a number that is not known, a missing label among them
+_ROWS_PER_BATCH = 256
+_PARQUET: dict[str, Any] = {
+    "version": "2.6",
+    "data_page_version": "1.0",
+    "compression": "zstd",
+    "compression_level": 3,
+    "use_dictionary": ["label", "generator", "source_format", "status"],
+    "row_group_size": 1024,
+    "write_page_checksum": True,
+}
+# Plain lists of floats, not fixed-size ones: before 2026 Arrow could write a fixed-size list that is null, not read it.
+_SCHEMA = pa.schema(
+    pa.field(
+        name,
+        {"list<string>": pa.list_(pa.string()), "list<float>": pa.list_(pa.float32())}.get(kind)
+        or pa.type_for_alias(kind),
+        nullable=name not in ("path", "status"),
+    )
+    for name, (kind, _) in COLUMNS.items()
+)
+
+
+@dataclass(frozen=True)
+class StoreCounts:
+    """What a store holds. Labels and generators are counted over the rows that are ok."""
+
+    num_rows: int
+    num_ok: int
+    num_failed: int
+    num_real: int
+    num_fake: int
+    num_unlabelled: int
+    generators: Mapping[str, int]
+
+
+def prepare_store(path: str | os.PathLike[str], header: StoreHeader) -> list[int]:
+    """Create a store, or find out what an interrupted job left to do. One process a folder at a time.
+
+    Args:
+        path: The store's folder; made if need be.
+        header: The job.
+
+    Returns:
+        The shards still to be written, ascending.
+
+    Raises:
+        FingerprintMismatchError: If the folder holds features of another backbone or other settings.
+        StoreError: If it holds those of other images, shards of another size, a damaged store, or other files.
+    """
+    folder = Path(path)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        names = sorted(entry.name for entry in folder.iterdir())
+        if HEADER_NAME in names:
+            header.check_resumes(_read_header(folder), str(folder))
+        elif visible := [name for name in names if not name.startswith(".")]:
+            raise StoreError(
+                f"a store is made in a new or empty folder, {folder} holds {visible[0]} and no {HEADER_NAME}: "
+                "name another folder."
+            )
+        for name in names:
+            if name.startswith(".") and name.endswith(".tmp"):  # left by a killed run
+                (folder / name).unlink(missing_ok=True)
+        if HEADER_NAME not in names:
+            text = json.dumps(header.to_dict(), indent=2, sort_keys=True) + "\n"
+            with _replacing(folder / HEADER_NAME) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="\n")
+    finished = [shard for shard in range(header.num_shards) if _shard_path(folder, shard).exists()]
+    for shard in finished:
+        _check_shard(folder, header, shard)
+    return sorted(set(range(header.num_shards)) - set(finished))
+
+
+def write_shard(path: str | os.PathLike[str], header: StoreHeader, shard: int, rows: Sequence[StoreRow]) -> None:
+    """Write one shard: under a temporary name, flushed to the disk, then renamed.
+
+    Args:
+        path: The store's folder, made by `prepare_store`.
+        header: The job.
+        shard: Which shard.
+        rows: All its rows, in the order of the records.
+
+    Raises:
+        StoreError: If the rows are not those of this shard, or the disk refuses.
+    """
+    expected = len(header.rows_of(shard))
+    if len(rows) != expected:
+        raise StoreError(f"shard {shard} holds {expected} rows, got {len(rows)}.")
+    for row in rows:
+        _check_row(row, header)
+    arrays = [pa.array([_cell(row, column.name) for row in rows], type=column.type) for column in _SCHEMA]
+    table = pa.Table.from_arrays(arrays, schema=_SCHEMA.with_metadata({"cinemae.job": header.job}))
+    folder = Path(path)
+    with _writing(folder), _replacing(_shard_path(folder, shard)) as temporary:
+        pq.write_table(table, temporary, **_PARQUET)
+
+
+class FeatureStore:
+    """A complete store, for reading; `open` makes one."""
+
+    def __init__(self, path: Path, header: StoreHeader) -> None:
+        self.path = path
+        self.header = header
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a store; every shard's footer is checked, the rows are read later.
+
+        Raises:
+            StoreError: If it is not a store, not complete, of another format version, or damaged.
+        """
+        folder = Path(path)
+        header = _read_header(folder)
+        missing = [shard for shard in range(header.num_shards) if not _shard_path(folder, shard).exists()]
+        if missing:
+            raise StoreError(
+                f"the store {folder} is not complete: {len(missing)} of {header.num_shards} shards are missing, "
+                f"{_shard_path(folder, missing[0]).name} first: run cinemae extract again as before, it goes on."
+            )
+        for shard in range(header.num_shards):
+            _check_shard(folder, header, shard)
+        return cls(folder, header)
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the frozen half that made the features."""
+        return self.header.fingerprint
+
+    @property
+    def config(self) -> ExtractorConfig:
+        """Settings of the frozen half that made the features."""
+        return self.header.extractor
+
+    @property
+    def backbone(self) -> BackboneInfo:
+        """The backbone that made the features."""
+        return self.header.backbone
+
+    @property
+    def num_rows(self) -> int:
+        """Images in all, readable or not."""
+        return self.header.num_rows
+
+    def iter_batches(
+        self, columns: Sequence[str] | None = None, *, batch_size: int = _ROWS_PER_BATCH
+    ) -> Iterator[pa.RecordBatch]:
+        """Read the rows in the order of the records, a few at a time.
+
+        Args:
+            columns: Which, of `COLUMNS`; None for all.
+            batch_size: Rows a batch at most; a batch never spans two shards.
+
+        Returns:
+            Arrow record batches.
+
+        Raises:
+            StoreError: If a column is unknown or a shard cannot be read; the file is named.
+        """
+        return self._iter_batches(_check_columns(columns), batch_size)
+
+    def _iter_batches(self, columns: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
+        for shard in range(self.header.num_shards):
+            path = _shard_path(self.path, shard)
+            with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+                yield from file.iter_batches(batch_size=batch_size, columns=columns)
+
+    def load(self, columns: Sequence[str] | None = None, *, status: Status | None = "ok") -> dict[str, NDArray[Any]]:
+        """Read columns into memory.
+
+        Args:
+            columns: Which, of `COLUMNS`; None for all.
+            status: Only rows that are "ok", or "error"; None for all rows.
+
+        Returns:
+            An array a column, N rows each, in the order of the records. global_feature is (N, V, D), deviation and
+            fidelity are (N, V, K, L), float32, nan for images that could not be read. Unknown numbers are -1, a missing
+            label among them; texts and warnings are object arrays with None where there is none.
+
+        Raises:
+            StoreError: If a column is unknown or a shard cannot be read; the file is named.
+        """
+        columns = _check_columns(columns)
+        arrays = {name: self._empty(name) for name in columns}
+        filled = 0
+        for batch in self.iter_batches([*columns, *({"status"} - set(columns))]):
+            if status is not None:
+                batch = batch.filter(pa.array([value == status for value in batch["status"].to_pylist()]))
+            for name in columns:
+                arrays[name][filled : filled + len(batch)] = self._to_numpy(name, batch[name])
+            filled += len(batch)
+        return {name: array[:filled] for name, array in arrays.items()}
+
+    def counts(self) -> StoreCounts:
+        """Count rows, labels and generators; reads no features.
+
+        Raises:
+            StoreError: If a shard cannot be read; the file is named.
+        """
+        arrays = self.load(("status", "label", "generator"), status=None)
+        good = arrays["status"] == "ok"
+        labels = Counter(arrays["label"][good].tolist())
+        generators = Counter(name for name in arrays["generator"][good] if name is not None)
+        return StoreCounts(
+            num_rows=len(good),
+            num_ok=int(good.sum()),
+            num_failed=int((~good).sum()),
+            num_real=labels[0],
+            num_fake=labels[1],
+            num_unlabelled=labels[NO_NUMBER],
+            generators=dict(sorted(generators.items())),
+        )
+
+    def _empty(self, name: str) -> NDArray[Any]:
+        """Room for every row of a column; pages that stay unused cost no memory."""
+        if name in FEATURES:
+            return np.empty((self.num_rows, *self.header.shapes[name]), np.float32)
+        kind = _SCHEMA.field(name).type
+        return np.empty(self.num_rows, np.dtype(str(kind)) if pa.types.is_integer(kind) else object)
+
+    def _to_numpy(self, name: str, column: pa.Array) -> NDArray[Any]:
+        if name in FEATURES:
+            shape = self.header.shapes[name]
+            known = column.is_valid().to_numpy(zero_copy_only=False)
+            values = np.full((len(column), *shape), np.nan, np.float32)
+            values[known] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape)
+            return values
+        if pa.types.is_integer(column.type):
+            return np.asarray(column.fill_null(NO_NUMBER))
+        values = np.empty(len(column), object)
+        for index, value in enumerate(column.to_pylist()):
+            values[index] = value
+        return values
+
+
+def _check_columns(columns: Sequence[str] | None) -> list[str]:
+    columns = list(COLUMNS) if columns is None else list(columns)
+    unknown = [name for name in columns if name not in COLUMNS]
+    if unknown:
+        raise StoreError(f"a store has the columns {', '.join(COLUMNS)}; there is no {', '.join(unknown)}.")
+    return columns
+
+
+def _check_row(row: StoreRow, header: StoreHeader) -> None:
+    for name, shape in header.shapes.items():
+        value = getattr(row, name)
+        found = None if value is None else value.shape
+        if found != (shape if row.status == "ok" else None):
+            raise StoreError(f"a row with status {row.status} and {name} of shape {found} came, for {row.path}.")
+
+
+def _cell(row: StoreRow, name: str) -> Any:  # noqa: ANN401 - whatever the column holds
+    value = getattr(row, name)
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float32, copy=False).ravel()
+    if isinstance(value, str):
+        return _to_unicode(value)
+    return [_to_unicode(text) for text in value] if isinstance(value, tuple) else value
+
+
+def _to_unicode(text: str) -> str:
+    """Spell out the bytes of a file name that is not valid in the file system's encoding: Parquet cannot hold it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _shard_path(folder: Path, shard: int) -> Path:
+    return folder / f"shard-{shard:05d}.parquet"
+
+
+def _read_header(folder: Path) -> StoreHeader:
+    path = folder / HEADER_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreError(
+            f"a feature store is a folder with a {HEADER_NAME}, {folder} has none: make one with cinemae extract."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} could not be read as JSON ({error}): restore it, or extract again.") from error
+    if not isinstance(values, dict):
+        raise StoreError(f"{path} must hold a JSON object: restore it, or extract again.")
+    try:
+        return StoreHeader.from_dict(values)
+    except StoreError as error:
+        raise StoreError(f"{folder} is not a store that can be used: {error}") from error
+
+
+def _check_shard(folder: Path, header: StoreHeader, shard: int) -> None:
+    path = _shard_path(folder, shard)
+    with _reading(path):
+        found = pq.read_metadata(path)
+        schema = found.schema.to_arrow_schema()
+    job = (found.metadata or {}).get(b"cinemae.job", b"").decode()
+    expected = len(header.rows_of(shard))
+    if job != header.job or found.num_rows != expected or not schema.equals(_SCHEMA):
+        raise StoreError(
+            f"{path} is not this store's: expected {expected} rows of job {header.job}, it holds {found.num_rows} of "
+            f"job {job or 'none'}: delete it and run cinemae extract again."
+        )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise StoreError(
+            f"{path} could not be read ({error}): delete it and run cinemae extract again, only it is made anew."
+        ) from error
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"the store {folder} could not be written ({error}): free space or change permissions, then run it again; "
+            "finished shards are kept."
+        ) from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write to; afterwards flush that file to the disk and rename it to `path`."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    with suppress(OSError):  # not every system can flush a folder
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,134 @@
+"""From feature stores to a complete model directory: train, calibrate, measure, write, export."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, TrainConfig
+from cinemae.core.backbone import FrozenMAE
+from cinemae.core.lcas import combine_terms
+from cinemae.data.model_dir import BACKBONE_DIR, write_model_config
+from cinemae.data.store import FeatureStore
+from cinemae.errors import FingerprintMismatchError
+from cinemae.jobs.export import export_onnx
+from cinemae.jobs.model_card import write_model_card
+from cinemae.jobs.train import EpochLine, TrainReport, save_training, train
+from cinemae.jobs.training_set import TrainingSet, split_by_generator
+
+REFERENCE_LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """Everything that `build_model` needs.
+
+    Attributes:
+        stores: Feature stores to train on.
+        backbone: Folder of the backbone that made them; copied into the model.
+        val_stores: Feature stores to validate on; empty to split `stores` by generator.
+        val_generators: Which generators to hold out where `val_stores` is empty.
+        name: Of the model.
+        head: Architecture; `global_dim` is taken from the stores.
+        lcas: Weight and reduction of Eq. 4's terms.
+        train: Optimiser, balance, seeds, target rates.
+        provenance: Free notes for config.json and the model card, such as data sources and licences.
+    """
+
+    stores: Sequence[Path]
+    backbone: Path
+    val_stores: Sequence[Path] = ()
+    val_generators: Sequence[str] | None = None
+    name: str = "cinemae"
+    head: HeadConfig = field(default_factory=HeadConfig)
+    lcas: LcasConfig = field(default_factory=LcasConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine], None] | None = None) -> TrainReport:
+    """Train a head and write the model directory, its ONNX graph and its card included.
+
+    Args:
+        recipe: Stores, backbone and settings.
+        out: Directory to write.
+        progress: Called with every epoch.
+
+    Raises:
+        FingerprintMismatchError: If the stores differ from each other, or from the backbone.
+        TrainingError: If a class is missing or a feature is not finite.
+        StoreError: If a store cannot be read.
+    """
+    stores = [FeatureStore.open(path) for path in recipe.stores]
+    val_stores = [FeatureStore.open(path) for path in recipe.val_stores]
+    first = stores[0]
+    backbone = FrozenMAE.from_pretrained(recipe.backbone)
+    if backbone.content_hash != first.backbone.content_hash:
+        raise FingerprintMismatchError(
+            f"{first.path} was extracted with backbone {first.backbone.content_hash[:16]}, but {recipe.backbone} is "
+            f"{backbone.content_hash[:16]}: give the backbone that made the store."
+        )
+    training, validation, split = _split(stores, val_stores, recipe)
+    head_config = replace(recipe.head, global_dim=first.backbone.hidden_size)
+    report = train(training, validation, head_config, recipe.train, progress=progress)
+    report.results["split"] = split
+
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / BACKBONE_DIR
+    if target.resolve() != recipe.backbone.resolve():
+        target.mkdir(exist_ok=True)
+        for name in ("config.json", "model.safetensors"):
+            shutil.copyfile(recipe.backbone / name, target / name)
+    config = ModelConfig(
+        name=recipe.name,
+        backbone=first.backbone,
+        extractor=first.config,
+        lcas=recipe.lcas,
+        head=head_config,
+        decision=report.decision,
+        reference=lcas_reference(val_stores or stores, recipe.lcas),
+        provenance={**recipe.provenance, "train": recipe.train.to_dict(), "split": split},
+    )
+    write_model_config(config, out)
+    save_training(report, out)
+    export_onnx(out)
+    write_model_card(config, json.loads(json.dumps(report.results)), out)
+    return report
+
+
+def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig) -> LcasReference:
+    """Return quantiles of patch LCAS over the photographs of `stores`: the fixed scale of heat maps."""
+    values = []
+    for store in stores:
+        columns = store.load(("label", "deviation", "fidelity"))
+        real = columns["label"] == 0
+        scores = combine_terms(
+            torch.from_numpy(columns["deviation"][real]),
+            torch.from_numpy(columns["fidelity"][real]),
+            fidelity_weight=lcas.fidelity_weight,
+            reduction=lcas.reduction,
+            patch_dim=3 * store.backbone.patch_size**2,
+        )
+        values.append(scores[~scores.isnan()].numpy())
+    quantiles = np.quantile(np.concatenate(values), REFERENCE_LEVELS)
+    return LcasReference(levels=REFERENCE_LEVELS, values=tuple(float(value) for value in quantiles))
+
+
+def _split(
+    stores: Sequence[FeatureStore], val_stores: Sequence[FeatureStore], recipe: ModelRecipe
+) -> tuple[TrainingSet, TrainingSet, str]:
+    data = TrainingSet.from_stores(stores, recipe.lcas)
+    if not val_stores:
+        return split_by_generator(data, recipe.val_generators, seed=recipe.train.seed)
+    TrainingSet.from_stores([stores[0], *val_stores], recipe.lcas)  # same frozen half, or it raises
+    validation = TrainingSet.from_stores(val_stores, recipe.lcas)
+    shared = sorted(set(data.generators[data.labels == 1]) & set(validation.generators[validation.labels == 1]))
+    seen = f"; generators in both: {', '.join(shared)}" if shared else "; no generator in both"
+    return data, validation, f"validation from its own store{seen}"

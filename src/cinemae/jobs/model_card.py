@@ -1,0 +1,140 @@
+"""The model card: README.md of a model directory, every figure taken from the training results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cinemae.config import ModelConfig
+
+MUST_NOT = """\
+## What it must not be used for
+
+* To accuse a person, to grade, to moderate without a human look, or as the only evidence of anything. A score is a
+  signal, not proof.
+* On pictures unlike those below: other generators, screenshots, drawings, scans, heavy edits. It was not measured there.
+* As a map of "fake regions". The heat map shows what is hard to predict from its surroundings; photographs have more
+  of that, not less.
+"""
+
+
+def write_model_card(config: ModelConfig, results: dict[str, Any], directory: Path) -> None:
+    """Write README.md.
+
+    Args:
+        config: The model's settings; `provenance` may hold "data" (rows of set, images, origin), "recipe" (lines),
+            "licence" and "notes" (lines).
+        results: As `jobs.metrics.evaluate` and `jobs.train` give them.
+        directory: The model directory.
+    """
+    parts = [
+        f"# {config.name}\n",
+        "Tells AI-generated images from photographs by the method of CINEMAE (arXiv 2511.06325). The figures below are "
+        "this model's own, on its own validation images; they are not the paper's.\n",
+        _headline(config, results),
+        _per_generator(results),
+        _per_source(results),
+        _spread(results),
+        MUST_NOT,
+        _recipe(config),
+        _data(config.provenance),
+    ]
+    (directory / "README.md").write_text("\n".join(part for part in parts if part), encoding="utf-8")
+
+
+def _headline(config: ModelConfig, results: dict[str, Any]) -> str:
+    fitted = results["cross_fitted"]
+    return f"""\
+## Results
+
+Validation: {results["n_real"]} photographs, {results["n_fake"]} generated images ({results["split"]}). 95 % intervals in
+brackets: bootstrap for AUC, Wilson for rates. AUC does not depend on the thresholds; the rates at the thresholds do, and
+those were chosen on these same images, so the cross-fitted column (5 folds, each judged by thresholds chosen on the
+others) is the honest one.
+
+| figure | value | cross-fitted |
+|---|---|---|
+| AUC, mean over generators | {results["mean_generator_auc"]:.3f} | |
+| AUC, all images pooled | {_with_interval(results["auc"])} | |
+| photographs called "ai" (false accusations) | {_with_interval(results["false_positive_rate"])} | {fitted["photographs_called_ai"]:.3f} |
+| generated images called "ai" | {_with_interval(results["called_ai"])} | {fitted["fakes_called_ai"]:.3f} |
+| photographs called "real" | | {fitted["photographs_called_real"]:.3f} |
+| generated images called "real" | | {fitted["fakes_called_real"]:.3f} |
+| all images called "uncertain" | {_with_interval(results["uncertain"])} | |
+
+Rule: {config.decision.rule}. Thresholds: "ai" from {config.decision.threshold:.4f}, "real" below
+{config.decision.real_below:.4f}.
+"""
+
+
+def _per_generator(results: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {row['generator'] or '(unnamed)'} | {row['auc']['n'] - results['n_real']} | {_with_interval(row['auc'])} | "
+        f"{_with_interval(row['called_ai'])} | {_with_interval(row['called_real'])} |"
+        for row in results["per_generator"]
+    )
+    return f"""\
+### By generator, worst first
+
+| generator | n | AUC against all photographs | called "ai" | called "real" |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def _per_source(results: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {row['source'] or '(unnamed)'} | {row['false_positive_rate']['n']} | "
+        f"{_with_interval(row['false_positive_rate'])} | {_with_interval(row['called_real'])} |"
+        for row in results["per_photo_source"]
+    )
+    return f"""\
+### Photographs by source, most falsely accused first
+
+| source | n | called "ai" | called "real" |
+|---|---|---|---|
+{rows}
+"""
+
+
+def _spread(results: dict[str, Any]) -> str:
+    seeds = results["mean_generator_auc_over_seeds"]
+    if seeds["std"] is None:
+        return "One training seed only; no spread was measured.\n"
+    values = ", ".join(f"{value:.3f}" for value in seeds["values"])
+    return (
+        f"Over {len(seeds['values'])} training seeds the mean-over-generators AUC is {seeds['mean']:.3f} ± "
+        f"{seeds['std']:.3f} ({values}); the first seed ships, whatever it reached.\n"
+    )
+
+
+def _recipe(config: ModelConfig) -> str:
+    extractor, head, lcas = config.extractor, config.head, config.lcas
+    lines = [
+        f"* image: {extractor.image.size} pixels, {extractor.image.resize} to {extractor.image.resize_to}, "
+        f"{extractor.image.num_views} view(s)",
+        f"* masks: K = {extractor.mask.num_passes}, ratio {extractor.mask.mask_ratio}, {extractor.mask.scheme}, "
+        f"seed {extractor.mask.seed}",
+        f"* LCAS: lambda {lcas.fidelity_weight}, reduction {lcas.reduction}, {extractor.deviation.pixel_space} pixels",
+        f"* head: {head.fusion} ({head.fusion_level}), statistics {', '.join(head.statistics) or 'none'}",
+        *(f"* {line}" for line in config.provenance.get("recipe", ())),
+        f"* backbone SHA-256 {config.backbone.content_hash}; fingerprint {config.fingerprint}",
+    ]
+    return "## Recipe\n\n" + "\n".join(lines) + "\n"
+
+
+def _data(provenance: dict[str, Any]) -> str:
+    rows = provenance.get("data", ())
+    notes = [*provenance.get("notes", ())]
+    if not rows:
+        return "## Data\n\nWhoever trained this model did not state its data.\n"
+    table = "\n".join(f"| {row['set']} | {row['images']} | {row['origin']} |" for row in rows)
+    licence = provenance.get("licence", "not stated")
+    text = (
+        f"## Data and licences\n\nWeights: {licence}\n\n| set | images | origin and terms |\n|---|---|---|\n{table}\n"
+    )
+    return text + ("\n" + "\n".join(f"* {note}" for note in notes) + "\n" if notes else "")
+
+
+def _with_interval(estimate: dict[str, Any]) -> str:
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"

@@ -1,0 +1,247 @@
+"""Train the head on stored features: seconds, not hours, since the backbone is never run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cinemae.config import DecisionConfig, HeadConfig, TrainConfig
+from cinemae.core.head import CinemaeHead
+from cinemae.errors import TrainingError
+from cinemae.jobs.calibrate import apply_platt, choose_decision, cross_fitted_rates
+from cinemae.jobs.metrics import evaluate, mean_generator_auc
+from cinemae.jobs.training_set import TrainingSet, require_both_classes
+
+
+@dataclass(frozen=True)
+class EpochLine:
+    """One epoch of one seed.
+
+    Attributes:
+        seed: Which run.
+        epoch: From 1.
+        train_loss: Mean weighted BCE over the epoch.
+        val_loss: BCE on validation, both classes weighed alike.
+        val_accuracy: Balanced accuracy on validation at logit 0.
+        val_auc: Mean over validation generators of the AUC against all photographs.
+    """
+
+    seed: int
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    val_auc: float
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What training found.
+
+    Attributes:
+        head: The trained head of the first seed.
+        decision: Calibration and thresholds, from validation.
+        history: Every epoch of every seed.
+        results: `metrics.evaluate` on validation, plus spread over seeds and cross-fitted rates.
+    """
+
+    head: CinemaeHead
+    decision: DecisionConfig
+    history: list[EpochLine]
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+def train(
+    training: TrainingSet,
+    validation: TrainingSet,
+    head_config: HeadConfig,
+    config: TrainConfig,
+    *,
+    progress: Callable[[EpochLine], None] | None = None,
+) -> TrainReport:
+    """Train `num_seeds` heads, keep the first seed's, and choose its thresholds on validation.
+
+    The first seed is kept whatever the others reach: choosing the best of several by validation would flatter it. The
+    last epoch is kept for the same reason (decision 0003).
+
+    Args:
+        training: Features to fit.
+        validation: Features to measure and choose thresholds on; its generators should not be in `training`.
+        head_config: Architecture.
+        config: Optimiser, balance, seeds and target rates.
+        progress: Called with every epoch.
+
+    Raises:
+        TrainingError: If a set lacks a class.
+    """
+    require_both_classes(training, "the training set")
+    require_both_classes(validation, "the validation set")
+    history: list[EpochLine] = []
+    heads, logits = [], []
+    for seed in range(config.seed, config.seed + config.num_seeds):
+        head = fit_head(training, validation, head_config, config, seed, history, progress)
+        heads.append(head)
+        logits.append(predict_logits(head, validation))
+    decision = choose_decision(logits[0], validation.labels, config)
+    results = _results(logits, validation, decision, config)
+    return TrainReport(heads[0], decision, history, results)
+
+
+def fit_head(
+    training: TrainingSet,
+    validation: TrainingSet,
+    head_config: HeadConfig,
+    config: TrainConfig,
+    seed: int,
+    history: list[EpochLine],
+    progress: Callable[[EpochLine], None] | None = None,
+) -> CinemaeHead:
+    """Train one head with Adam and weighted BCE; append its epochs to `history`."""
+    generator = torch.Generator().manual_seed(seed)
+    head = seeded_head(head_config, seed)
+    views = training.stats.shape[1]
+    global_feature = torch.from_numpy(training.global_feature).flatten(0, 1)
+    stats = torch.from_numpy(training.stats).flatten(0, 1)
+    labels = torch.from_numpy(training.labels).float().repeat_interleave(views)
+    weights = torch.from_numpy(sample_weights(training, config.class_balance)).float().repeat_interleave(views)
+    head.set_standardization(stats)
+    optimizer = torch.optim.Adam(
+        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    for epoch in range(1, config.epochs + 1):
+        head.train()
+        total = 0.0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed * 100_003 + epoch)  # dropout draws from the global state only
+            for chosen in torch.randperm(len(labels), generator=generator).split(config.batch_size):
+                loss = nn.functional.binary_cross_entropy_with_logits(
+                    head(global_feature[chosen], stats[chosen]), labels[chosen], weight=weights[chosen]
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.item() * len(chosen)
+        line = _epoch_line(seed, epoch, total / len(labels), predict_logits(head, validation), validation)
+        history.append(line)
+        if progress:
+            progress(line)
+    return head.eval()
+
+
+def seeded_head(config: HeadConfig, seed: int) -> CinemaeHead:
+    """Build a head whose initial weights depend on `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CinemaeHead(config)
+
+
+@torch.inference_mode()
+def predict_logits(head: CinemaeHead, data: TrainingSet) -> NDArray[np.float64]:
+    """Return the logit of each image, averaged over its views, (N,)."""
+    head.eval()
+    views = data.stats.shape[1]
+    logits: Tensor = head(
+        torch.from_numpy(data.global_feature).flatten(0, 1), torch.from_numpy(data.stats).flatten(0, 1)
+    )
+    return logits.reshape(-1, views).mean(1).numpy().astype(np.float64)
+
+
+def sample_weights(data: TrainingSet, balance: str) -> NDArray[np.float64]:
+    """Return a weight for each image, mean 1: none, equal classes, or equal classes and generators within each.
+
+    Example:
+        >>> four = TrainingSet(np.zeros((4, 1, 1)), np.zeros((4, 1, 3)), np.array([0, 0, 0, 1]), np.array(list("aabc")))
+        >>> [sample_weights(four, name).round(2).tolist() for name in ("none", "class", "generator")]
+        [[1.0, 1.0, 1.0, 1.0], [0.67, 0.67, 0.67, 2.0], [0.5, 0.5, 1.0, 2.0]]
+    """
+    if balance == "none":
+        return np.ones(len(data))
+    groups = data.labels.astype(str) if balance == "class" else np.char.add(data.labels.astype(str), data.generators)
+    weights = np.zeros(len(data))
+    for label in (0, 1):
+        names = np.unique(groups[data.labels == label])
+        for name in names:
+            members = (groups == name) & (data.labels == label)
+            weights[members] = len(data) / (2 * len(names) * members.sum())
+    return weights
+
+
+def save_training(report: TrainReport, directory: Path) -> None:
+    """Write head.safetensors, results.json and training.png into a model directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: value.contiguous() for name, value in report.head.state_dict().items()}, directory / "head.safetensors"
+    )
+    text = json.dumps({**report.results, "history": [asdict(line) for line in report.history]}, indent=1)
+    (directory / "results.json").write_text(text + "\n", encoding="utf-8")
+    _plot_history(report.history, directory / "training.png")
+
+
+def _epoch_line(
+    seed: int, epoch: int, train_loss: float, logits: NDArray[np.float64], validation: TrainingSet
+) -> EpochLine:
+    labels = validation.labels
+    losses = np.logaddexp(0.0, np.where(labels == 1, -logits, logits))
+    right = (logits >= 0) == (labels == 1)
+    return EpochLine(
+        seed=seed,
+        epoch=epoch,
+        train_loss=train_loss,
+        val_loss=float(np.mean([losses[labels == label].mean() for label in (0, 1)])),
+        val_accuracy=float(np.mean([right[labels == label].mean() for label in (0, 1)])),
+        val_auc=mean_generator_auc(logits, labels, validation.generators),
+    )
+
+
+def _results(
+    logits: Sequence[NDArray[np.float64]], validation: TrainingSet, decision: DecisionConfig, config: TrainConfig
+) -> dict[str, Any]:
+    labels, generators = validation.labels, validation.generators
+    if not all(np.isfinite(values).all() for values in logits):
+        raise TrainingError("training diverged to logits that are not finite: lower the learning rate.")
+    prob = apply_platt(logits[0], decision.platt_scale, decision.platt_offset)
+    of_seeds = [mean_generator_auc(values, labels, generators) for values in logits]
+    return {
+        **evaluate(prob, labels, generators, decision),
+        "cross_fitted": cross_fitted_rates(logits[0], labels, config),
+        "mean_generator_auc_over_seeds": {
+            "seeds": list(range(config.seed, config.seed + config.num_seeds)),
+            "values": of_seeds,
+            "mean": float(np.mean(of_seeds)),
+            "std": float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None,
+        },
+    }
+
+
+def _plot_history(history: Sequence[EpochLine], out: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    of_loss, of_accuracy = figure.subplots(1, 2)
+    for index, seed in enumerate(sorted({line.seed for line in history})):
+        lines = [line for line in history if line.seed == seed]
+        epochs = [line.epoch for line in lines]
+        first = index == 0
+        of_loss.plot(epochs, [line.train_loss for line in lines], color="C0", lw=1, label="training" if first else None)
+        of_loss.plot(epochs, [line.val_loss for line in lines], color="C1", lw=1, label="validation" if first else None)
+        for axis_label, values, color in (
+            ("validation balanced accuracy at logit 0", [line.val_accuracy for line in lines], "C2"),
+            ("validation AUC, mean over generators", [line.val_auc for line in lines], "C3"),
+        ):
+            of_accuracy.plot(epochs, values, color=color, lw=1, label=axis_label if first else None)
+    of_loss.set(xlabel="epoch", ylabel="weighted BCE")
+    of_accuracy.set(xlabel="epoch", ylim=(0.4, 1.0))
+    for axes in (of_loss, of_accuracy):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.suptitle(f"one line a seed ({len({line.seed for line in history})})", fontsize=9)
+    figure.savefig(out, dpi=120)

@@ -1,0 +1,140 @@
+"""What a head is trained on, read from feature stores; and the split by generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cinemae.config import LcasConfig
+from cinemae.core.anomaly_stats import anomaly_stats
+from cinemae.core.lcas import combine_terms
+from cinemae.data.store import FeatureStore
+from cinemae.errors import FingerprintMismatchError, TrainingError
+
+VALIDATION_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Labelled features of N images with V views each.
+
+    Attributes:
+        global_feature: (N, V, D) float32.
+        stats: s1, s2, s3, (N, V, 3) float32.
+        labels: 0 real, 1 fake, (N,).
+        generators: Generator of each fake, source of each photograph, "" where unknown, (N,).
+    """
+
+    global_feature: NDArray[np.float32]
+    stats: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    generators: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, chosen: NDArray[Any]) -> TrainingSet:
+        """Return the chosen images, by mask or index."""
+        return TrainingSet(
+            self.global_feature[chosen], self.stats[chosen], self.labels[chosen], self.generators[chosen]
+        )
+
+    @classmethod
+    def from_stores(cls, stores: Sequence[FeatureStore], lcas: LcasConfig) -> Self:
+        """Read the readable, labelled rows of stores that were made by the same frozen half.
+
+        Args:
+            stores: At least one.
+            lcas: Weight and reduction of Eq. 4's terms.
+
+        Raises:
+            FingerprintMismatchError: If two stores differ in backbone or extractor settings.
+            TrainingError: If no row is labelled, or a feature is not finite.
+        """
+        first = stores[0]
+        for store in stores[1:]:
+            if store.fingerprint != first.fingerprint:
+                raise FingerprintMismatchError(
+                    f"stores that train one head must come from one frozen half; {first.path} has fingerprint "
+                    f"{first.fingerprint} and {store.path} has {store.fingerprint}: extract one of them again."
+                )
+        parts = [_read(store, lcas) for store in stores]
+        joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        result = cls(*joined)
+        if not len(result):
+            raise TrainingError(f"no readable image in {first.path} carries a label: name folders real/ and fake/.")
+        if not (np.isfinite(result.global_feature).all() and np.isfinite(result.stats).all()):
+            raise TrainingError(f"a feature in {first.path} is not finite: extract the store again.")
+        return result
+
+
+def _read(store: FeatureStore, lcas: LcasConfig) -> tuple[NDArray[Any], ...]:
+    columns = store.load(("label", "generator", "global_feature", "deviation", "fidelity"))
+    deviation, fidelity = (torch.from_numpy(columns[name]) for name in ("deviation", "fidelity"))
+    scores = combine_terms(
+        deviation,
+        fidelity,
+        fidelity_weight=lcas.fidelity_weight,
+        reduction=lcas.reduction,
+        patch_dim=3 * store.backbone.patch_size**2,
+    )
+    stats = anomaly_stats(scores.flatten(0, 1)).unflatten(0, scores.shape[:2]).numpy()
+    labelled = columns["label"] >= 0
+    generators = np.array([name or "" for name in columns["generator"]], dtype=np.str_)
+    return (
+        columns["global_feature"][labelled],
+        stats[labelled],
+        columns["label"][labelled].astype(np.int64),
+        generators[labelled],
+    )
+
+
+def require_both_classes(data: TrainingSet, name: str) -> None:
+    """Refuse a set of one class.
+
+    Raises:
+        TrainingError: If photographs or generated images are missing.
+    """
+    reals, fakes = int((data.labels == 0).sum()), int((data.labels == 1).sum())
+    if min(reals, fakes) < 2:
+        raise TrainingError(
+            f"{name} needs photographs and generated images, at least two of each; it holds {reals} and {fakes}."
+        )
+
+
+def split_by_generator(
+    data: TrainingSet, val_generators: Sequence[str] | None, *, seed: int
+) -> tuple[TrainingSet, TrainingSet, str]:
+    """Hold out whole generators and a quarter of the photographs for validation.
+
+    Args:
+        data: All labelled images.
+        val_generators: Which generators to hold out; None draws a quarter of them (at least one). With a single
+            generator a quarter of its images is held out instead, and the returned sentence says so.
+        seed: Of the draw.
+
+    Returns:
+        Training set, validation set, and how the split was made.
+
+    Raises:
+        TrainingError: If a named generator is not in the data, or none is left to train on.
+    """
+    rng = np.random.default_rng(seed)
+    names = sorted(set(data.generators[data.labels == 1].tolist()))
+    if val_generators is None and len(names) > 1:
+        val_generators = sorted(rng.permutation(names)[: max(1, round(len(names) * VALIDATION_SHARE))].tolist())
+    unknown = sorted(set(val_generators or ()) - set(names))
+    if unknown:
+        raise TrainingError(f"no generator {', '.join(unknown)} in the store; it holds {', '.join(names)}.")
+    held_out = rng.random(len(data)) < VALIDATION_SHARE
+    if val_generators:
+        held_out = np.where(data.labels == 1, np.isin(data.generators, list(val_generators)), held_out)
+        how = f"generators held out: {', '.join(val_generators)}; a quarter of the photographs"
+    else:
+        how = "a quarter of the images at random: one generator only, so the figures say nothing of unseen ones"
+    return data[~held_out], data[held_out], how

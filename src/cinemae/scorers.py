@@ -1,0 +1,297 @@
+"""From `pixel_values` to scores: `OnnxScorer` needs only the light install, `TorchScorer` runs on any torch device.
+
+Both run the same computation. An image is never computed together with a varying number of others, because matrix
+products of different sizes may round differently: `OnnxScorer` runs image by image, `TorchScorer` in chunks of one
+fixed size. So a score depends on the image and the model alone.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from cinemae.config import DecisionConfig, ModelConfig
+from cinemae.core.masking import complementary_noise, noise_from_config
+from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, ONNX_FILE, read_model_config
+from cinemae.errors import ConfigError, FingerprintMismatchError, MissingDependencyError, ModelDirError
+
+if TYPE_CHECKING:
+    from cinemae.core.features import FeatureExtractor
+    from cinemae.core.head import CinemaeHead
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+MAP_PASSES = 4
+"""Masked passes of a full-coverage map; with a mask ratio of 0.75 each patch is hidden in three of them."""
+
+_INPUTS = ("pixel_values", "noise")
+_OUTPUTS = ["logit", "stats", "lcas"]
+_Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the model says of N images.
+
+    Attributes:
+        logit: z of Eq. 9, averaged over the views, (N,).
+        prob_fake: The calibrated probability that the image was generated, (N,).
+        stats: s1, s2, s3, averaged over the views, (N, 3).
+        lcas: Of the first view, (N, K, L), nan where visible.
+    """
+
+    logit: NDArray[np.float64]
+    prob_fake: NDArray[np.float64]
+    stats: NDArray[np.float64]
+    lcas: NDArray[np.float32]
+
+
+class Scorer(Protocol):
+    """Whatever turns `pixel_values` into `Scores`. Safe to call from several threads."""
+
+    config: ModelConfig
+
+    def score(self, pixel_values: NDArray[np.float32]) -> Scores:
+        """Score N images of V views, (N, V, 3, S, S)."""
+        ...
+
+    def lcas_map(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how hard each patch of one view (3, S, S) is to predict from its context, (rows, columns)."""
+        ...
+
+
+class _ModelScorer:
+    """Views, calibration and full-coverage maps around `_run`: the same for every engine."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        mask, num_patches = config.extractor.mask, config.backbone.num_patches
+        self._noise = noise_from_config(mask, num_patches)
+        self._map_noise = complementary_noise(mask.seed, MAP_PASSES, num_patches)
+
+    @abstractmethod
+    def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
+        """Return logit (N,), stats (N, 3) and lcas (N, K, L) of (N, 3, S, S)."""
+
+    def score(self, pixel_values: NDArray[np.float32]) -> Scores:
+        """Score preprocessed images.
+
+        Args:
+            pixel_values: (N, V, 3, S, S), as `cinemae.core.image.preprocess` gives them, stacked.
+
+        Raises:
+            ConfigError: If the shape is not the model's.
+        """
+        image = self.config.extractor.image
+        self._check_shape(pixel_values, (image.num_views, 3, image.size, image.size))
+        n, views = pixel_values.shape[:2]
+        logit, stats, lcas = self._run(pixel_values.reshape(n * views, *pixel_values.shape[2:]), self._noise)
+        mean_logit = logit.astype(np.float64).reshape(n, views).mean(1)
+        return Scores(
+            logit=mean_logit,
+            prob_fake=calibrate(mean_logit, self.config.decision),
+            stats=stats.astype(np.float64).reshape(n, views, 3).mean(1),
+            lcas=lcas.reshape(n, views, *lcas.shape[1:])[:, 0],
+        )
+
+    def lcas_map(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the LCAS of every patch of one view, averaged over four complementary masks.
+
+        Args:
+            pixel_values: (3, S, S).
+
+        Returns:
+            (rows, columns). High means hard to predict from context, which photographs are; it is not a fake score.
+
+        Raises:
+            ConfigError: If the shape is not the model's.
+        """
+        image = self.config.extractor.image
+        self._check_shape(pixel_values[None], (3, image.size, image.size))
+        lcas = self._run(pixel_values[None], self._map_noise)[2][0]
+        side = round(lcas.shape[1] ** 0.5)
+        return np.asarray(np.nanmean(lcas, axis=0, dtype=np.float64).reshape(side, side), np.float32)
+
+    def _check_shape(self, pixel_values: NDArray[np.float32], shape: tuple[int, ...]) -> None:
+        if pixel_values.shape[1:] != shape or not len(pixel_values):
+            raise ConfigError(
+                f"pixel_values of {self.config.name} must be N images of shape {shape}, got an array of shape "
+                f"{pixel_values.shape}: preprocess with the model's own image settings."
+            )
+
+
+class OnnxScorer(_ModelScorer):
+    """Runs ``model.onnx`` on the processor with ONNX Runtime.
+
+    Args:
+        model_dir: A model directory with config.json and model.onnx.
+
+    Raises:
+        ModelDirError: If a file is missing or cannot be used.
+    """
+
+    def __init__(self, model_dir: str | Path) -> None:
+        directory = Path(model_dir)
+        super().__init__(read_model_config(directory))
+        self._session = _open_session(directory / ONNX_FILE)
+
+    def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
+        rows = [
+            self._session.run(_OUTPUTS, {"pixel_values": pixel_values[index : index + 1], "noise": noise})
+            for index in range(len(pixel_values))
+        ]
+        logit, stats, lcas = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+        return logit, stats, lcas
+
+
+class TorchScorer(_ModelScorer):
+    """Runs the backbone and the head with torch.
+
+    Args:
+        model_dir: A model directory with config.json, backbone and head.safetensors.
+        device: Where to run: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device if there is one.
+        dtype: What the backbone computes in.
+
+    Raises:
+        MissingDependencyError: If torch or transformers is not installed.
+        ModelDirError: If a file is missing or cannot be used.
+        FingerprintMismatchError: If the head was trained on another backbone's features.
+        ConfigError: If there is no such device.
+    """
+
+    def __init__(
+        self, model_dir: str | Path, *, device: str = "auto", dtype: Literal["float32", "bfloat16"] = "float32"
+    ) -> None:
+        directory = Path(model_dir)
+        super().__init__(read_model_config(directory))
+        try:
+            import torch
+
+            import cinemae.core.features
+            import cinemae.core.head  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                f"{directory} is to be run with torch, and {error.name} is not installed: pip install 'cinemae[torch]'"
+            ) from error
+        self._torch = torch
+        self._device = _find_device(torch, device)
+        self._chunk = 1 if self._device.type == "cpu" else 8
+        self._extractor = _load_extractor(directory, self.config, self._device, getattr(torch, dtype))
+        self._head = _load_head(directory, self.config).to(self._device)
+
+    def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
+        torch = self._torch
+        mask_noise = torch.from_numpy(noise).to(self._device)
+        chunks: list[list[NDArray[np.float32]]] = []
+        with torch.inference_mode():
+            for start in range(0, len(pixel_values), self._chunk):
+                part = torch.from_numpy(pixel_values[start : start + self._chunk]).to(self._device)
+                filling = part.new_zeros(self._chunk - len(part), *part.shape[1:])
+                outputs = self._forward(torch.cat([part, filling]) if len(filling) else part, mask_noise)
+                chunks.append([output[: len(part)].float().cpu().numpy() for output in outputs])
+        logit, stats, lcas = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+        return logit, stats, lcas
+
+    def _forward(self, pixel_values: Any, noise: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401 - torch is optional here
+        from cinemae.core.anomaly_stats import anomaly_stats
+        from cinemae.core.features import features_to_lcas
+
+        features = self._extractor(pixel_values, noise)
+        lcas = features_to_lcas(features, self.config.lcas, self._extractor.backbone.patch_dim)
+        stats = anomaly_stats(lcas)
+        return self._head(features.global_feature, stats), stats, lcas
+
+
+def make_scorer(model_dir: str | Path, device: str = "auto") -> Scorer:
+    """Choose how to run a model.
+
+    Args:
+        model_dir: A model directory.
+        device: "auto" and "cpu" run model.onnx, or torch where there is none; "cuda" and "mps" run torch.
+
+    Raises:
+        ConfigError: If the device is none of these, or torch cannot see it.
+        MissingDependencyError: If torch is needed and not installed.
+        ModelDirError: If the directory lacks a file or holds one that cannot be used.
+    """
+    if device.partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
+        raise ConfigError(f"device must be auto, cpu, cuda or mps, got {device!r}.")
+    if device in ("auto", "cpu") and (Path(model_dir) / ONNX_FILE).exists():
+        return OnnxScorer(model_dir)
+    return TorchScorer(model_dir, device=device)
+
+
+def calibrate(logit: NDArray[np.float64], decision: DecisionConfig) -> NDArray[np.float64]:
+    """Return prob_fake = sigmoid(platt_scale * logit + platt_offset).
+
+    Example:
+        >>> calibrate(np.array([0.0, 1000.0]), DecisionConfig()).tolist()
+        [0.5, 1.0]
+    """
+    z = decision.platt_scale * logit + decision.platt_offset
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * z)), np.float64)
+
+
+def _open_session(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    if not path.is_file():
+        raise ModelDirError(f"the light install scores with {ONNX_FILE}, {path.parent} holds none: run cinemae export.")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises a family of its own without a common root
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelDirError(f"{path} cannot be used ({reason}): fetch it again, or run cinemae export.") from error
+    given = {node.name for node in (*session.get_inputs(), *session.get_overridable_initializers())}
+    given |= {node.name for node in session.get_outputs()}
+    missing = sorted({*_INPUTS, *_OUTPUTS} - given)
+    if missing:
+        raise ModelDirError(f"{path} has no {', '.join(missing)}: it is not a cinemae graph; run cinemae export.")
+    return session
+
+
+def _find_device(torch: Any, name: str) -> Any:  # noqa: ANN401
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present.get(device.type, False):
+        raise ConfigError(f"torch sees no device {name} on this machine: use cpu, or install the torch build for it.")
+    return device
+
+
+def _load_extractor(directory: Path, config: ModelConfig, device: Any, dtype: Any) -> FeatureExtractor:  # noqa: ANN401
+    from cinemae.core.backbone import FrozenMAE
+    from cinemae.core.features import FeatureExtractor
+
+    if not (directory / BACKBONE_DIR).is_dir():
+        raise ModelDirError(f"torch needs the backbone of a model, {directory} holds no folder {BACKBONE_DIR}.")
+    backbone = FrozenMAE.from_pretrained(directory / BACKBONE_DIR, local_files_only=True, device=device, dtype=dtype)
+    extractor = FeatureExtractor(backbone, config.extractor).to(device)
+    if extractor.fingerprint != config.fingerprint:
+        raise FingerprintMismatchError(
+            f"the head in {directory} was trained on features {config.fingerprint}, its backbone gives "
+            f"{extractor.fingerprint}: the two do not belong together; restore the backbone or train again."
+        )
+    return extractor.eval()
+
+
+def _load_head(directory: Path, config: ModelConfig) -> CinemaeHead:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from cinemae.core.head import CinemaeHead
+
+    path = directory / HEAD_FILE
+    head = CinemaeHead(config.head)
+    try:
+        head.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelDirError(f"{path} cannot be used ({reason}): restore it or train again.") from error
+    return head.eval()

@@ -1,0 +1,127 @@
+"""Fixtures: a tiny model with random weights, and pictures drawn in code."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cinemae.config import (
+    BackboneInfo,
+    DecisionConfig,
+    ExtractorConfig,
+    HeadConfig,
+    ImageConfig,
+    LcasConfig,
+    LcasReference,
+    MaskConfig,
+    ModelConfig,
+    PretrainConfig,
+)
+
+TINY = PretrainConfig(
+    image_size=32,
+    patch_size=8,
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    decoder_hidden_size=16,
+    decoder_num_hidden_layers=1,
+    decoder_num_attention_heads=2,
+)
+TINY_IMAGE = ImageConfig(size=32, resize_to=40)
+TINY_DECISION = DecisionConfig(
+    threshold=0.6, real_below=0.4, platt_scale=1.5, platt_offset=-0.1, rule="drawn from a hat, for tests"
+)
+
+
+def write_tiny_model(
+    directory: Path,
+    *,
+    image: ImageConfig = TINY_IMAGE,
+    decision: DecisionConfig = TINY_DECISION,
+    reference: LcasReference | None = None,
+) -> Path:
+    """Write config.json, backbone and head with random weights: everything but the ONNX graph."""
+    import torch
+    from safetensors.torch import save_file
+
+    from cinemae.core.backbone import FrozenMAE
+    from cinemae.core.checkpoint import new_mae
+    from cinemae.core.head import CinemaeHead
+    from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, write_model_config
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        mae = new_mae(TINY)
+        head = CinemaeHead(HeadConfig(global_dim=TINY.hidden_size, agg_hidden=8, cls_hidden=(8,)))
+    directory.mkdir(parents=True, exist_ok=True)
+    mae.save_pretrained(directory / BACKBONE_DIR)
+    save_file(head.state_dict(), directory / HEAD_FILE)
+    backbone = FrozenMAE(mae)
+    config = ModelConfig(
+        name="tiny",
+        backbone=BackboneInfo(backbone.content_hash, TINY.patch_size, backbone.num_patches, TINY.hidden_size),
+        extractor=ExtractorConfig(image=image, mask=MaskConfig(num_passes=2)),
+        lcas=LcasConfig(),
+        head=head.config,
+        decision=decision,
+        reference=reference or LcasReference(levels=(0.0, 0.5, 1.0), values=(-2.0, 0.0, 2.0)),
+        provenance={"made_for": "tests"},
+    )
+    write_model_config(config, directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete model directory: 32x32 images, 16 patches, random weights."""
+    from cinemae.jobs.export import export_onnx
+
+    directory = write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+    export_onnx(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_model_five(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The same weights with five views of each image."""
+    directory = write_tiny_model(
+        tmp_path_factory.mktemp("models") / "five", image=dataclasses.replace(TINY_IMAGE, views="five")
+    )
+    (directory / "model.onnx").write_bytes((tiny_model / "model.onnx").read_bytes())
+    return directory
+
+
+def draw(seed: int, width: int = 60, height: int = 50) -> Image.Image:
+    """A picture of smooth colour and some noise, another for each seed."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (4, 5, 3), np.uint8))
+    smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.float64)
+    noisy = smooth + rng.normal(0, 4 * (seed % 5), smooth.shape)
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., Image.Image]:
+    """`draw` itself."""
+    return draw
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with three readable files, one of them in a folder below, and three that are not."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    draw(1).save(folder / "a.png")
+    draw(2).save(folder / "b.jpg", quality=90)
+    draw(3).save(folder / "sub" / "a.png")
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("not a picture")
+    whole = (folder / "b.jpg").read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    return folder

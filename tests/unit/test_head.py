@@ -1,0 +1,81 @@
+import itertools
+
+import pytest
+import torch
+
+from cinemae.config import HeadConfig
+from cinemae.core.head import CinemaeHead
+from cinemae.errors import ConfigError
+
+SMALL = {"global_dim": 6, "agg_hidden": 5, "cls_hidden": (4,)}
+
+
+def _inputs(n=7):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, 6, generator=generator), torch.randn(n, 3, generator=generator)
+
+
+@pytest.mark.parametrize(("fusion", "level"), list(itertools.product(["add", "concat", "gate"], ["early", "late"])))
+def test_every_fusion_gives_one_logit_and_trains_both_branches(fusion, level):
+    head = CinemaeHead(HeadConfig(fusion=fusion, fusion_level=level, **SMALL))
+    logit = head(*_inputs())
+    assert logit.shape == (7,)
+    logit.square().sum().backward()
+    silent = [name for name, weight in head.named_parameters() if weight.grad is None]
+    assert silent == []
+
+
+def test_additive_fusion_is_equation_8_and_9():
+    head = CinemaeHead(HeadConfig(**SMALL)).eval()
+    of_global, stats = _inputs()
+    layer_norm = torch.nn.functional.layer_norm
+    corrected = layer_norm(of_global, (6,)) + layer_norm(head.mlp_agg(stats), (6,))
+    torch.testing.assert_close(head(of_global, stats), head.mlp_cls(corrected).squeeze(-1))
+
+
+def test_mlp_agg_has_three_layers_and_widens_three_numbers_to_d():
+    head = CinemaeHead(HeadConfig(**SMALL))
+    linear = [layer for layer in head.mlp_agg if isinstance(layer, torch.nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == [(3, 5), (5, 5), (5, 6)]
+
+
+def test_statistics_left_out_do_not_move_the_logit():
+    head = CinemaeHead(HeadConfig(statistics=("overall",), **SMALL)).eval()
+    of_global, stats = _inputs()
+    changed = stats + torch.tensor([3.0, 0.0, -2.0])
+    assert torch.equal(head(of_global, stats), head(of_global, changed))
+    assert not torch.equal(head(of_global, stats), head(of_global, stats + 1))
+
+
+def test_one_branch_alone():
+    of_global, stats = _inputs()
+    only_global = CinemaeHead(HeadConfig(statistics=(), **SMALL)).eval()
+    assert torch.equal(only_global(of_global, stats), only_global(of_global, stats * 0))
+    only_stats = CinemaeHead(HeadConfig(use_global=False, **SMALL)).eval()
+    assert torch.equal(only_stats(of_global, stats), only_stats(of_global * 0, stats))
+
+
+def test_standardization_is_taken_from_training_and_kept_in_the_weights():
+    stats = torch.tensor([[0.0, 10.0, 5.0], [2.0, 30.0, 5.0]])
+    head = CinemaeHead(HeadConfig(**SMALL))
+    head.set_standardization(stats)
+    assert head.state_dict()["stats_mean"].tolist() == [1.0, 20.0, 5.0]
+    assert head.stats_std[2].item() == pytest.approx(1e-6)
+    raw = CinemaeHead(HeadConfig(standardize_statistics=False, **SMALL))
+    raw.set_standardization(stats)
+    assert raw.stats_mean.tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"fusion": "sum"}, 'fusion is "add", "concat" or "gate", got \'sum\''),
+        ({"fusion_level": "middle"}, 'fusion_level is "early" or "late"'),
+        ({"statistics": ("mean",)}, "statistics must be among variability, overall, sensitivity, got mean"),
+        ({"statistics": (), "use_global": False}, "neither was chosen"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
+    ],
+)
+def test_bad_settings_are_refused(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        HeadConfig(**settings)
