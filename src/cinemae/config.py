@@ -21,7 +21,7 @@ MaskScheme = Literal["independent", "complementary"]
 Fusion = Literal["add", "concat", "gate"]
 FusionLevel = Literal["early", "late"]
 Resize = Literal["shortest_edge", "stretch"]
-Views = Literal["center", "five"]
+Views = Literal["center", "five", "tiles"]
 Statistic = Literal["variability", "overall", "sensitivity"]
 
 STATISTICS: tuple[Statistic, ...] = ("variability", "overall", "sensitivity")
@@ -74,6 +74,7 @@ class ImageConfig(_Config):
     resize: Resize = "shortest_edge"
     resize_to: int = 256
     views: Views = "center"
+    jpeg_quality: int | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -83,11 +84,19 @@ class ImageConfig(_Config):
             self.resize_to >= self.size or (self.resize == "stretch" and self.views == "center"),
             f"resize_to must be at least size ({self.size}), got {self.resize_to}.",
         )
+        _require(
+            self.views != "tiles" or self.resize_to % self.size == 0,
+            f"tiles need a resize_to that is a multiple of size ({self.size}), got {self.resize_to}.",
+        )
+        _require(
+            self.jpeg_quality is None or 1 <= self.jpeg_quality <= 100,
+            f"jpeg_quality must be from 1 to 100, or None for no recompression, got {self.jpeg_quality}.",
+        )
 
     @property
     def num_views(self) -> int:
         """How many crops of one picture are scored."""
-        return 5 if self.views == "five" else 1
+        return {"center": 1, "five": 5, "tiles": (self.resize_to // self.size) ** 2}[self.views]
 
 
 @dataclass(frozen=True)
@@ -127,10 +136,18 @@ class ExtractorConfig(_Config):
     def fingerprint(self, backbone_hash: str) -> str:
         """Return 16 hex digits that change whenever the extracted features could.
 
+        Settings at their default do not enter, so a setting added later with a neutral default leaves the
+        fingerprints of existing stores and models as they are; no default here may ever change.
+
         Args:
             backbone_hash: SHA-256 of the backbone's weights (`FrozenMAE.content_hash`).
         """
-        text = json.dumps({"extractor": self.to_dict(), "backbone": backbone_hash}, sort_keys=True)
+        default = ExtractorConfig().to_dict()
+        changed = {
+            part: {name: value for name, value in settings.items() if value != default[part][name]}
+            for part, settings in self.to_dict().items()
+        }
+        text = json.dumps({"extractor": changed, "backbone": backbone_hash}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -246,6 +263,7 @@ class PretrainConfig(_Config):
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
     min_scale: float = 0.2
+    max_scale: float = 1.0
     recompress: float = 0.5
     seed: int = 0
 
@@ -254,7 +272,10 @@ class PretrainConfig(_Config):
             self.image_size % self.patch_size == 0,
             f"image_size must be a multiple of patch_size, got {self.image_size} and {self.patch_size}.",
         )
-        _require(0 < self.min_scale <= 1, f"min_scale must lie in (0, 1], got {self.min_scale}.")
+        _require(
+            0 < self.min_scale <= self.max_scale <= 1,
+            f"crop scales must satisfy 0 < min_scale <= max_scale <= 1, got {self.min_scale} and {self.max_scale}.",
+        )
         _require(0 <= self.recompress <= 1, f"recompress must lie in [0, 1], got {self.recompress}.")
         _require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
 
@@ -271,7 +292,7 @@ class BackboneInfo(_Config):
 
 @dataclass(frozen=True)
 class LcasReference(_Config):
-    """Quantiles of patch LCAS over photographs, `values[i]` at `levels[i]`: the fixed colour scale of every heat map."""
+    """Quantiles of patch LCAS over photographs, `values[i]` at `levels[i]`: the fixed scale of every heat map."""
 
     levels: tuple[float, ...] = ()
     values: tuple[float, ...] = ()

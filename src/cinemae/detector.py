@@ -10,7 +10,7 @@ import dataclasses
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,9 +89,9 @@ class Verdict:
     _kept: _Kept | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types: 15 keys, always the same and in the same order, and `error_message` on an error.
+        r"""Return plain JSON types: 15 keys, always the same and in the same order, and `error_message` on an error.
 
-        The path is valid Unicode: bytes of a file name that are not UTF-8 are written as ``\\xe9``.
+        The path is valid Unicode: bytes of a file name that are not UTF-8 are written as ``\xe9``.
         """
         names = [field.name for field in dataclasses.fields(self)[:15]]
         values = {name: getattr(self, name) for name in names}
@@ -210,7 +210,7 @@ class Detector:
         batch_size: int = DEFAULT_BATCH_SIZE,
         on_error: Literal["record", "raise"] = "record",
         keep_pixels: bool = False,
-    ) -> Iterator[Verdict]:
+    ) -> Generator[Verdict, None, None]:
         """Score many images, in their order.
 
         Args:
@@ -234,7 +234,7 @@ class Detector:
 
     def _stream(
         self, images: Iterator[ImageInput], batch_size: int, raise_errors: bool, keep_pixels: bool
-    ) -> Iterator[Verdict]:
+    ) -> Generator[Verdict, None, None]:
         pool = ThreadPoolExecutor(NUM_DECODERS, thread_name_prefix="cinemae-decode")
         ahead: deque[Future[_Prepared]] = deque()
 

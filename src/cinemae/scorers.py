@@ -170,6 +170,7 @@ class TorchScorer(_ModelScorer):
         directory = Path(model_dir)
         super().__init__(read_model_config(directory))
         try:
+            import safetensors.torch
             import torch
 
             import cinemae.core.features
@@ -179,9 +180,9 @@ class TorchScorer(_ModelScorer):
                 f"{directory} is to be run with torch, and {error.name} is not installed: pip install 'cinemae[torch]'"
             ) from error
         self._torch = torch
-        self._device = _find_device(torch, device)
+        self._device = find_device(device)
         self._chunk = 1 if self._device.type == "cpu" else 8
-        self._extractor = _load_extractor(directory, self.config, self._device, getattr(torch, dtype))
+        self._extractor = load_extractor(directory, self.config, self._device, getattr(torch, dtype))
         self._head = _load_head(directory, self.config).to(self._device)
 
     def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
@@ -242,6 +243,7 @@ def _open_session(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no types
         raise ModelDirError(f"the light install scores with {ONNX_FILE}, {path.parent} holds none: run cinemae export.")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to the decoders
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a family of its own without a common root
@@ -255,17 +257,36 @@ def _open_session(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no types
     return session
 
 
-def _find_device(torch: Any, name: str) -> Any:  # noqa: ANN401
+def find_device(name: str) -> Any:  # noqa: ANN401 - torch is optional here
+    """Return a torch device; "auto" takes a CUDA device if there is one.
+
+    Raises:
+        ConfigError: If torch sees no such device.
+    """
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present.get(device.type, False):
+    kind = name.partition(":")[0]
+    seen = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not seen.get(kind, False):
         raise ConfigError(f"torch sees no device {name} on this machine: use cpu, or install the torch build for it.")
-    return device
+    return torch.device(name)
 
 
-def _load_extractor(directory: Path, config: ModelConfig, device: Any, dtype: Any) -> FeatureExtractor:  # noqa: ANN401
+def load_extractor(directory: Path, config: ModelConfig, device: Any, dtype: Any) -> FeatureExtractor:  # noqa: ANN401
+    """Load the frozen half of a model directory with torch.
+
+    Args:
+        directory: The model directory.
+        config: Its config.json.
+        device: A torch device.
+        dtype: A torch dtype.
+
+    Raises:
+        ModelDirError: If there is no backbone.
+        FingerprintMismatchError: If it is not the one the head was trained on.
+    """
     from cinemae.core.backbone import FrozenMAE
     from cinemae.core.features import FeatureExtractor
 

@@ -29,12 +29,14 @@ SHARD_SIZE, BATCH_SIZE = 5, 2
 
 
 def tiny_extractor(*, views="center", seed=0, pixel_space="normalized"):
-    torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     config = ViTMAEConfig(image_size=32, patch_size=8, **sizes, **{f"decoder_{k}": v for k, v in sizes.items()})
     image = ImageConfig(size=32, resize_to=40, views=views)
     settings = ExtractorConfig(image, MaskConfig(seed=seed), DeviationConfig(pixel_space=pixel_space))
-    return FeatureExtractor(FrozenMAE(ViTMAEForPreTraining(config)), settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = ViTMAEForPreTraining(config)
+    return FeatureExtractor(FrozenMAE(model), settings)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cinemae.app.options import BatchSizeOption, DeviceOption, ModelOption
+from cinemae.errors import SourceError
 
 if TYPE_CHECKING:
-    from cinemae.app.output import Writer
-    from cinemae.app.progress import ProgressBar
+    from cinemae.app.output import Emit, Writer
     from cinemae.detector import Detector, Verdict
 
 STDIN = "-"
@@ -45,7 +45,7 @@ def detect(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH...",
+            metavar="PATH",
             help="Image files, folders (searched to the bottom), globs, or - for a list of paths on standard input, "
             "one a line.",
             show_default=False,
@@ -53,11 +53,16 @@ def detect(
     ],
     model: ModelOption = None,
     format: Annotated[
-        Format, typer.Option(help="A table for people; JSON lines, as they come, or CSV for programs.")
+        Format,
+        typer.Option(
+            metavar="table|jsonl|csv", help="A table for people; JSON lines, as they come, or CSV for programs."
+        ),
     ] = Format.TABLE,
     output: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, metavar="FILE", help="Write there, not to standard output; complete or not at all."),
+        typer.Option(
+            dir_okay=False, metavar="FILE", help="Write there, not to standard output; complete or not at all."
+        ),
     ] = None,
     heatmap: Annotated[
         Path | None,
@@ -69,11 +74,15 @@ def detect(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help='Probability from which an image is called "ai".', show_default="the model's own"),
+        typer.Option(
+            metavar="P", help='Probability from which an image is called "ai".', show_default="the model's own"
+        ),
     ] = None,
     batch_size: BatchSizeOption = None,
     device: DeviceOption = "auto",
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first image that cannot be read.")] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first image that cannot be read.")
+    ] = False,
 ) -> None:
     """Tell whether images are AI-generated.
 
@@ -109,8 +118,7 @@ def _write_all(job: _Job, format: Format, output: Path | None) -> tuple[int, int
         colour = output is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
         writer = _make_writer(format, emit, job.detector, colour=colour)
         bar.update(0)
-        verdicts = _verdicts(job)
-        with closing(verdicts):
+        with closing(_verdicts(job)) as verdicts:
             for verdict in verdicts:
                 if maps and verdict.status == "ok" and verdict.path:
                     verdict.save_heatmap(maps.path_for(verdict.path))
@@ -119,5 +127,51 @@ def _write_all(job: _Job, format: Format, output: Path | None) -> tuple[int, int
                 bar.update(sum(counts))
                 if job.fail_fast and counts[1]:
                     break
+        if not sum(counts):
+            raise SourceError("the list on standard input names no image: give one path a line.")
         writer.finish()
     return counts[0], counts[1]
+
+
+def _verdicts(job: _Job) -> Generator[Verdict, None, None]:
+    from cinemae.detector import DEFAULT_BATCH_SIZE
+
+    batch_size = job.batch_size or DEFAULT_BATCH_SIZE
+    return job.detector.detect_batch(job.paths, batch_size=batch_size, keep_pixels=job.heatmaps is not None)
+
+
+def _make_writer(format: Format, emit: Emit, detector: Detector, *, colour: bool) -> Writer:
+    from cinemae.app.output import CsvWriter, JsonlWriter, TableWriter
+
+    if format is Format.TABLE:
+        return TableWriter(emit, detector.decision, colour=colour)
+    return JsonlWriter(emit) if format is Format.JSONL else CsvWriter(emit)
+
+
+def _find(arguments: list[str]) -> tuple[Iterator[str], int | None]:
+    """Return the images in order, and how many there are if that is known before the work.
+
+    Raises:
+        SourceError: If a path, folder or glob given as argument names no image.
+    """
+    from cinemae.data.datasets import find_images
+
+    if STDIN not in arguments:
+        paths = list(find_images(arguments))
+        return iter(paths), len(paths)
+    named = {argument: list(find_images([argument])) for argument in arguments if argument != STDIN}
+    return (path for argument in arguments for path in named.get(argument) or _listed_on_stdin()), None
+
+
+def _listed_on_stdin() -> Iterator[str]:
+    """Yield the paths on standard input; what is not there comes as it is, to be a row that says so."""
+    from cinemae.data.datasets import find_images
+
+    for line in sys.stdin.buffer:
+        text = os.fsdecode(line.rstrip(b"\r\n"))
+        if not text:
+            continue
+        try:
+            yield from find_images([text])
+        except SourceError:
+            yield text

@@ -119,8 +119,9 @@ class TableWriter:
         self.emit("")
         self.emit(f"{total} image{'s' if total != 1 else ''}: {', '.join(parts)}.")
         limits = f'"ai" from {self.decision.threshold:.3f}, "real" below {self.decision.real_below:.3f}'
-        self.emit(f"probability of being AI-generated; {limits}. Threshold: {self.decision.rule}.")
-        self.emit("A score is a signal, not proof: do not judge anyone by it alone.")
+        self.emit(f"The probability is that of being AI-generated; {limits}.")
+        self.emit(f"How that was set: {self.decision.rule}.")
+        self.emit("A score is a signal, not proof: judge nobody by it alone.")
 
     def _paint(self, line: str, word: str) -> str:
         return typer.style(word, fg=_COLOURS[word], bold=True) + line[len(word) :] if self.colour else line
@@ -131,11 +132,11 @@ def _row(verdict: str, probability: str, warnings: str, file: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return text with everything that a terminal would act on, or not show, as an escape.
+    r"""Return text with everything that a terminal would act on, or not show, as an escape.
 
     Example:
         >>> print(visible("a" + chr(10) + "b" + chr(0xdce9)))
-        a\\nb\\xe9
+        a\nb\xe9
     """
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

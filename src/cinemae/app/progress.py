@@ -23,7 +23,13 @@ class ProgressBar:
     """
 
     def __init__(
-        self, verb: str, total: float | None, *, unit: str = "images", delay: float = 1.0, log_every: float | None = None
+        self,
+        verb: str,
+        total: float | None,
+        *,
+        unit: str = "images",
+        delay: float = 1.0,
+        log_every: float | None = None,
     ) -> None:
         self.verb, self.total, self.unit, self.delay, self.log_every = verb, total, unit, delay, log_every
         self._began = self._logged = time.monotonic()
@@ -33,7 +39,9 @@ class ProgressBar:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -74,14 +82,21 @@ class ProgressBar:
             if now - self._began < self.delay:
                 return
             self._bar = _make_bar(counted=bool(self.unit))
-            self._bar.add_task(self.verb, total=self.total, text=text, completed=self._first or 0)
+            self._bar.add_task(self.verb, total=self.total, text=text)
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=done, total=self.total, text=text)
 
 
 def _make_bar(*, counted: bool) -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     return Progress(
         TextColumn("{task.description}", markup=False),

@@ -7,7 +7,9 @@ on per-patch normalised pixels (``norm_pix_loss``: their predictions are not in 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
+from transformers.utils import logging
 
 from cinemae.config import PretrainConfig
 from cinemae.errors import CheckpointError
@@ -71,15 +74,16 @@ def load_pretrained_folder(
     """
     try:
         config = ViTMAEConfig.from_pretrained(path_or_id, revision=revision, local_files_only=local_files_only)
-        model, loading = ViTMAEForPreTraining.from_pretrained(
-            path_or_id,
-            config=config,
-            revision=revision,
-            local_files_only=local_files_only,
-            output_loading_info=True,
-            dtype=torch.float32,
-            use_safetensors=True,
-        )
+        with _no_progress_bars():
+            model, loading = ViTMAEForPreTraining.from_pretrained(
+                path_or_id,
+                config=config,
+                revision=revision,
+                local_files_only=local_files_only,
+                output_loading_info=True,
+                dtype=torch.float32,
+                use_safetensors=True,
+            )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()
         raise CheckpointError(
@@ -97,6 +101,24 @@ def load_pretrained_folder(
             "the file is damaged or belongs to another architecture; download it again."
         )
     return model
+
+
+def save_pretrained_folder(model: ViTMAEForPreTraining, folder: Path) -> None:
+    """Write a backbone in the Hub's folder layout."""
+    with _no_progress_bars():
+        model.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Keep the library's progress bars, which last milliseconds, out of the user's terminal."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def load_original_checkpoint(path: Path) -> ViTMAEForPreTraining:

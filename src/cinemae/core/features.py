@@ -80,7 +80,9 @@ class FeatureExtractor(nn.Module):
             `Features`, float32 on the backbone's device.
         """
         noise = self.noise if noise is None else noise
-        global_feature, pred, mask = self.backbone.encode_and_reconstruct(pixel_values, noise)
+        global_feature, pred, mask = self.backbone.encode_and_reconstruct(
+            pixel_values, noise, mask_ratio=self.config.mask.mask_ratio
+        )
         target = patchify(pixel_values.float(), self.backbone.patch_size)[:, None]
         pred = pred.float()
         if self.config.deviation.pixel_space == "unit":

@@ -14,6 +14,7 @@ import torch
 
 from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
+from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.lcas import combine_terms
 from cinemae.data.model_dir import BACKBONE_DIR, write_model_config
 from cinemae.data.store import FeatureStore
@@ -32,7 +33,7 @@ class ModelRecipe:
 
     Attributes:
         stores: Feature stores to train on.
-        backbone: Folder of the backbone that made them; copied into the model.
+        backbone: The backbone that made them, as `FrozenMAE.from_pretrained` takes it; written into the model.
         val_stores: Feature stores to validate on; empty to split `stores` by generator.
         val_generators: Which generators to hold out where `val_stores` is empty.
         name: Of the model.
@@ -81,11 +82,7 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
     report.results["split"] = split
 
     out.mkdir(parents=True, exist_ok=True)
-    target = out / BACKBONE_DIR
-    if target.resolve() != recipe.backbone.resolve():
-        target.mkdir(exist_ok=True)
-        for name in ("config.json", "model.safetensors"):
-            shutil.copyfile(recipe.backbone / name, target / name)
+    _write_backbone(backbone, recipe.backbone, out / BACKBONE_DIR)
     config = ModelConfig(
         name=recipe.name,
         backbone=first.backbone,
@@ -119,6 +116,17 @@ def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig) -> LcasRefe
         values.append(scores[~scores.isnan()].numpy())
     quantiles = np.quantile(np.concatenate(values), REFERENCE_LEVELS)
     return LcasReference(levels=REFERENCE_LEVELS, values=tuple(float(value) for value in quantiles))
+
+
+def _write_backbone(backbone: FrozenMAE, source: Path, target: Path) -> None:
+    """Copy a local folder's files as they are; write anything else (Hub id, .pth) in the Hub's layout."""
+    files = [source / name for name in ("config.json", "model.safetensors")]
+    if not all(file.is_file() for file in files):
+        save_pretrained_folder(backbone.model, target)
+    elif source.resolve() != target.resolve():
+        target.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copyfile(file, target / file.name)
 
 
 def _split(

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cinemae.config import PretrainConfig
-from cinemae.core.checkpoint import load_pretrained_folder, new_mae
+from cinemae.core.checkpoint import load_pretrained_folder, new_mae, save_pretrained_folder
 from cinemae.core.masking import mask_noise
 from cinemae.errors import ConfigError, SourceError, StoreError
 from cinemae.jobs.pretrain_data import BatchStream, PhotoCache, center_crops, readable_photos
@@ -146,7 +146,7 @@ def pretrain(
     run = _Run(config, budget, out, init_from)
     line = run.train(BatchStream(training, cache, config), validation, checkpoint_minutes, progress)
     averaged = run.averaged_model()
-    averaged.half().save_pretrained(out)  # float16 on disk halves it; loading widens
+    save_pretrained_folder(averaged.half(), out)  # float16 on disk halves it; loading widens
     averaged.float()
     plot_loss_curve(run.log_path, out / "loss.png")
     plot_reconstructions(averaged, validation[:8], out / "reconstructions.png")

@@ -92,7 +92,7 @@ def augment(pixels: NDArray[np.uint8], config: PretrainConfig, rng: np.random.Ge
         (image_size, image_size, 3) uint8.
     """
     height, width = pixels.shape[:2]
-    area = rng.uniform(config.min_scale, 1.0) * height * width
+    area = rng.uniform(config.min_scale, config.max_scale) * height * width
     aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
     crop_width = min(width, max(1, round(math.sqrt(area * aspect))))
     crop_height = min(height, max(1, round(math.sqrt(area / aspect))))

@@ -1,0 +1,127 @@
+"""``cinemae extract``: a data set in, a feature store out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cinemae.app.options import BatchSizeOption, DeviceOption, Dtype, ModelOption, resuming
+from cinemae.config import ExtractorConfig, ImageConfig
+from cinemae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cinemae.core.features import FeatureExtractor
+    from cinemae.jobs.extract import ExtractReport
+
+
+def _of_model(metavar: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
+    return typer.Option(metavar=metavar, help=text, show_default="the model's")
+
+
+def extract(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder tree (real/ and fake/GENERATOR/ label what is below), a glob, or a CSV file with the "
+            "columns path, label, generator.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="STORE", help="Folder of the feature store; begun before, it is gone on with.", show_default=False
+        ),
+    ],
+    model: ModelOption = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|FILE|HUB_ID",
+            help="A backbone in place of a model: folder in Hub layout, original .pth, or Hub id such as "
+            "facebook/vit-mae-large.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: BatchSizeOption = None,
+    shard_size: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Images a file of the store, what a kill can cost.")
+    ] = None,
+    device: DeviceOption = "auto",
+    dtype: Annotated[
+        Dtype, typer.Option(metavar="float32|bfloat16", help="What the backbone computes in.")
+    ] = Dtype.FLOAT32,
+    views: Annotated[str | None, _of_model("center|five", "Which crops of an image are looked at.")] = None,
+    resize: Annotated[str | None, _of_model("shortest_edge|stretch", "How an image becomes square.")] = None,
+    resize_to: Annotated[int | None, _of_model("N", "Pixels of the shorter side before cropping.")] = None,
+    num_passes: Annotated[int | None, _of_model("N", "K, the masked passes.")] = None,
+    mask_scheme: Annotated[str | None, _of_model("independent|complementary", "How the masks relate.")] = None,
+    mask_seed: Annotated[int | None, _of_model("N", "Seed of the masks.")] = None,
+    pixel_space: Annotated[str | None, _of_model("normalized|unit", "Scale of the pixels in Eqs. 4 and 5.")] = None,
+) -> None:
+    """Run the frozen half over images, once, for training.
+
+    The settings from --views on are the model's, or with --backbone the paper's, unless they are given here.
+
+    Ends with 0 if all images were read, 1 if some could not be (their rows say why), 2 if nothing could be done.
+    """
+    from cinemae.data.datasets import read_records
+
+    if model is not None and backbone is not None:
+        raise ConfigError("features come from a model or from a bare backbone: give --model or --backbone, not both.")
+    records = read_records(source)
+    changes: dict[str, dict[str, Any]] = {
+        "image": {"views": views, "resize": resize, "resize_to": resize_to},
+        "mask": {"num_passes": num_passes, "scheme": mask_scheme, "seed": mask_seed},
+        "deviation": {"pixel_space": pixel_space},
+    }
+    with resuming():
+        report = _run(records, out, _load(model, backbone, changes, device, dtype), batch_size, shard_size)
+    typer.echo(
+        f"{out}: {report.num_ok + report.num_failed} images, {report.num_failed} of them could not be read; "
+        f"{report.num_shards} shards ({report.num_skipped_shards} from an earlier run); "
+        f"fingerprint {report.fingerprint}"
+    )
+    raise typer.Exit(1 if report.num_failed else 0)
+
+
+def _run(
+    records: list[Any], out: Path, extractor: FeatureExtractor, batch_size: int | None, shard_size: int | None
+) -> ExtractReport:
+    from cinemae.app.progress import ProgressBar
+    from cinemae.jobs.extract import extract as run
+
+    sizes = {"batch_size": batch_size, "shard_size": shard_size}
+    given = {name: size for name, size in sizes.items() if size is not None}
+    with ProgressBar("extracting", len(records), log_every=60) as bar:
+        return run(records, out, extractor, progress=lambda done, total: bar.update(done, total=total), **given)
+
+
+def _load(
+    model: str | None, backbone: str | None, changes: dict[str, dict[str, Any]], device: str, dtype: Dtype
+) -> FeatureExtractor:
+    """Build the frozen half from a model directory or a bare backbone, with what was set by hand."""
+    import torch
+
+    from cinemae.core.backbone import FrozenMAE
+    from cinemae.core.features import FeatureExtractor
+    from cinemae.data.model_dir import read_model_config, resolve_model
+    from cinemae.scorers import find_device, load_extractor
+
+    where, precision = find_device(device), getattr(torch, dtype.value)
+    if backbone is None:
+        directory = resolve_model(model)
+        trained = load_extractor(directory, read_model_config(directory), where, precision)
+        frozen, config = trained.backbone, trained.config
+    else:
+        frozen = FrozenMAE.from_pretrained(backbone, device=where, dtype=precision)
+        config = ExtractorConfig(image=ImageConfig(size=frozen.image_size, resize_to=round(frozen.image_size * 8 / 7)))
+    for part, settings in changes.items():
+        given = {name: value for name, value in settings.items() if value is not None}
+        merged = {**getattr(config, part).to_dict(), **given}
+        config = dataclasses.replace(config, **{part: type(getattr(config, part)).from_dict(merged)})
+    return FeatureExtractor(frozen, config).to(where)

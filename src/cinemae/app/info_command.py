@@ -1,0 +1,48 @@
+"""``cinemae info``: what a model is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from cinemae.app.options import ModelOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cinemae.config import ModelConfig
+
+
+def info(model: ModelOption = None) -> None:
+    """Show a model's name, settings and thresholds."""
+    from cinemae.data.model_dir import read_model_config, resolve_model
+
+    directory = resolve_model(model)
+    for name, value in describe(read_model_config(directory), directory).items():
+        typer.echo(f"{name:<12}  {value}")
+
+
+def describe(config: ModelConfig, directory: Path) -> dict[str, str]:
+    """Return what there is to say of a model, each in one line."""
+    from cinemae.data.model_dir import BACKBONE_DIR, ONNX_FILE
+
+    backbone, image, mask, head = config.backbone, config.extractor.image, config.extractor.mask, config.head
+    decision, onnx = config.decision, directory / ONNX_FILE
+    graph = f"{onnx.stat().st_size / 1e6:.1f} MB, runs without torch" if onnx.is_file() else "none: needs torch"
+    enters = [*(["global feature"] if head.use_global else []), *head.statistics]
+    resize = f"shorter side to {image.resize_to}" if image.resize == "shortest_edge" else "stretched"
+    return {
+        "model": config.model_id,
+        "directory": str(directory),
+        "fingerprint": config.fingerprint,
+        "backbone": f"{backbone.num_patches} patches of {backbone.patch_size} pixels, width {backbone.hidden_size}"
+        + ("" if (directory / BACKBONE_DIR).is_dir() else " (not in the directory)"),
+        "image": f"{image.size} pixels, {resize}, {image.num_views} view{'s' if image.num_views > 1 else ''}",
+        "masks": f"{mask.num_passes} {mask.scheme}, {mask.mask_ratio:.0%} hidden, seed {mask.seed}",
+        "LCAS": f"fidelity weight {config.lcas.fidelity_weight}, reduction {config.lcas.reduction}",
+        "head": f"{', '.join(enters)}; fusion {head.fusion}, {head.fusion_level}",
+        "verdict": f'"ai" from {decision.threshold:.3f}, "real" below {decision.real_below:.3f}',
+        "threshold": decision.rule,
+        "onnx": graph,
+    }

@@ -1,0 +1,115 @@
+"""``cinemae pretrain``: photographs in, a backbone out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cinemae.app.options import resuming
+from cinemae.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from cinemae.jobs.pretrain import Progress
+
+_DEFAULT = PretrainConfig()
+
+
+def pretrain(
+    folders: Annotated[
+        list[str],
+        typer.Argument(metavar="FOLDER", help="Photographs: folders, globs or files.", show_default=False),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="BACKBONE",
+            help="Folder to write, in the Hub's layout; a run that was stopped is gone on with.",
+            show_default=False,
+        ),
+    ],
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop after so many steps.", show_default=False)
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(metavar="HOURS", help="Stop after so many hours.", show_default=False)
+    ] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(metavar="BACKBONE", help="Begin with the weights of this one.", show_default=False)
+    ] = None,
+    image_size: Annotated[int, typer.Option(help="Pixels of the square image.")] = _DEFAULT.image_size,
+    patch_size: Annotated[int, typer.Option(help="Pixels of a square patch.")] = _DEFAULT.patch_size,
+    hidden_size: Annotated[int, typer.Option(help="Width of the encoder.")] = _DEFAULT.hidden_size,
+    num_layers: Annotated[int, typer.Option(help="Depth of the encoder.")] = _DEFAULT.num_hidden_layers,
+    num_heads: Annotated[int, typer.Option(help="Attention heads of the encoder.")] = _DEFAULT.num_attention_heads,
+    decoder_hidden_size: Annotated[int, typer.Option(help="Width of the decoder.")] = _DEFAULT.decoder_hidden_size,
+    decoder_num_layers: Annotated[int, typer.Option(help="Depth of the decoder.")] = _DEFAULT.decoder_num_hidden_layers,
+    decoder_num_heads: Annotated[
+        int, typer.Option(help="Attention heads of the decoder.")
+    ] = _DEFAULT.decoder_num_attention_heads,
+    mask_ratio: Annotated[float, typer.Option(help="Share of hidden patches.")] = _DEFAULT.mask_ratio,
+    batch_size: Annotated[int, typer.Option(help="Crops a step.")] = _DEFAULT.batch_size,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = _DEFAULT.learning_rate,
+    weight_decay: Annotated[float, typer.Option(help="Of AdamW, on matrices only.")] = _DEFAULT.weight_decay,
+    warmup_steps: Annotated[int, typer.Option(help="Steps until the highest learning rate.")] = _DEFAULT.warmup_steps,
+    schedule: Annotated[
+        str, typer.Option(metavar="cosine|constant", help="Course of the learning rate.")
+    ] = _DEFAULT.schedule,
+    ema_decay: Annotated[
+        float, typer.Option(help="Of the moving average of the weights, which is what is written.")
+    ] = _DEFAULT.ema_decay,
+    min_scale: Annotated[
+        float, typer.Option(help="Smallest share of a photograph's area in a crop.")
+    ] = _DEFAULT.min_scale,
+    recompress: Annotated[float, typer.Option(help="Share of crops that pass through JPEG.")] = _DEFAULT.recompress,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = _DEFAULT.seed,
+) -> None:
+    """Pretrain a masked autoencoder on photographs.
+
+    Stops after --steps or --hours, whichever of the two is given; the same command goes on with a stopped run.
+    """
+    config = PretrainConfig.from_dict(
+        {
+            "image_size": image_size,
+            "patch_size": patch_size,
+            "hidden_size": hidden_size,
+            "num_hidden_layers": num_layers,
+            "num_attention_heads": num_heads,
+            "decoder_hidden_size": decoder_hidden_size,
+            "decoder_num_hidden_layers": decoder_num_layers,
+            "decoder_num_attention_heads": decoder_num_heads,
+            "mask_ratio": mask_ratio,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "warmup_steps": warmup_steps,
+            "schedule": schedule,
+            "ema_decay": ema_decay,
+            "min_scale": min_scale,
+            "recompress": recompress,
+            "seed": seed,
+        }
+    )
+    from cinemae.app.progress import ProgressBar
+    from cinemae.data.datasets import find_images
+    from cinemae.jobs.pretrain import Budget
+    from cinemae.jobs.pretrain import pretrain as run
+
+    budget = Budget(steps, hours)
+    paths = list(find_images(folders))
+    with resuming(), ProgressBar("pretraining", 1.0, unit="", delay=0, log_every=60) as bar:
+        last = run(
+            paths,
+            out,
+            config,
+            budget,
+            init_from=init_from,
+            progress=lambda line: bar.update(line.spent, note=_describe(line)),
+        )
+    typer.echo(f"{out}: {_describe(last)}")
+
+
+def _describe(line: Progress) -> str:
+    held_out = "" if line.validation_loss is None else f", held-out {line.validation_loss:.3f}"
+    return f"step {line.step:,}, loss {line.loss:.3f}{held_out}, {line.images_per_second:.0f} images/s"
