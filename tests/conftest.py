@@ -88,6 +88,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_model_tiles(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The same weights with four tiles of each image."""
+    image = dataclasses.replace(TINY_IMAGE, views="tiles", resize_to=64)
+    directory = write_tiny_model(tmp_path_factory.mktemp("models") / "tiles", image=image)
+    (directory / "model.onnx").write_bytes((tiny_model / "model.onnx").read_bytes())
+    return directory
+
+
+@pytest.fixture(scope="session")
 def tiny_model_five(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """The same weights with five views of each image."""
     directory = write_tiny_model(

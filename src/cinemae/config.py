@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from cinemae.errors import ConfigError
 
@@ -35,7 +35,14 @@ def _require(condition: bool, sentence: str) -> None:
 
 
 class _Config:
-    """Reading and writing shared by the dataclasses below."""
+    """Reading, writing and the check of named choices, shared by the dataclasses below."""
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            if get_origin(hint) is Literal:
+                value, choices = getattr(self, name), [f'"{choice}"' for choice in get_args(hint)]
+                allowed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                _require(value in get_args(hint), f"{name} must be {allowed}, got {value!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON types."""
@@ -79,6 +86,7 @@ class ImageConfig(_Config):
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.size > 0, f"size must be positive, got {self.size}.")
         _require(
             self.resize_to >= self.size or (self.resize == "stretch" and self.views == "center"),
@@ -109,6 +117,7 @@ class MaskConfig(_Config):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(0 < self.mask_ratio < 1, f"mask_ratio must lie between 0 and 1, got {self.mask_ratio}.")
         _require(self.num_passes >= 1, f"num_passes must be at least 1, got {self.num_passes}.")
 
@@ -122,6 +131,7 @@ class DeviationConfig(_Config):
     sigma_floor: float = 1e-3
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.sigma_floor > 0, f"sigma_floor must be positive, got {self.sigma_floor}.")
 
 
@@ -159,11 +169,8 @@ class LcasConfig(_Config):
     reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.fidelity_weight >= 0, f"fidelity_weight (lambda) must not be negative: {self.fidelity_weight}.")
-        _require(
-            self.reduction in ("mean", "sum", "literal"),
-            f'reduction must be "mean", "sum" or "literal", got {self.reduction!r}.',
-        )
 
 
 @dataclass(frozen=True)
@@ -180,18 +187,16 @@ class HeadConfig(_Config):
     activation: Literal["gelu", "relu"] = "gelu"
     dropout: float = 0.0
     standardize_statistics: bool = True
+    standardize_global: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.global_dim > 0, f"global_dim must be positive, got {self.global_dim}.")
         unknown = [name for name in self.statistics if name not in STATISTICS]
         _require(not unknown, f"statistics must be among {', '.join(STATISTICS)}, got {', '.join(unknown)}.")
         _require(
             self.use_global or bool(self.statistics),
             "the head needs the global feature, a statistic, or both: neither was chosen.",
-        )
-        _require(self.fusion in ("add", "concat", "gate"), f'fusion is "add", "concat" or "gate", got {self.fusion!r}.')
-        _require(
-            self.fusion_level in ("early", "late"), f'fusion_level is "early" or "late", got {self.fusion_level!r}.'
         )
         _require(0 <= self.dropout < 1, f"dropout must lie in [0, 1), got {self.dropout}.")
 
@@ -211,6 +216,7 @@ class TrainConfig(_Config):
     target_fnr: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.learning_rate > 0, f"learning_rate must be positive, got {self.learning_rate}.")
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}.")
         _require(self.epochs >= 1, f"epochs must be at least 1, got {self.epochs}.")
@@ -233,6 +239,7 @@ class DecisionConfig(_Config):
     rule: str = "none: not calibrated"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(0 <= self.threshold <= 1, f"threshold must lie in [0, 1], got {self.threshold}.")
         _require(
             0 <= self.real_below <= self.threshold,
@@ -268,6 +275,7 @@ class PretrainConfig(_Config):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(
             self.image_size % self.patch_size == 0,
             f"image_size must be a multiple of patch_size, got {self.image_size} and {self.patch_size}.",

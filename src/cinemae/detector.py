@@ -130,6 +130,10 @@ class Verdict:
         picture = render_heatmap(kept.picture, self.lcas_map, kept.scorer.config.reference, kept.box)
         picture.save(path, "PNG")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what a map needs: a verdict travels between processes without its model."""
+        return {**self.__dict__, "_kept": None}
+
     def _require_kept(self) -> _Kept:
         if self._kept is None:
             reason = "it has no pixels" if self.status == "error" else "its pixels were not kept"
@@ -296,23 +300,23 @@ class Detector:
     def _verdict(
         self, prepared: _Prepared, pixel_values: NDArray[np.float32], scores: Scores, position: int
     ) -> Verdict:
-        prob_fake, verdict = float(scores.prob_fake[position]), prepared.verdict
-        if not math.isfinite(prob_fake):
+        verdict, stats = prepared.verdict, scores.stats[position].tolist()
+        prob_fake, logit = float(scores.prob_fake[position]), float(scores.logit[position])
+        if not all(map(math.isfinite, (prob_fake, logit, *stats))):
             reason = f"the model {self.model_id} gave a score that is no number: if others fail as well, it is damaged."
             return Verdict(verdict.path, "error", error_message=reason)
         kept = None
         if prepared.picture is not None and verdict.width and verdict.height:
             box = view_box(verdict.width, verdict.height, self.config.extractor.image)
-            kept = _Kept(self.scorer, pixel_values[0], prepared.picture, box)
-        variability, overall, sensitivity = (float(value) for value in scores.stats[position])
+            kept = _Kept(self.scorer, pixel_values, prepared.picture, box)
         return dataclasses.replace(
             verdict,
             verdict=self._decide(prob_fake),
             prob_fake=prob_fake,
-            logit=float(scores.logit[position]),
-            variability=variability,
-            overall=overall,
-            sensitivity=sensitivity,
+            logit=logit,
+            variability=stats[0],
+            overall=stats[1],
+            sensitivity=stats[2],
             _kept=kept,
         )
 

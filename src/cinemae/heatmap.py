@@ -106,7 +106,7 @@ def lcas_levels(lcas_map: NDArray[np.floating], reference: LcasReference) -> NDA
 
 
 def view_box(width: int, height: int, config: ImageConfig) -> Box:
-    """Return which part of a picture the first view of `cinemae.core.image.preprocess` covers.
+    """Return which part of a picture a map covers: the centre view of `cinemae.core.image.preprocess`, or all tiles.
 
     Args:
         width: Of the picture, in pixels.
@@ -122,14 +122,15 @@ def view_box(width: int, height: int, config: ImageConfig) -> Box:
     """
     if config.resize == "stretch":
         left, top, right, bottom = 0, 0, width, height
-        side = config.resize_to if config.views == "five" else config.size
+        side = config.size if config.views == "center" else config.resize_to
     else:
         short = min(width, height)
         left, top = (width - short) // 2, (height - short) // 2
         right, bottom = left + short, top + short
         side = config.resize_to
-    near = (side - config.size) // 2 / side
-    far = near + config.size / side
+    seen = side if config.views == "tiles" else config.size
+    near = (side - seen) // 2 / side
+    far = near + seen / side
     return (
         (left + near * (right - left)) / width,
         (top + near * (bottom - top)) / height,

@@ -61,7 +61,7 @@ class Scorer(Protocol):
         ...
 
     def lcas_map(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return how hard each patch of one view (3, S, S) is to predict from its context, (rows, columns)."""
+        """Return how hard each patch of one image's views (V, 3, S, S) is to predict from its context."""
         ...
 
 
@@ -100,22 +100,25 @@ class _ModelScorer:
         )
 
     def lcas_map(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the LCAS of every patch of one view, averaged over four complementary masks.
+        """Return the LCAS of every patch, averaged over four complementary masks.
 
         Args:
-            pixel_values: (3, S, S).
+            pixel_values: All views of one image, (V, 3, S, S).
 
         Returns:
-            (rows, columns). High means hard to predict from context, which photographs are; it is not a fake score.
+            (rows, columns) over what `cinemae.heatmap.view_box` names: the centre view, or all tiles put together.
+            High means hard to predict from context, which photographs are; it is not a fake score.
 
         Raises:
             ConfigError: If the shape is not the model's.
         """
         image = self.config.extractor.image
-        self._check_shape(pixel_values[None], (3, image.size, image.size))
-        lcas = self._run(pixel_values[None], self._map_noise)[2][0]
-        side = round(lcas.shape[1] ** 0.5)
-        return np.asarray(np.nanmean(lcas, axis=0, dtype=np.float64).reshape(side, side), np.float32)
+        self._check_shape(pixel_values[None], (image.num_views, 3, image.size, image.size))
+        tiles = round(image.num_views**0.5) if image.views == "tiles" else 1
+        lcas = self._run(pixel_values[: tiles * tiles], self._map_noise)[2]
+        rows = round(lcas.shape[2] ** 0.5)
+        maps = np.nanmean(lcas, axis=1, dtype=np.float64).reshape(tiles, tiles, rows, rows)
+        return np.asarray(maps.transpose(0, 2, 1, 3).reshape(tiles * rows, tiles * rows), np.float32)
 
     def _check_shape(self, pixel_values: NDArray[np.float32], shape: tuple[int, ...]) -> None:
         if pixel_values.shape[1:] != shape or not len(pixel_values):
@@ -170,14 +173,15 @@ class TorchScorer(_ModelScorer):
         directory = Path(model_dir)
         super().__init__(read_model_config(directory))
         try:
-            import safetensors.torch
+            import safetensors.torch  # noqa: F401 - what is missing is found out here, at once
             import torch
 
             import cinemae.core.features
             import cinemae.core.head  # noqa: F401
         except ModuleNotFoundError as error:
+            package = (error.name or "torch").partition(".")[0]
             raise MissingDependencyError(
-                f"{directory} is to be run with torch, and {error.name} is not installed: pip install 'cinemae[torch]'"
+                f"{directory} is to be run with torch, and {package} is not installed: pip install 'cinemae[torch]'"
             ) from error
         self._torch = torch
         self._device = find_device(device)

@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import os
+import pickle
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -219,6 +220,12 @@ def test_the_map_is_made_at_first_use(detector: Detector, photos: Path, monkeypa
     assert verdict == next(detector.detect_batch([photos / "a.png"]))
 
 
+def test_tiles_give_one_map_of_the_whole_square(tiny_model_tiles: Path, photos: Path, tmp_path: Path):
+    verdict = Detector.from_pretrained(tiny_model_tiles).detect(photos / "a.png")
+    assert verdict.lcas_map.shape == (8, 8)
+    verdict.save_heatmap(tmp_path / "map.png")
+
+
 def test_bulk_verdicts_keep_no_pixels_unless_asked(detector: Detector, photos: Path, tmp_path: Path):
     verdict = next(detector.detect_batch([photos / "a.png"]))
     with pytest.raises(
@@ -240,6 +247,15 @@ def test_a_heat_map_is_saved_as_png(detector: Detector, photos: Path, tmp_path: 
         assert sheet.width == 512
     with pytest.raises(ConfigError, match=r"written as PNG, got .*map\.jpg': end the name in \.png"):
         verdict.save_heatmap(tmp_path / "map.jpg")
+
+
+def test_verdicts_can_be_pickled(detector: Detector, photos: Path):
+    verdict = detector.detect(photos / "a.png")
+    copied = pickle.loads(pickle.dumps(verdict))
+    assert copied == verdict
+    assert copied.to_dict() == verdict.to_dict()
+    with pytest.raises(ConfigError, match="its pixels were not kept"):
+        _ = copied.lcas_map
 
 
 def test_kept_pictures_are_small(detector: Detector):
@@ -264,7 +280,7 @@ def test_paths_that_are_not_unicode_become_valid_json(detector: Detector, photos
 
 
 def test_an_unknown_model_is_refused(tmp_path: Path):
-    with pytest.raises(ModelDirError, match="a model is a directory that holds config.json"):
+    with pytest.raises(ModelDirError, match=r"a model is a directory that holds config\.json"):
         Detector.from_pretrained(tmp_path / "nothing")
     with pytest.raises(ModelDirError, match=r"a model directory holds config\.json"):
         Detector.from_pretrained(tmp_path)

@@ -69,8 +69,8 @@ def test_standardization_is_taken_from_training_and_kept_in_the_weights():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"fusion": "sum"}, 'fusion is "add", "concat" or "gate", got \'sum\''),
-        ({"fusion_level": "middle"}, 'fusion_level is "early" or "late"'),
+        ({"fusion": "sum"}, 'fusion must be "add", "concat" or "gate", got \'sum\''),
+        ({"fusion_level": "middle"}, 'fusion_level must be "early" or "late"'),
         ({"statistics": ("mean",)}, "statistics must be among variability, overall, sensitivity, got mean"),
         ({"statistics": (), "use_global": False}, "neither was chosen"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),

@@ -41,6 +41,17 @@ def test_the_box_is_what_preprocess_looks_at(size: tuple[int, int], config: Imag
     assert np.abs(np.asarray(cut, float) - expected).mean() < 1
 
 
+def test_tiles_cover_the_square():
+    config = ImageConfig(views="tiles", resize_to=448, mean=(0, 0, 0), std=(1, 1, 1))
+    image = _gradient(300, 200)
+    left, top, right, bottom = view_box(300, 200, config)
+    cut = image.resize((448, 448), Image.Resampling.BICUBIC, box=(left * 300, top * 200, right * 300, bottom * 200))
+    tiles = preprocess(image, config).transpose(0, 2, 3, 1) * 255
+    whole = np.block([[[tiles[0]], [tiles[1]]], [[tiles[2]], [tiles[3]]]])
+    assert np.abs(np.asarray(cut, float) - whole).mean() < 1
+    assert view_box(300, 200, ImageConfig(resize="stretch", views="tiles", resize_to=448)) == WHOLE
+
+
 def test_levels_are_percentiles_of_the_reference():
     levels = lcas_levels(np.array([[-5.0, -1.0, -0.5], [0.0, 1.5, 9.0]]), REFERENCE)
     assert levels.tolist() == [[0, 0, 0.25], [0.5, 0.75, 1]]

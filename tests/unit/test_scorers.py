@@ -89,10 +89,23 @@ def test_views_are_averaged_before_calibration(tiny_model_five: Path):
 
 
 def test_map_covers_every_patch(scorer: Scorer, tiny_model: Path):
-    lcas_map = scorer.lcas_map(PIXELS[2, 0])
+    lcas_map = scorer.lcas_map(PIXELS[2])
     passes = _reference(tiny_model, PIXELS[2], complementary_noise(0, 4, 16))["lcas"][0]
     assert np.isnan(passes).sum(0).tolist() == [1] * 16
     np.testing.assert_allclose(lcas_map, np.nanmean(passes, 0).reshape(4, 4), atol=1e-5)
+
+
+def test_maps_of_tiles_are_put_together(tiny_model_tiles: Path, tiny_model: Path):
+    tiles = np.random.default_rng(1).normal(size=(4, 3, 32, 32)).astype(np.float32)
+    whole = OnnxScorer(tiny_model_tiles).lcas_map(tiles)
+    one_by_one = [OnnxScorer(tiny_model).lcas_map(tile[None]) for tile in tiles]
+    np.testing.assert_array_equal(whole, np.block([one_by_one[:2], one_by_one[2:]]))
+
+
+def test_the_map_of_five_views_is_that_of_the_centre(tiny_model_five: Path, tiny_model: Path):
+    views = np.random.default_rng(1).normal(size=(5, 3, 32, 32)).astype(np.float32)
+    expected = OnnxScorer(tiny_model).lcas_map(views[:1])
+    np.testing.assert_array_equal(OnnxScorer(tiny_model_five).lcas_map(views), expected)
 
 
 def test_threads_may_share_a_scorer(scorer: Scorer):

@@ -43,14 +43,15 @@ class _Commands(TyperGroup):
         except CinemaeError as error:
             raise _fail(str(error)) from error
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in _TRAIN_EXTRA:
+            package = (error.name or "").partition(".")[0]
+            if package not in _TRAIN_EXTRA:
                 raise
-            raise _fail(f"this needs {error.name}, which is not installed: pip install 'cinemae[train]'") from error
+            raise _fail(f"this needs {package}, which is not installed: pip install 'cinemae[train]'") from error
         except BrokenPipeError as error:
             _silence_stdout()
             raise typer.Exit(141) from error
         except OSError as error:
-            raise _fail(f"{error.filename or 'the work'}: {error.strerror or error}") from error
+            raise _fail(f"{error.filename or 'reading or writing failed'}: {error.strerror or error}") from error
         except KeyboardInterrupt as error:
             raise typer.Exit(130) from error
 

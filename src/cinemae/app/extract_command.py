@@ -55,9 +55,12 @@ def extract(
     dtype: Annotated[
         Dtype, typer.Option(metavar="float32|bfloat16", help="What the backbone computes in.")
     ] = Dtype.FLOAT32,
-    views: Annotated[str | None, _of_model("center|five", "Which crops of an image are looked at.")] = None,
+    views: Annotated[str | None, _of_model("center|five|tiles", "Which crops of an image are looked at.")] = None,
     resize: Annotated[str | None, _of_model("shortest_edge|stretch", "How an image becomes square.")] = None,
     resize_to: Annotated[int | None, _of_model("N", "Pixels of the shorter side before cropping.")] = None,
+    jpeg_quality: Annotated[
+        int | None, _of_model("N", "Quality of a JPEG round trip that every image passes through.")
+    ] = None,
     num_passes: Annotated[int | None, _of_model("N", "K, the masked passes.")] = None,
     mask_scheme: Annotated[str | None, _of_model("independent|complementary", "How the masks relate.")] = None,
     mask_seed: Annotated[int | None, _of_model("N", "Seed of the masks.")] = None,
@@ -69,13 +72,14 @@ def extract(
 
     Ends with 0 if all images were read, 1 if some could not be (their rows say why), 2 if nothing could be done.
     """
+    import cinemae.jobs.extract  # noqa: F401 - what is missing is found out here, at once
     from cinemae.data.datasets import read_records
 
     if model is not None and backbone is not None:
         raise ConfigError("features come from a model or from a bare backbone: give --model or --backbone, not both.")
     records = read_records(source)
     changes: dict[str, dict[str, Any]] = {
-        "image": {"views": views, "resize": resize, "resize_to": resize_to},
+        "image": {"views": views, "resize": resize, "resize_to": resize_to, "jpeg_quality": jpeg_quality},
         "mask": {"num_passes": num_passes, "scheme": mask_scheme, "seed": mask_seed},
         "deviation": {"pixel_space": pixel_space},
     }

@@ -38,7 +38,8 @@ def describe(config: ModelConfig, directory: Path) -> dict[str, str]:
         "fingerprint": config.fingerprint,
         "backbone": f"{backbone.num_patches} patches of {backbone.patch_size} pixels, width {backbone.hidden_size}"
         + ("" if (directory / BACKBONE_DIR).is_dir() else " (not in the directory)"),
-        "image": f"{image.size} pixels, {resize}, {image.num_views} view{'s' if image.num_views > 1 else ''}",
+        "image": f"{image.size} pixels, {resize}, {image.num_views} view{'s' if image.num_views > 1 else ''}"
+        + (f", JPEG quality {image.jpeg_quality}" if image.jpeg_quality else ""),
         "masks": f"{mask.num_passes} {mask.scheme}, {mask.mask_ratio:.0%} hidden, seed {mask.seed}",
         "LCAS": f"fidelity weight {config.lcas.fidelity_weight}, reduction {config.lcas.reduction}",
         "head": f"{', '.join(enters)}; fusion {head.fusion}, {head.fusion_level}",

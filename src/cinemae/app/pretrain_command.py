@@ -62,6 +62,9 @@ def pretrain(
     min_scale: Annotated[
         float, typer.Option(help="Smallest share of a photograph's area in a crop.")
     ] = _DEFAULT.min_scale,
+    max_scale: Annotated[
+        float, typer.Option(help="Largest share of a photograph's area in a crop.")
+    ] = _DEFAULT.max_scale,
     recompress: Annotated[float, typer.Option(help="Share of crops that pass through JPEG.")] = _DEFAULT.recompress,
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = _DEFAULT.seed,
 ) -> None:
@@ -87,6 +90,7 @@ def pretrain(
             "schedule": schedule,
             "ema_decay": ema_decay,
             "min_scale": min_scale,
+            "max_scale": max_scale,
             "recompress": recompress,
             "seed": seed,
         }

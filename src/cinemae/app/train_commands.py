@@ -76,6 +76,12 @@ def train(
         map(str, _HEAD.cls_hidden)
     ),
     dropout: Annotated[float, typer.Option(help="Share of values dropped in the MLPs.")] = _HEAD.dropout,
+    standardize_global: Annotated[
+        bool, typer.Option(help="Whether the global feature is scaled to the training images' spread.")
+    ] = _HEAD.standardize_global,
+    standardize_statistics: Annotated[
+        bool, typer.Option(help="Whether the statistics are scaled to the training images' spread.")
+    ] = _HEAD.standardize_statistics,
     provenance: Annotated[
         Path | None,
         typer.Option(
@@ -100,6 +106,8 @@ def train(
             "agg_hidden": agg_hidden,
             "cls_hidden": _widths(cls_hidden),
             "dropout": dropout,
+            "standardize_global": standardize_global,
+            "standardize_statistics": standardize_statistics,
         }
     )
     training = TrainConfig.from_dict(

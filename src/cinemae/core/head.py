@@ -26,6 +26,8 @@ class CinemaeHead(nn.Module):
 
     stats_mean: Tensor
     stats_std: Tensor
+    global_mean: Tensor
+    global_std: Tensor
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
@@ -34,6 +36,8 @@ class CinemaeHead(nn.Module):
         self.chosen = [STATISTICS.index(name) for name in config.statistics]
         self.register_buffer("stats_mean", torch.zeros(3))
         self.register_buffer("stats_std", torch.ones(3))
+        self.register_buffer("global_mean", torch.zeros(dim))
+        self.register_buffer("global_std", torch.ones(dim))
         branches = int(config.use_global) + int(bool(self.chosen))
         if config.use_global:
             self.norm_global = nn.LayerNorm(dim)
@@ -51,11 +55,14 @@ class CinemaeHead(nn.Module):
             width = 2 * dim if branches == 2 and config.fusion == "concat" else dim
             self.mlp_cls = self._mlp([width, *config.cls_hidden, 1])
 
-    def set_standardization(self, stats: Float[Tensor, "N 3"]) -> None:
-        """Take mean and deviation of s1, s2, s3 from training images, if the configuration asks for it."""
+    def set_standardization(self, global_feature: Float[Tensor, "N D"], stats: Float[Tensor, "N 3"]) -> None:
+        """Take mean and deviation of both inputs from training images, where the configuration asks for it."""
         if self.config.standardize_statistics:
             self.stats_mean.copy_(stats.mean(0))
             self.stats_std.copy_(stats.std(0).clamp_min(1e-6))
+        if self.config.standardize_global:
+            self.global_mean.copy_(global_feature.mean(0))
+            self.global_std.copy_(global_feature.std(0).clamp_min(1e-6))
 
     def forward(self, global_feature: Float[Tensor, "N D"], stats: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
         """Return the logit z of Eq. 9.
@@ -69,7 +76,7 @@ class CinemaeHead(nn.Module):
         """
         branches = []
         if self.config.use_global:
-            branches.append(self.norm_global(global_feature))
+            branches.append(self.norm_global((global_feature - self.global_mean) / self.global_std))
         if self.chosen:
             scaled = ((stats - self.stats_mean) / self.stats_std)[:, self.chosen]
             branches.append(self.norm_anomaly(self.mlp_agg(scaled)))  # Eq. 7

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
@@ -56,7 +57,8 @@ def choose_decision(logits: NDArray[Any], labels: NDArray[Any], config: TrainCon
 
 def apply_platt(logits: NDArray[Any], scale: float, offset: float) -> NDArray[np.float64]:
     """Return sigmoid(scale * logit + offset)."""
-    return 1.0 / (1.0 + np.exp(-(scale * logits.astype(np.float64) + offset)))
+    prob: NDArray[np.float64] = expit(scale * logits.astype(np.float64) + offset)
+    return prob
 
 
 def cross_fitted_rates(
@@ -65,8 +67,10 @@ def cross_fitted_rates(
     """Return error rates of the rule on images it was not fitted on, by stratified cross-fitting.
 
     The thresholds a model ships with are chosen on all validation images, so rates on those same images flatter it.
-    Here each fold is judged by a decision chosen on the others.
+    Here each fold is judged by a decision chosen on the others. With fewer images of a class than `folds`, there are as
+    many folds as images.
     """
+    folds = min(folds, int((labels == 0).sum()), int((labels == 1).sum()))
     splitter = StratifiedKFold(folds, shuffle=True, random_state=config.seed)
     called_ai, called_real = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
     for fitted, judged in splitter.split(logits, labels):

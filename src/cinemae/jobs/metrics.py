@@ -1,4 +1,4 @@
-"""Figures of merit, each with its n and a 95 % interval. scikit-learn and scipy do the arithmetic."""
+"""Figures of merit, each with its n and a 95 % interval; scipy does the arithmetic."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap
-from sklearn.metrics import roc_auc_score
+from scipy.stats import binomtest, bootstrap, rankdata
 
 from cinemae.config import DecisionConfig
 
@@ -51,6 +50,8 @@ def rate(hits: int, n: int) -> Estimate:
 def auc(real_scores: NDArray[np.floating[Any]], fake_scores: NDArray[np.floating[Any]], *, seed: int = 0) -> Estimate:
     """Return the area under the ROC curve with a percentile-bootstrap interval over images of both classes.
 
+    A single image of a class cannot be resampled; the interval is then [0, 1].
+
     Args:
         real_scores: Scores of photographs, (R,).
         fake_scores: Scores of generated images, (F,); higher means more likely generated.
@@ -60,34 +61,36 @@ def auc(real_scores: NDArray[np.floating[Any]], fake_scores: NDArray[np.floating
         >>> auc(np.array([0.1, 0.2]), np.array([0.3, 0.4])).value
         1.0
     """
-
-    def statistic(real: NDArray[Any], fake: NDArray[Any]) -> float:
-        labels = np.concatenate([np.zeros(len(real)), np.ones(len(fake))])
-        return float(roc_auc_score(labels, np.concatenate([real, fake])))
-
-    value = statistic(real_scores, fake_scores)
+    value, n = float(_rank_auc(real_scores, fake_scores)), len(real_scores) + len(fake_scores)
+    if min(len(real_scores), len(fake_scores)) < 2:
+        return Estimate(value, 0.0, 1.0, n)
     result = bootstrap(
         (real_scores, fake_scores),
-        statistic,
+        _rank_auc,
         n_resamples=_RESAMPLES,
-        vectorized=False,
+        batch=100,
+        vectorized=True,
         method="percentile",
         rng=np.random.default_rng(seed),
     )
     interval = result.confidence_interval
-    return Estimate(value, float(interval.low), float(interval.high), len(real_scores) + len(fake_scores))
+    return Estimate(value, float(interval.low), float(interval.high), n)
 
 
 def mean_generator_auc(scores: NDArray[Any], labels: NDArray[Any], generators: NDArray[Any]) -> float:
     """Return the mean over generators of each one's AUC against all photographs."""
     real = scores[labels == 0]
     names = sorted({str(name) for name in generators[labels == 1]})
-    values = []
-    for name in names:
-        fake = scores[(labels == 1) & (generators.astype(str) == name)]
-        truth = np.concatenate([np.zeros(len(real)), np.ones(len(fake))])
-        values.append(roc_auc_score(truth, np.concatenate([real, fake])))
-    return float(np.mean(values))
+    of_each = [_rank_auc(real, scores[(labels == 1) & (generators.astype(str) == name)]) for name in names]
+    return float(np.mean(of_each))
+
+
+def _rank_auc(real: NDArray[Any], fake: NDArray[Any], axis: int = -1) -> NDArray[np.float64]:
+    """Return the share of pairs in which the fake scores higher, ties counting half, along the last axis."""
+    n_real, n_fake = real.shape[-1], fake.shape[-1]
+    ranks = rankdata(np.concatenate([real, fake], axis=-1), axis=axis)[..., n_real:]
+    result: NDArray[np.float64] = (ranks.sum(axis) - n_fake * (n_fake + 1) / 2) / (n_real * n_fake)
+    return result
 
 
 def evaluate(

@@ -8,6 +8,7 @@ budget. Under an hour budget the learning rate follows the clock instead.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import time
@@ -26,6 +27,7 @@ from cinemae.config import PretrainConfig
 from cinemae.core.checkpoint import load_pretrained_folder, new_mae, save_pretrained_folder
 from cinemae.core.masking import mask_noise
 from cinemae.errors import ConfigError, SourceError, StoreError
+from cinemae.jobs.pretrain_baseline import gaussian_neighbour_mse
 from cinemae.jobs.pretrain_data import BatchStream, PhotoCache, center_crops, readable_photos
 from cinemae.jobs.pretrain_plots import plot_loss_curve, plot_reconstructions
 
@@ -35,6 +37,18 @@ if TYPE_CHECKING:
 VALIDATION_IMAGES = 256
 LOG_EVERY = 50
 EVALUATE_EVERY = 500
+_ARCHITECTURE = (
+    "image_size",
+    "patch_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "decoder_hidden_size",
+    "decoder_num_hidden_layers",
+    "decoder_num_attention_heads",
+    "decoder_intermediate_size",
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +66,9 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.hours is None):
             raise ConfigError("pretraining needs exactly one budget: steps or hours.")
-        if (self.steps or self.hours or 0) <= 0:
-            raise ConfigError(f"the budget must be positive, got {self.steps or self.hours}.")
+        given = self.hours if self.steps is None else self.steps
+        if given is not None and given <= 0:
+            raise ConfigError(f"the budget must be positive, got {given}.")
 
     def spent(self, step: int, hours: float) -> float:
         """Return the share used up; 1 and more means the end."""
@@ -112,8 +127,9 @@ def pretrain(
 ) -> Progress:
     """Pretrain a masked autoencoder and write it to `out` in the Hub's folder layout.
 
-    Besides the weights, `out` receives ``log.jsonl``, ``loss.png``, ``reconstructions.png`` and ``unreadable.txt`` (if
-    any file was), and ``checkpoint.safetensors``; a run with the same settings goes on from there.
+    Besides the weights, `out` receives ``summary.json`` (with the baseline to beat), ``log.jsonl``, ``loss.png``,
+    ``reconstructions.png``, ``unreadable.txt`` (if any file was) and ``checkpoint.safetensors``: a run with the same
+    settings goes on from there.
 
     Args:
         paths: Photographs. Up to 256 (at most 5 %) are held out to measure the validation loss.
@@ -129,7 +145,9 @@ def pretrain(
 
     Raises:
         SourceError: If no photograph can be read, or fewer than two are given.
-        StoreError: If `out` holds a checkpoint of other settings.
+        StoreError: If `out` holds a checkpoint of other settings or other photographs.
+        ConfigError: If `init_from` has another architecture than `config`.
+        CheckpointError: If `init_from` cannot be loaded.
     """
     cache = PhotoCache()
     readable, failures = readable_photos(paths, cache)
@@ -140,14 +158,18 @@ def pretrain(
         (out / "unreadable.txt").write_text("\n".join(failures) + "\n")
     order = np.random.default_rng([config.seed, 0]).permutation(len(readable))
     held_out = max(1, min(VALIDATION_IMAGES, len(readable) // 20))
-    validation = center_crops([readable[i] for i in order[:held_out]], cache, config.image_size)
+    validation = center_crops([readable[i] for i in order[:held_out]], cache, config)
     training = [readable[i] for i in order[held_out:]]
 
-    run = _Run(config, budget, out, init_from)
+    names = "\n".join(Path(path).name for path in readable)
+    run = _Run(config, budget, out, init_from, hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest())
     line = run.train(BatchStream(training, cache, config), validation, checkpoint_minutes, progress)
     averaged = run.averaged_model()
     save_pretrained_folder(averaged.half(), out)  # float16 on disk halves it; loading widens
     averaged.float()
+    baseline = gaussian_neighbour_mse(validation, config.patch_size, config.mask_ratio)
+    summary = {**asdict(line), "gaussian_neighbour_mse": baseline, "validation_images": held_out}
+    (out / "summary.json").write_text(json.dumps({**summary, "config": config.to_dict()}, indent=1) + "\n")
     plot_loss_curve(run.log_path, out / "loss.png")
     plot_reconstructions(averaged, validation[:8], out / "reconstructions.png")
     return line
@@ -156,13 +178,15 @@ def pretrain(
 class _Run:
     """Model, optimiser, averaged weights and clock of one run: all that a checkpoint holds."""
 
-    def __init__(self, config: PretrainConfig, budget: Budget, out: Path, init_from: Path | None) -> None:
-        self.config, self.budget = config, budget
+    def __init__(
+        self, config: PretrainConfig, budget: Budget, out: Path, init_from: Path | None, photographs: str
+    ) -> None:
+        self.config, self.budget, self.photographs = config, budget, photographs
         self.identity = json.dumps({"config": config.to_dict(), "init_from": str(init_from or "")}, sort_keys=True)
         self.checkpoint, self.log_path = out / "checkpoint.safetensors", out / "log.jsonl"
         self.step, self.hours = 0, 0.0
-        self.model = new_mae(config) if init_from is None else load_pretrained_folder(str(init_from))
-        self.model.train()
+        self.losses: list[float] = []  # since the last line of the log
+        self.model = _first_model(config, init_from).train()
         self.weights = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
         decayed = [weight for weight in self.weights.values() if weight.ndim > 1]
@@ -184,13 +208,13 @@ class _Run:
     ) -> Progress:
         """Train until the budget is spent; log, evaluate and checkpoint on the way; return the last line."""
         started, saved = time.monotonic() - self.hours * 3600, time.monotonic()
-        losses, seconds, line = [], time.monotonic(), None
+        steps_before, seconds, line = self.step, time.monotonic(), None
         for pixel_values in batches.iterate(self.step):
             spent = self.budget.spent(self.step, self.hours)
             if spent >= 1:
                 break
             rate = learning_rate(self.config, self.step, spent)
-            losses.append(self._optimize(pixel_values, rate))
+            self.losses.append(self._optimize(pixel_values, rate))
             self.step += 1
             self.hours = (time.monotonic() - started) / 3600
             ended = self.budget.spent(self.step, self.hours) >= 1
@@ -202,12 +226,12 @@ class _Run:
                     images=self.step * self.config.batch_size,
                     hours=self.hours,
                     spent=min(1.0, self.budget.spent(self.step, self.hours)),
-                    loss=float(np.mean(losses)),
+                    loss=float(np.mean(self.losses)),
                     learning_rate=rate,
-                    images_per_second=len(losses) * self.config.batch_size / (now - seconds),
+                    images_per_second=(self.step - steps_before) * self.config.batch_size / (now - seconds),
                     validation_loss=masked_mse(self.averaged_model(), validation) if evaluate else None,
                 )
-                losses, seconds = [], time.monotonic()
+                self.losses, steps_before, seconds = [], self.step, time.monotonic()
                 with self.log_path.open("a") as log:
                     log.write(json.dumps(asdict(line)) + "\n")
                 if progress:
@@ -247,7 +271,13 @@ class _Run:
             tensors[f"average.{name}"] = self.average[name]
             tensors[f"exp_avg.{name}"] = state["exp_avg"]
             tensors[f"exp_avg_sq.{name}"] = state["exp_avg_sq"]
-        metadata = {"identity": self.identity, "step": str(self.step), "hours": repr(self.hours)}
+        metadata = {
+            "identity": self.identity,
+            "step": str(self.step),
+            "hours": repr(self.hours),
+            "losses": json.dumps(self.losses),
+            "photographs": self.photographs,
+        }
         partial = self.checkpoint.with_suffix(".partial")
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
         partial.replace(self.checkpoint)
@@ -263,7 +293,13 @@ class _Run:
                 f"{self.checkpoint} was written with other settings: {metadata['identity']} there, {self.identity} "
                 "now. Give the same settings to go on, or another --out to start afresh."
             )
+        if metadata.get("photographs", self.photographs) != self.photographs:
+            raise StoreError(
+                f"{self.checkpoint} was made from other photographs, or from the same in another order: give those it "
+                "was begun with to go on, or another --out to start afresh."
+            )
         self.step, self.hours = int(metadata["step"]), float(metadata["hours"])
+        self.losses = json.loads(metadata.get("losses", "[]"))
         tensors = load_file(self.checkpoint)
         with torch.no_grad():
             for name, weight in self.weights.items():
@@ -279,16 +315,38 @@ class _Run:
     def _trim_log(self) -> None:
         """Drop the lines past the checkpoint, which are about to be written again."""
         lines = [line for line in self._log_lines() if json.loads(line)["step"] <= self.step]
-        self.log_path.write_text("".join(line + "\n" for line in lines))
+        partial = self.log_path.with_suffix(".partial")
+        partial.write_text("".join(line + "\n" for line in lines))
+        partial.replace(self.log_path)
 
     def _log_lines(self) -> list[str]:
-        return self.log_path.read_text().splitlines() if self.log_path.exists() else []
+        """Return the complete lines of the log; a kill may have cut the last one short."""
+        text = self.log_path.read_text() if self.log_path.exists() else ""
+        return [line.rstrip("\n") for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def _last_line(self) -> Progress:
         lines = self._log_lines()
         if not lines:
             raise StoreError(f"the budget was spent before the first step, and {self.log_path} has no line.")
         return Progress(**json.loads(lines[-1]))
+
+
+def _first_model(config: PretrainConfig, init_from: Path | None) -> ViTMAEForPreTraining:
+    """Build the model that `config` describes, with fresh weights or those of `init_from`."""
+    model = new_mae(config)
+    if init_from is None:
+        return model
+    given = load_pretrained_folder(str(init_from))
+    differing = [name for name in _ARCHITECTURE if getattr(given.config, name) != getattr(model.config, name)]
+    if differing:
+        there = ", ".join(f"{name} {getattr(given.config, name)}" for name in differing)
+        here = ", ".join(f"{name} {getattr(model.config, name)}" for name in differing)
+        raise ConfigError(
+            f"the backbone to begin with must have the architecture to be trained: {init_from} has {there}, the "
+            f"settings say {here}. Give its sizes, or begin without it."
+        )
+    model.load_state_dict(given.state_dict())
+    return model
 
 
 @torch.inference_mode()

@@ -119,12 +119,17 @@ def to_pixel_values(pictures: NDArray[np.uint8]) -> Tensor:
     return (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() - mean) / std
 
 
-def center_crops(paths: Sequence[str], cache: PhotoCache, size: int) -> Tensor:
-    """Return validation pictures, shorter side scaled to `size` and centre-cropped, (N, 3, size, size) float32."""
+def center_crops(paths: Sequence[str], cache: PhotoCache, config: PretrainConfig) -> Tensor:
+    """Return validation pictures, (N, 3, image_size, image_size) float32.
+
+    The centre square with a share `max_scale` of the largest square's area is scaled to `image_size`, so that
+    validation has about the scale of the training crops.
+    """
+    size = config.image_size
     pictures = []
     for path in paths:
         pixels = cache.get(path)
-        side = min(pixels.shape[:2])
+        side = min(pixels.shape[:2]) * math.sqrt(config.max_scale)
         left, top = (pixels.shape[1] - side) / 2, (pixels.shape[0] - side) / 2
         if side > size and side * 0.875 <= size:  # 224 of 256: cut, as ImageNet's evaluation does, rather than blur
             left, top, side = (pixels.shape[1] - size) / 2, (pixels.shape[0] - size) / 2, size

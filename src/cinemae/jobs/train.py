@@ -113,7 +113,7 @@ def fit_head(
     stats = torch.from_numpy(training.stats).flatten(0, 1)
     labels = torch.from_numpy(training.labels).float().repeat_interleave(views)
     weights = torch.from_numpy(sample_weights(training, config.class_balance)).float().repeat_interleave(views)
-    head.set_standardization(stats)
+    head.set_standardization(global_feature, stats)
     optimizer = torch.optim.Adam(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -146,12 +146,18 @@ def seeded_head(config: HeadConfig, seed: int) -> CinemaeHead:
 
 @torch.inference_mode()
 def predict_logits(head: CinemaeHead, data: TrainingSet) -> NDArray[np.float64]:
-    """Return the logit of each image, averaged over its views, (N,)."""
+    """Return the logit of each image, averaged over its views, (N,).
+
+    Raises:
+        TrainingError: If training has diverged.
+    """
     head.eval()
     views = data.stats.shape[1]
     logits: Tensor = head(
         torch.from_numpy(data.global_feature).flatten(0, 1), torch.from_numpy(data.stats).flatten(0, 1)
     )
+    if not logits.isfinite().all():
+        raise TrainingError("training diverged to logits that are not finite: lower the learning rate.")
     return logits.reshape(-1, views).mean(1).numpy().astype(np.float64)
 
 
@@ -206,8 +212,6 @@ def _results(
     logits: Sequence[NDArray[np.float64]], validation: TrainingSet, decision: DecisionConfig, config: TrainConfig
 ) -> dict[str, Any]:
     labels, generators = validation.labels, validation.generators
-    if not all(np.isfinite(values).all() for values in logits):
-        raise TrainingError("training diverged to logits that are not finite: lower the learning rate.")
     prob = apply_platt(logits[0], decision.platt_scale, decision.platt_offset)
     of_seeds = [mean_generator_auc(values, labels, generators) for values in logits]
     return {

@@ -131,6 +131,8 @@ def split_by_generator(
     unknown = sorted(set(val_generators or ()) - set(names))
     if unknown:
         raise TrainingError(f"no generator {', '.join(unknown)} in the store; it holds {', '.join(names)}.")
+    if val_generators and set(val_generators) == set(names):
+        raise TrainingError(f"all generators are to be held out ({', '.join(names)}): none is left to train on.")
     held_out = rng.random(len(data)) < VALIDATION_SHARE
     if val_generators:
         held_out = np.where(data.labels == 1, np.isin(data.generators, list(val_generators)), held_out)

@@ -1,0 +1,91 @@
+"""Write docs/benchmarks.md from the newest record of each benchmark in benchmarks/results/."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from benchmarks.measure import RESULTS, ROOT, Target
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+BENCHMARKS = {
+    "cold_start": "A cold `cinemae detect one.jpg`: a whole process, scored with the bundled model, against a process "
+    'that only runs `python -c "import torch"`.',
+    "packed_pass": "Whole image and K masked passes as one packed pass, against separate plain Hugging Face calls on "
+    "the same weights. The ratio says how many times as fast the packed pass is.",
+    "train_head": "`cinemae train` for one seed on a feature store of ViT-L sizes: open, read, train, choose the "
+    "threshold, save.",
+    "folder": "A folder of 12-megapixel JPEGs scored with the bundled model, and the share of each stage: reading and "
+    "decoding, preprocessing, model.",
+}
+HEAD = """# Benchmarks
+
+Written by `python -m benchmarks.render` from `benchmarks/results/`; do not edit. `benchmarks/README.md` says how to run
+them. Every benchmark checks its answer against the exact path first, and times what it compares in turns within one
+run: the ratios carry over to other machines better than the seconds do.
+"""
+
+
+def render() -> str:
+    """Return the page."""
+    return "\n".join([HEAD, *(_section(name, text) for name, text in BENCHMARKS.items())])
+
+
+def _section(name: str, text: str) -> str:
+    path = RESULTS / f"{name}.json"
+    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    parts = [f"## {name}", text]
+    if not records:
+        return "\n\n".join([*parts, "Not measured yet.", ""])
+    record = records[-1]
+    if record["targets"]:
+        rows = ["| target | measured | bound | met |", "|---|---:|---:|---|"]
+        for values in record["targets"]:
+            target = Target(**values)
+            sign = "≥" if target.at_least else "≤"
+            met = "yes" if target.met else "no"
+            rows.append(f"| {target.what} | {_number(target.value)} | {sign} {target.bound:g} | {met} |")
+        parts.append("\n".join(rows))
+    figures = [f"| {what} | {_number(value)} |" for what, value in record["figures"].items()]
+    parts.append("\n".join(["| figure | median |", "|---|---:|", *figures]))
+    checks = [f"{what} {value:.1e}" for what, value in record["checks"].items()]
+    parts.append(f"Largest differences from the exact path: {'; '.join(checks)}.")
+    parts.append(_conditions(record))
+    return "\n\n".join([*parts, ""])
+
+
+def _conditions(record: dict[str, Any]) -> str:
+    machine = record["machine"]
+    versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items() if text)
+    settings = ", ".join(f"{name} {_plain(value)}" for name, value in record["settings"].items())
+    return (
+        f"Settings: {settings}. Measured {record['when'][:10]} at commit {machine['commit']} on {machine['cores']} "
+        f"cores of {machine['cpu']} ({machine['system']}), load before {record['load_before']}; "
+        f"Python {machine['python']}, {versions}."
+    )
+
+
+def _plain(value: object) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def main() -> None:
+    """Write the page, or with --check only compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; end with 1 if the page is not current")
+    page = render()
+    if parser.parse_args().check:
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page:
+            sys.exit("docs/benchmarks.md is not what the records give: run python -m benchmarks.render")
+        return
+    PAGE.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# How the bundled starter model was made. Needs the training pictures, which are not shipped (provenance.json names them):
+#   recipes/starter/make.sh DATA WORK
+# DATA holds pretrain/ (photographs), train/ and val/ (each with real/SOURCE/ and fake/GENERATOR/); WORK receives the
+# backbone, the stores and the model. Started again after a stop, it goes on where it was.
+set -euo pipefail
+data=$1 work=$2 here=$(dirname "$0")
+tile=(--image-size 64 --patch-size 8 --min-scale 0.03 --max-scale 0.15)
+store=(--views tiles --resize-to 256 --jpeg-quality 92)
+
+# Two legs: a short one at a constant learning rate, a long one that ends in a cosine.
+cinemae pretrain "$data/pretrain" --out "$work/first" --hours 0.12 --schedule constant --seed 0 "${tile[@]}"
+cinemae pretrain "$data/pretrain" --out "$work/backbone" --hours 0.6 --init-from "$work/first" --seed 1 "${tile[@]}"
+
+cinemae extract "$data/train" --out "$work/train.store" --backbone "$work/backbone" "${store[@]}"
+cinemae extract "$data/val" --out "$work/val.store" --backbone "$work/backbone" "${store[@]}"
+cinemae train "$work/train.store" --val "$work/val.store" --backbone "$work/backbone" --out "$work/starter" \
+  --name cinemae-starter --provenance "$here/provenance.json"

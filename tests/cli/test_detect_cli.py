@@ -1,0 +1,427 @@
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from cinemae.app.cli import app
+from cinemae.app.output import HeatmapFolder
+from cinemae.version import __version__
+
+KEYS = [
+    "path", "status", "verdict", "prob_fake", "logit", "threshold", "variability", "overall", "sensitivity",
+    "warnings", "width", "height", "format", "content_hash", "model",
+]  # fmt: skip
+HEAVY = {"torch", "transformers", "pyarrow", "matplotlib", "rich", "sklearn", "onnx", "jaxtyping"}
+
+
+def invoke(*arguments: str | Path, **more: Any) -> Result:
+    return CliRunner().invoke(app, [os.fspath(argument) for argument in arguments], **more)
+
+
+def rows_of(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+
+def test_the_table_says_all_a_newcomer_needs(tiny_model: Path, photos: Path):
+    result = invoke("detect", photos, "--model", tiny_model)
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["verdict", "probability", "warnings", "file"]
+    assert len(lines) == 1 + 6 + 1 + 4
+    assert any(
+        line.startswith(("real ", "uncertain ", "ai ")) and line.endswith(f"{photos}/sub/a.png") for line in lines
+    )
+    failed = [line for line in lines if line.startswith("error")]
+    assert len(failed) == 3
+    assert all(str(photos) in line for line in failed)
+    assert "6 images: " in lines[8]
+    assert "3 could not be read" in lines[8]
+    assert '"ai" from 0.600, "real" below 0.400' in lines[9]
+    assert "drawn from a hat, for tests" in lines[10]
+    assert "signal, not proof" in lines[11]
+    assert "\x1b" not in result.stdout
+
+
+def test_jsonl_has_the_keys_in_order(tiny_model: Path, photos: Path):
+    result = invoke("detect", photos, "--model", tiny_model, "--format", "jsonl")
+    assert result.exit_code == 1
+    rows = rows_of(result)
+    assert [Path(row["path"]).name for row in rows] == [
+        "a.png",
+        "b.jpg",
+        "empty.jpg",
+        "a.png",
+        "text.jpg",
+        "truncated.jpg",
+    ]
+    for row in rows:
+        if row["status"] == "ok":
+            assert list(row) == KEYS
+        else:
+            assert list(row) == [*KEYS, "error_message"]
+            assert [key for key in KEYS if row[key] is not None] == ["path", "status"]
+    assert result.stderr == "3 of 6 images could not be read: see error_message.\n"
+
+
+def test_csv_has_the_same_keys(tiny_model: Path, photos: Path):
+    (photos / "text.jpg").unlink()
+    (photos / "truncated.jpg").unlink()
+    rows = rows_of(invoke("detect", photos, "--model", tiny_model, "--format", "jsonl"))
+    result = invoke("detect", photos, "--model", tiny_model, "--format", "csv")
+    cells = list(csv.DictReader(result.stdout.splitlines()))
+    assert list(cells[0]) == [*KEYS, "error_message"]
+    for row, cell in zip(rows, cells, strict=True):
+        for key in KEYS:
+            expected = "" if row[key] is None else ";".join(row[key]) if key == "warnings" else str(row[key])
+            assert cell[key] == expected
+        assert cell["error_message"] == row.get("error_message", "")
+
+
+def test_warnings_are_joined_in_csv_and_named_in_the_table(tiny_model: Path, tmp_path: Path, picture):
+    picture(1).save(tmp_path / "a.gif", save_all=True, append_images=[picture(2)])
+    assert "animated_first_frame  " in invoke("detect", tmp_path, "--model", tiny_model).stdout
+    assert rows_of(invoke("detect", tmp_path, "--model", tiny_model, "--format", "jsonl"))[0]["warnings"] == [
+        "animated_first_frame"
+    ]
+    assert ",animated_first_frame," in invoke("detect", tmp_path, "--model", tiny_model, "--format", "csv").stdout
+
+
+def test_a_score_does_not_depend_on_how_it_is_asked_for(tiny_model: Path, photos: Path):
+    def scores(*arguments: str | Path, **more: Any) -> dict[str, str]:
+        result = invoke("detect", *arguments, "--model", tiny_model, **more)
+        if "jsonl" in arguments:
+            return {row["path"]: row["prob_fake"] for row in rows_of(result)}
+        return {row["path"]: float(row["prob_fake"]) for row in csv.DictReader(result.stdout.splitlines())}
+
+    files = [photos / "a.png", photos / "b.jpg", photos / "sub" / "a.png"]
+    expected = scores(*files, "--format", "jsonl")
+    assert len(set(expected.values())) == 3
+    assert scores(*files[::-1], "--format", "jsonl", "--batch-size", "1") == expected
+    assert scores(*files, "--format", "csv", "--batch-size", "2") == expected
+    listed = "\n".join(map(str, files[1:] + files[:1]))
+    assert scores("-", "--format", "jsonl", "--batch-size", "100", input=listed) == expected
+
+
+# --- where images come from -------------------------------------------------------------------------------------------
+
+
+def test_files_folders_and_globs_come_in_the_order_given(tiny_model: Path, photos: Path):
+    result = invoke(
+        "detect", photos / "sub", photos / "*.png", photos / "b.jpg", "--model", tiny_model, "--format", "jsonl"
+    )
+    assert result.exit_code == 0
+    assert [row["path"] for row in rows_of(result)] == [
+        str(photos / "sub" / "a.png"), str(photos / "a.png"), str(photos / "b.jpg")
+    ]  # fmt: skip
+
+
+def test_a_list_on_standard_input(tiny_model: Path, photos: Path):
+    listed = f"{photos}/b.jpg\r\n\n{photos}/gone.jpg\n{photos}/sub\n{photos}/a*.png"
+    result = invoke("detect", "-", photos / "a.png", "--model", tiny_model, "--format", "jsonl", input=listed)
+    assert result.exit_code == 1
+    assert [(Path(row["path"]).name, row["status"]) for row in rows_of(result)] == [
+        ("b.jpg", "ok"), ("gone.jpg", "error"), ("a.png", "ok"), ("a.png", "ok"), ("a.png", "ok")
+    ]  # fmt: skip
+
+
+def test_names_that_terminals_and_spreadsheets_would_act_on(tiny_model: Path, tmp_path: Path, picture, run):
+    names = ["[red]x.png", "=1+1.png", "line\nbreak.png", "\x1b[31m.png", "日本.png", "@a.png", "-b.png"]
+    for name in names:
+        picture(0).save(tmp_path / name)
+    (tmp_path / "[red]x.png").rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    picture(0).save(tmp_path / "[red]x.png")
+
+    table = run("detect", ".", "--model", tiny_model, cwd=tmp_path)
+    assert table.returncode == 0
+    lines = table.stdout.splitlines()
+    assert len(lines) == 1 + 8 + 1 + 4
+    assert {"./[red]x.png", "./line\\nbreak.png", "./\\x1b[31m.png", "./caf\\xe9.png", "./日本.png"} <= {
+        line.split("  ")[-1].strip() for line in lines
+    }
+
+    rows = run("detect", ".", "--model", tiny_model, "--format", "jsonl", cwd=tmp_path).stdout.splitlines()
+    assert {json.loads(row)["path"] for row in rows} == {"./" + name for name in [*names, "caf\\xe9.png"]}
+
+    listed = "=1+1.png\n@a.png\n-b.png\n" + str(tmp_path / "=1+1.png")
+    result = run("detect", "-", "--model", tiny_model, "--format", "csv", cwd=tmp_path, stdin=listed)
+    assert [row["path"] for row in csv.DictReader(result.stdout.splitlines())] == [
+        "./=1+1.png", "./@a.png", "./-b.png", str(tmp_path / "=1+1.png")
+    ]  # fmt: skip
+
+
+def test_a_terminal_that_knows_ascii_only(tiny_model: Path, tmp_path: Path, picture, run):
+    picture(0).save(tmp_path / "日本.png")
+    for format in ("table", "jsonl", "csv"):
+        result = run(
+            "detect",
+            tmp_path,
+            "--model",
+            tiny_model,
+            "--format",
+            format,
+            PYTHONIOENCODING="ascii",
+            PYTHONUTF8="0",
+            LC_ALL="C",
+        )
+        assert result.returncode == 0, result.stderr
+        assert "日本.png" in result.stdout
+
+
+def test_what_waits_for_ever_is_a_row(tiny_model: Path, tmp_path: Path, picture, run):
+    picture(0).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "c.png").symlink_to(tmp_path / "c.png")
+    result = run("detect", tmp_path, "--model", tiny_model, "--format", "jsonl")
+    assert [json.loads(row)["status"] for row in result.stdout.splitlines()] == ["ok", "error", "error"]
+    assert "Traceback" not in result.stderr
+
+
+# --- how it ends ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nothing.jpg"], "error: there is no file, folder or glob 'nothing.jpg'"),
+        (["*.nothing"], "error: *.nothing holds no image"),
+        (["{empty}"], "holds no image"),
+        (["{photo}", "--model", "nothing"], "error: a model is a directory that holds config.json"),
+        (["{photo}", "--threshold", "2"], "error: threshold must lie in [0, 1], got 2.0"),
+        (["{photo}", "--threshold", "nan"], "error: threshold must lie in [0, 1], got nan"),
+        (["{photo}", "--device", "tpu"], "error: device must be auto, cpu, cuda or mps"),
+        (["{photo}", "--format", "xml"], "'xml' is not one of"),
+        (["{photo}", "--batch-size", "0"], "batch-size"),
+        (["{photo}", "--output", "{empty}"], "is a directory"),
+        (["{photo}", "--output", "{empty}/none/x.csv"], "none/x.csv.partial: No such file or directory"),
+        (["{photo}", "--heatmap", "{photo}"], "is a file"),
+        (["{photo}", "--frobnicate"], "No such option"),
+        ([], "Missing argument"),
+        (["-"], "error: the list on standard input names no image"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_a_sentence(
+    tiny_model: Path, photos: Path, tmp_path: Path, arguments: list[str], sentence: str
+):
+    (tmp_path / "empty").mkdir()
+    filled = [text.format(photo=photos / "a.png", empty=tmp_path / "empty") for text in arguments]
+    model = [] if "--model" in arguments else ["--model", str(tiny_model)]
+    result = invoke("detect", *filled, *model)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("error: ")]) <= 1
+
+
+def test_all_scored_is_0_and_says_nothing_on_stderr(tiny_model: Path, photos: Path):
+    result = invoke("detect", photos / "sub", "--model", tiny_model)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "1 image: " in result.stdout
+
+
+def test_fail_fast_stops_at_the_first_bad_file(tiny_model: Path, photos: Path):
+    result = invoke("detect", photos, "--model", tiny_model, "--fail-fast", "--format", "jsonl", "--batch-size", "1")
+    assert result.exit_code == 1
+    assert [row["status"] for row in rows_of(result)] == ["ok", "ok", "error"]
+
+
+def test_output_appears_when_it_is_complete(tiny_model: Path, photos: Path, tmp_path: Path):
+    target = tmp_path / "out.jsonl"
+    target.write_text("old")
+    result = invoke("detect", photos, "--model", tiny_model, "--format", "jsonl", "--output", target)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert len(target.read_text().splitlines()) == 6
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl"]
+    assert invoke("detect", photos / "a.png", "--model", tiny_model, "--output", os.devnull).exit_code == 0
+    table = tmp_path / "table.txt"
+    invoke("detect", photos / "a.png", "--model", tiny_model, "--output", table)
+    assert table.read_text().startswith("verdict ")
+
+
+def test_an_early_end_leaves_the_old_output_alone(tiny_model: Path, photos: Path, tmp_path: Path):
+    target = tmp_path / "out.jsonl"
+    target.write_text("old")
+    assert invoke("detect", "-", "--model", tiny_model, "--output", target, input="").exit_code == 2
+    assert target.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl"]
+
+
+@contextmanager
+def started(*arguments: str | Path, stdin: Any) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "cinemae", *map(os.fspath, arguments)]
+    with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_interrupted_work_ends_quietly_and_keeps_its_rows(tiny_model: Path, photos: Path, tmp_path: Path):
+    target, partial, listed = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial", tmp_path / "list"
+    listed.write_text(f"{photos / 'a.png'}\n" * 100_000)
+    arguments = ("detect", "-", "--model", tiny_model, "--format", "jsonl", "--output", target)
+    with listed.open() as stdin, started(*arguments, stdin=stdin) as process:
+        deadline = time.monotonic() + 120
+        while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert stderr.decode() == f"the rows so far are in {partial}\n"
+    assert not target.exists()
+    assert all(json.loads(line)["status"] == "ok" for line in partial.read_text().splitlines())
+
+
+def test_rows_come_while_the_list_is_open_and_a_reader_may_go_away(tiny_model: Path, photos: Path):
+    arguments = ("detect", "-", "--model", tiny_model, "--format", "jsonl", "--batch-size", "1")
+    with started(*arguments, stdin=subprocess.PIPE) as process:
+        process.stdin.write(f"{photos / 'a.png'}\n".encode() * 20)
+        process.stdin.flush()
+        first = process.stdout.readline()
+        process.stdout.close()
+        process.stdin.close()
+        stderr = process.stderr.read()
+        assert process.wait(120) == 141
+    assert json.loads(first)["status"] == "ok"
+    assert stderr == b""
+
+
+# --- heat maps --------------------------------------------------------------------------------------------------------
+
+
+def test_heat_maps_keep_the_folders(tiny_model: Path, photos: Path, tmp_path: Path, run):
+    maps = tmp_path / "maps"
+    result = run("detect", "photos", "--model", tiny_model, "--heatmap", maps, cwd=tmp_path)
+    assert result.returncode == 1
+    assert sorted(str(path.relative_to(maps)) for path in maps.rglob("*.png")) == [
+        "photos/a.png.png", "photos/b.jpg.png", "photos/sub/a.png.png"
+    ]  # fmt: skip
+    with Image.open(maps / "photos" / "a.png.png") as sheet:
+        assert sheet.size[0] == 512
+
+
+def test_heat_map_names_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    folder = HeatmapFolder(tmp_path / "maps")
+    inside = f"{tmp_path}/work{tmp_path}/x.jpg"
+    paths = ["a.jpg", "a.png", "./a.jpg", "../a.jpg", f"{tmp_path}/x.jpg", inside, "sub/../a.jpg", "n" * 255]
+    names = [folder.path_for(path) for path in paths]
+    assert len(set(names)) == len(paths)
+    assert all(tmp_path / "maps" in name.parents for name in names)
+    assert all(len(name.name) <= 255 for name in names)
+    assert names[0].name == "a.jpg.png"
+    assert HeatmapFolder(tmp_path / "maps").path_for("a.jpg") == names[0]  # a second run writes the same names
+
+
+def test_a_model_without_reference_is_refused_before_the_work(tiny_model: Path, photos: Path, tmp_path: Path):
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    config = json.loads((model / "config.json").read_text())
+    config["reference"] = {"levels": [], "values": []}
+    (model / "config.json").write_text(json.dumps(config))
+    result = invoke("detect", photos, "--model", model, "--heatmap", tmp_path / "maps")
+    assert result.exit_code == 2
+    assert "reference quantiles" in result.stderr
+    assert result.stdout == ""
+
+
+# --- what it loads, and the rest --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["tiny", "bundled"])
+@pytest.mark.parametrize("command", ["--help", "detect --help", "train --help", "info", "detect"])
+def test_light_commands_load_nothing_heavy(tiny_model: Path, photos: Path, tmp_path: Path, model: str, command: str):
+    arguments = command.split()
+    if command in ("info", "detect"):
+        arguments += ["--model", str(tiny_model)] if model == "tiny" else []
+    elif model == "bundled":
+        return
+    if command == "detect":
+        arguments += [str(photos / "a.png"), "--heatmap", str(tmp_path / "maps")]
+    code = (
+        "import sys, json\nfrom cinemae.app.cli import main\nsys.argv[0] = 'cinemae'\n"
+        "try: main()\nexcept SystemExit as end: code = end.code\n"
+        "print(json.dumps([code, sorted({name.split('.')[0] for name in sys.modules})]), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    exit_code, loaded = json.loads(result.stderr.splitlines()[-1])
+    assert exit_code == 0, result.stderr
+    assert not HEAVY & set(loaded)
+    if "--help" in command:
+        assert not {"numpy", "PIL", "onnxruntime"} & set(loaded)
+
+
+def test_the_bar_is_for_people(tmp_path: Path):
+    """On a terminal the bar has count, rate and remaining time, and rows are not torn; elsewhere nothing is written."""
+    code = (
+        "from cinemae.app.progress import ProgressBar\n"
+        "with ProgressBar('scoring', 3, delay=0) as bar:\n"
+        "    bar.update(0)\n"
+        "    for i in range(3):\n"
+        "        bar.write(f'row [red]{i}')\n"
+        "        bar.update(i + 1)\n"
+    )
+    plain = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (plain.stdout, plain.stderr) == ("row [red]0\nrow [red]1\nrow [red]2\n", "")
+
+    parent, child = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=child, stderr=child, env=environment)
+    os.close(child)
+    shown = b""
+    while True:
+        try:
+            part = os.read(parent, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    os.close(parent)
+    assert process.wait(60) == 0
+    text = shown.decode()
+    assert all(f"row [red]{i}" in text for i in range(3))
+    assert "scoring" in text
+    assert "3/3" in text
+    assert "images/s" in text
+
+
+def test_info_says_what_a_model_is(tiny_model: Path):
+    result = invoke("info", "--model", tiny_model)
+    assert result.exit_code == 0
+    for text in ("tiny@", "fingerprint", "16 patches of 8 pixels", "drawn from a hat", "runs without torch"):
+        assert text in result.stdout
+
+
+def test_version_and_module():
+    assert invoke("--version").stdout == f"cinemae {__version__}\n"
+    result = subprocess.run([sys.executable, "-m", "cinemae", "--version"], capture_output=True, text=True, check=True)
+    assert result.stdout == f"cinemae {__version__}\n"
+
+
+def test_the_bundled_model_scores_a_folder(photos: Path):
+    result = invoke("detect", photos, "--format", "jsonl")
+    assert result.exit_code == 1
+    assert [row["status"] for row in rows_of(result)] == ["ok", "ok", "error", "ok", "error", "error"]

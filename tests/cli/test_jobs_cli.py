@@ -1,0 +1,130 @@
+"""The long way round: extract, train, export, detect; and pretrain. Small numbers, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cinemae.app.cli import app
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory, picture) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for split, start in (("train", 0), ("val", 100)):
+        for folder, offset in (("real/camera", 0), (f"fake/gen-{split}", 50)):
+            target = root / split / folder
+            target.mkdir(parents=True)
+            for index in range(6):
+                picture(start + offset + index).save(target / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def stores(dataset: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("stores")
+    for split in ("train", "val"):
+        result = invoke("extract", dataset / split, "--out", root / split, "--model", tiny_model)
+        assert result.exit_code == 0, result.output
+        assert "12 images, 0 of them could not be read" in result.stdout
+    return root
+
+
+def test_stores_to_model_to_verdicts(stores: Path, dataset: Path, tiny_model: Path, tmp_path: Path):
+    model = tmp_path / "model"
+    result = invoke(
+        "train", stores / "train", "--val", stores / "val", "--out", model, "--backbone", tiny_model / "backbone",
+        "--epochs", "2", "--num-seeds", "2", "--name", "demo", "--cls-hidden", "8,4", "--statistics", "overall",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "validation AUC" in result.stdout
+    config = json.loads((model / "config.json").read_text())
+    assert config["head"]["cls_hidden"] == [8, 4]
+    assert config["head"]["statistics"] == ["overall"]
+    assert config["provenance"]["train"]["epochs"] == 2
+
+    before = invoke("detect", dataset / "val", "--model", model, "--format", "jsonl")
+    assert before.exit_code == 0
+    assert len(before.stdout.splitlines()) == 12
+    (model / "model.onnx").unlink()
+    assert invoke("export", model).exit_code == 0
+    assert invoke("detect", dataset / "val", "--model", model, "--format", "jsonl").stdout == before.stdout
+    assert "demo@" in invoke("info", "--model", model).stdout
+
+
+def test_extract_goes_on_and_reports_failures(dataset: Path, tiny_model: Path, tmp_path: Path):
+    (tmp_path / "data" / "real").mkdir(parents=True)
+    (tmp_path / "data" / "real" / "a.png").write_bytes(b"no picture")
+    (tmp_path / "data" / "real" / "b.png").write_bytes((dataset / "val/real/camera/0.png").read_bytes())
+    arguments = ("extract", tmp_path / "data", "--out", tmp_path / "store", "--backbone", tiny_model / "backbone")
+    first = invoke(*arguments, "--resize-to", "40", "--num-passes", "3")
+    assert first.exit_code == 1, first.output
+    assert "2 images, 1 of them could not be read; 1 shards (0 from an earlier run)" in first.stdout
+    assert "(1 from an earlier run)" in invoke(*arguments, "--resize-to", "40", "--num-passes", "3").stdout
+    other = invoke(*arguments, "--resize-to", "44", "--num-passes", "3")
+    assert other.exit_code == 2
+    assert other.stderr.count("error: ") == 1
+
+
+def test_extract_takes_a_model_or_a_backbone(dataset: Path, tiny_model: Path, tmp_path: Path):
+    result = invoke("extract", dataset, "--out", tmp_path, "--model", tiny_model, "--backbone", tiny_model / "backbone")
+    assert result.exit_code == 2
+    assert "give --model or --backbone, not both" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--fusion", "multiply", 'fusion must be "add", "concat" or "gate"'),
+        ("--cls-hidden", "wide", "a list of whole numbers such as 256,64, got 'wide'"),
+        ("--epochs", "0", "epochs must be at least 1"),
+        ("--val-generators", "nobody", "no generator nobody in the store"),
+        ("--statistics", "mood", "statistics must be among"),
+    ],
+)
+def test_train_refuses_by_name(stores: Path, tiny_model: Path, tmp_path: Path, option: str, value: str, sentence: str):
+    backbone = tiny_model / "backbone"
+    result = invoke("train", stores / "train", "--out", tmp_path / "m", "--backbone", backbone, option, value)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+
+
+def test_pretrain_by_steps(dataset: Path, tmp_path: Path):
+    text = "--image-size 32 --patch-size 8 --hidden-size 16 --num-layers 1 --num-heads 2 --batch-size 4 "
+    small = (text + "--decoder-hidden-size 16 --decoder-num-layers 1 --decoder-num-heads 2").split()
+    out = tmp_path / "backbone"
+    result = invoke("pretrain", dataset / "train", "--out", out, "--steps", "3", *small)
+    assert result.exit_code == 0, result.output
+    assert "step 3" in result.stdout
+    assert (out / "model.safetensors").exists()
+    for budget in ([], ["--steps", "3", "--hours", "1"]):
+        result = invoke("pretrain", dataset / "train", "--out", out, *budget, *small)
+        assert result.exit_code == 2
+        assert "exactly one budget" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "package"),
+    [("extract x --out y", "pyarrow"), ("extract x --out y", "torch"), ("export x", "onnx")],
+)
+def test_a_missing_extra_is_one_line_with_the_cure(tmp_path: Path, picture, command: str, package: str):
+    (tmp_path / "x").mkdir()
+    picture(0).save(tmp_path / "x" / "a.png")
+    code = f"import sys; sys.modules[{package!r}] = None\nfrom cinemae.app.cli import main\nmain()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, *command.split()], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "pip install 'cinemae[" in result.stderr
+    assert package in result.stderr
