@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
@@ -9,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

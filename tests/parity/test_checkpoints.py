@@ -88,7 +88,9 @@ def test_folder_in_the_hub_layout(model, tmp_path):
 def test_folder_with_either_generation_of_key_names(model, tmp_path, rules):
     model.save_pretrained(tmp_path)
     weights = _rename(model.state_dict(), rules)
-    expected = "vit.encoder.layer.0.attention.attention.query.weight" if rules else "vit.layers.0.attention.q_proj.weight"
+    expected = (
+        "vit.encoder.layer.0.attention.attention.query.weight" if rules else "vit.layers.0.attention.q_proj.weight"
+    )
     assert expected in weights
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     assert _same(FrozenMAE.from_pretrained(tmp_path), model)

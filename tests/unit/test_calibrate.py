@@ -117,7 +117,9 @@ class TestPlatt:
 class TestRefusals:
     @pytest.mark.parametrize("label", [0, 1])
     def test_one_class_alone(self, label):
-        with pytest.raises(TrainingError, match="chosen on photographs and generated images; validation holds one class"):
+        with pytest.raises(
+            TrainingError, match="chosen on photographs and generated images; validation holds one class"
+        ):
             choose_decision(np.zeros(4), np.full(4, label), CONFIG)
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])

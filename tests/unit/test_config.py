@@ -50,6 +50,7 @@ CHANGED = {
         "activation": "relu",
         "dropout": 0.25,
         "standardize_statistics": False,
+        "standardize_global": False,
     },
     TrainConfig: {
         "learning_rate": 0.5,
@@ -289,7 +290,9 @@ class TestModelConfig:
         values = _model().to_dict()
         values["extractor"]["mask"]["seed"] = 1
         edited = ExtractorConfig(mask=MaskConfig(seed=1)).fingerprint(_model().backbone.content_hash)
-        with pytest.raises(ConfigError, match=f"states fingerprint {_model().fingerprint} but .* give {edited}: it was"):
+        with pytest.raises(
+            ConfigError, match=f"states fingerprint {_model().fingerprint} but .* give {edited}: it was"
+        ):
             ModelConfig.from_dict(values)
 
     def test_thresholds_may_be_edited_by_hand(self):

@@ -57,13 +57,16 @@ def test_one_branch_alone():
 
 def test_standardization_is_taken_from_training_and_kept_in_the_weights():
     stats = torch.tensor([[0.0, 10.0, 5.0], [2.0, 30.0, 5.0]])
+    of_global = torch.tensor([[1.0] * 6, [5.0] * 6])
     head = CinemaeHead(HeadConfig(**SMALL))
-    head.set_standardization(stats)
+    head.set_standardization(of_global, stats)
     assert head.state_dict()["stats_mean"].tolist() == [1.0, 20.0, 5.0]
     assert head.stats_std[2].item() == pytest.approx(1e-6)
-    raw = CinemaeHead(HeadConfig(standardize_statistics=False, **SMALL))
-    raw.set_standardization(stats)
+    assert head.state_dict()["global_mean"].tolist() == [3.0] * 6
+    raw = CinemaeHead(HeadConfig(standardize_statistics=False, standardize_global=False, **SMALL))
+    raw.set_standardization(of_global, stats)
     assert raw.stats_mean.tolist() == [0.0, 0.0, 0.0]
+    assert raw.global_std.tolist() == [1.0] * 6
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,9 @@ def finished(tmp_path_factory, paths):
 def read_log(out):
     """The log without what the clock decides."""
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in ("hours", "images_per_second")} for line in lines]
+    return [
+        {name: value for name, value in line.items() if name not in ("hours", "images_per_second")} for line in lines
+    ]
 
 
 def assert_same_run(found, expected):
@@ -284,14 +286,18 @@ class TestResume:
     def test_other_settings_are_refused_naming_both(self, paths, tmp_path):
         pretrain(paths, tmp_path, CONFIG, Budget(steps=1))
         other = dataclasses.replace(CONFIG, learning_rate=0.5)
-        sentence = r'written with other settings: .*"learning_rate": 0.01.* there, .*"learning_rate": 0.5.* now. Give the'
+        sentence = (
+            r'written with other settings: .*"learning_rate": 0.01.* there, .*"learning_rate": 0.5.* now. Give the'
+        )
         with pytest.raises(StoreError, match=sentence):
             pretrain(paths, tmp_path, other, Budget(steps=2))
 
     def test_other_photographs_are_refused(self, paths, tmp_path):
         pretrain(paths, tmp_path, CONFIG, Budget(steps=1))
         for others in (paths[:-1], paths[::-1]):
-            with pytest.raises(StoreError, match="made from other photographs, or from the same in another order: give"):
+            with pytest.raises(
+                StoreError, match="made from other photographs, or from the same in another order: give"
+            ):
                 pretrain(others, tmp_path, CONFIG, Budget(steps=2))
 
     def test_the_folder_of_the_photographs_may_have_moved(self, paths, tmp_path):
@@ -364,7 +370,10 @@ class TestInitFrom:
         ("change", "sentence"),
         [
             ({"hidden_size": 32}, "has hidden_size 16, intermediate_size 64, the settings say hidden_size 32, interme"),
-            ({"decoder_num_hidden_layers": 2}, "decoder_num_hidden_layers 1, the settings say decoder_num_hidden_layers 2"),
+            (
+                {"decoder_num_hidden_layers": 2},
+                "decoder_num_hidden_layers 1, the settings say decoder_num_hidden_layers 2",
+            ),
             ({"num_attention_heads": 4}, "num_attention_heads 2, the settings say num_attention_heads 4"),
         ],
     )

@@ -7,8 +7,10 @@ from PIL import Image
 
 from cinemae.config import ImageConfig, PretrainConfig
 from cinemae.core.image import preprocess
+from cinemae.core.masking import mask_noise
 from cinemae.errors import ImageError, SourceError
 from cinemae.jobs import pretrain_data
+from cinemae.jobs.pretrain_baseline import SIGMAS, gaussian_neighbour_mse
 from cinemae.jobs.pretrain_data import (
     MAX_STORED_SIDE,
     BatchStream,
@@ -131,7 +133,7 @@ class TestPixels:
         image = picture(2, 36, 34)
         image.save(tmp_path / "a.png")
         expected = to_pixel_values(np.array(image.crop((2, 1, 34, 33)))[None])
-        assert torch.equal(center_crops([str(tmp_path / "a.png")], PhotoCache(), 32), expected)
+        assert torch.equal(center_crops([str(tmp_path / "a.png")], PhotoCache(), CONFIG), expected)
 
     def test_center_crops_scale_what_is_much_larger_or_smaller(self, tmp_path, picture):
         for size, box in (((90, 60), (15, 0, 75, 60)), ((16, 20), (0, 2, 16, 18))):
@@ -139,7 +141,35 @@ class TestPixels:
             image.save(tmp_path / "a.png")
             scaled = image.resize((32, 32), Image.Resampling.BICUBIC, box=box)
             expected = to_pixel_values(np.array(scaled)[None])
-            assert torch.equal(center_crops([str(tmp_path / "a.png")], PhotoCache(), 32), expected)
+            assert torch.equal(center_crops([str(tmp_path / "a.png")], PhotoCache(), CONFIG), expected)
+
+    def test_center_crops_have_the_scale_of_the_training_crops(self, tmp_path, picture):
+        image = picture(3, 100, 100)
+        image.save(tmp_path / "a.png")
+        quarter = dataclasses.replace(CONFIG, min_scale=0.1, max_scale=0.25)
+        scaled = image.resize((32, 32), Image.Resampling.BICUBIC, box=(25, 25, 75, 75))
+        expected = to_pixel_values(np.array(scaled)[None])
+        assert torch.equal(center_crops([str(tmp_path / "a.png")], PhotoCache(), quarter), expected)
+
+
+class TestBaseline:
+    def test_is_exact_where_neighbours_tell_everything(self):
+        flat = torch.ones(2, 3, 32, 32) * torch.tensor([0.5, -1.0, 2.0]).view(1, 3, 1, 1)
+        assert gaussian_neighbour_mse(flat, 8, 0.75) == pytest.approx(0, abs=1e-10)
+
+    def test_equals_a_loop_over_hidden_patches(self):
+        pixel_values = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        order = mask_noise(0, 1, 16)[0].argsort()
+        cells = [pixel_values[:, :, 8 * (i // 4) : 8 * (i // 4) + 8, 8 * (i % 4) : 8 * (i % 4) + 8] for i in range(16)]
+        best = []
+        for sigma in SIGMAS:
+            errors = []
+            for i in order[4:]:
+                near = [np.exp(-((i // 4 - j // 4) ** 2 + (i % 4 - j % 4) ** 2) / (2 * sigma**2)) for j in order[:4]]
+                colour = sum(w * cells[j].mean((2, 3)) for w, j in zip(near, order[:4], strict=True)) / sum(near)
+                errors.append((cells[i] - colour[:, :, None, None]).square().mean().item())
+            best.append(np.mean(errors))
+        assert gaussian_neighbour_mse(pixel_values, 8, 0.75) == pytest.approx(min(best), rel=1e-5)
 
 
 class TestCache:

@@ -126,7 +126,9 @@ class TestTrainingSet:
     def test_of_two_frozen_halves_is_refused_naming_both(self, tmp_path):
         first = write_store(tmp_path / "a", make_rows(0, 3))
         second = write_store(tmp_path / "b", make_rows(0, 3), mask_seed=1)
-        sentence = f"{first.path} has fingerprint {first.fingerprint} and {second.path} has {second.fingerprint}: extract"
+        sentence = (
+            f"{first.path} has fingerprint {first.fingerprint} and {second.path} has {second.fingerprint}: extract"
+        )
         with pytest.raises(FingerprintMismatchError, match=sentence):
             TrainingSet.from_stores([first, second], LCAS)
 
@@ -140,7 +142,9 @@ class TestTrainingSet:
             read(tmp_path / "store", rows)
 
     def test_without_a_label_is_refused(self, tmp_path):
-        with pytest.raises(TrainingError, match="no readable image in .* carries a label: name folders real/ and fake/"):
+        with pytest.raises(
+            TrainingError, match="no readable image in .* carries a label: name folders real/ and fake/"
+        ):
             read(tmp_path / "store", [make_row(0, None, None)])
 
     def test_of_unreadable_images_only_is_refused(self, tmp_path):
@@ -155,9 +159,7 @@ class TestTrain:
         assert report.results["auc"]["value"] > 0.95
 
     def test_from_the_statistics_alone_too(self, tmp_path):
-        data = [
-            read(tmp_path / name, make_rows(start, 60, of_fidelity=4.0)) for name, start in (("a", 0), ("b", 1000))
-        ]
+        data = [read(tmp_path / name, make_rows(start, 60, of_fidelity=4.0)) for name, start in (("a", 0), ("b", 1000))]
         only_stats = dataclasses.replace(HEAD, use_global=False)
         report = train(*data, only_stats, dataclasses.replace(TRAIN, num_seeds=1, epochs=15))
         assert report.results["mean_generator_auc"] > 0.95
