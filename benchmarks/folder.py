@@ -51,6 +51,7 @@ def measure(options: argparse.Namespace) -> Record:
             "rounds": options.rounds,
             "model": options.model or "the bundled starter",
             "size": f"{SIZE[0]}x{SIZE[1]}, {megabytes:.1f} MB a file",
+            "views an image": detector.config.extractor.image.num_views,
             "decoding threads": NUM_DECODERS,
         },
         checks=checks,

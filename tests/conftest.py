@@ -79,11 +79,15 @@ def write_tiny_model(
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete model directory: 32x32 images, 16 patches, random weights."""
-    from cinemae.jobs.export import export_onnx
+    """A complete model directory: 32x32 images, 16 patches, random weights; its graph made by ``cinemae export``."""
+    from typer.testing import CliRunner
+
+    from cinemae.app.cli import app
 
     directory = write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-    export_onnx(directory)
+    result = CliRunner().invoke(app, ["export", str(directory)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"{directory / 'model.onnx'}: ")
     return directory
 
 

@@ -1,4 +1,4 @@
-"""The long way round: extract, train, export, detect; and pretrain. Small numbers, real files."""
+"""The long way round: extract, train, detect; and pretrain. Small numbers, real files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -53,12 +54,13 @@ def test_stores_to_model_to_verdicts(stores: Path, dataset: Path, tiny_model: Pa
     assert config["head"]["statistics"] == ["overall"]
     assert config["provenance"]["train"]["epochs"] == 2
 
-    before = invoke("detect", dataset / "val", "--model", model, "--format", "jsonl")
-    assert before.exit_code == 0
-    assert len(before.stdout.splitlines()) == 12
+    with_onnx = invoke("detect", dataset / "val", "--model", model, "--format", "jsonl")
+    assert with_onnx.exit_code == 0
     (model / "model.onnx").unlink()
-    assert invoke("export", model).exit_code == 0
-    assert invoke("detect", dataset / "val", "--model", model, "--format", "jsonl").stdout == before.stdout
+    with_torch = invoke("detect", dataset / "val", "--model", model, "--format", "jsonl")
+    scores = [[json.loads(line)["prob_fake"] for line in run.stdout.splitlines()] for run in (with_onnx, with_torch)]
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
+    assert len(scores[0]) == 12
     assert "demo@" in invoke("info", "--model", model).stdout
 
 
