@@ -162,8 +162,8 @@ class Detector:
     Example:
         >>> detector = Detector.from_pretrained()
         >>> verdict = detector.detect(np.zeros((64, 64, 3), np.uint8))
-        >>> verdict.status, 0 <= verdict.prob_fake <= 1, verdict.lcas_map.shape
-        ('ok', True, (14, 14))
+        >>> verdict.status, 0 <= verdict.prob_fake <= 1, verdict.lcas_map.ndim
+        ('ok', True, 2)
     """
 
     def __init__(self, scorer: Scorer, *, threshold: float | None = None) -> None:

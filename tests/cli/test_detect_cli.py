@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import pty
 import shutil
 import signal
 import subprocess
@@ -20,13 +19,11 @@ from typer.testing import CliRunner, Result
 
 from cinemae.app.cli import app
 from cinemae.app.output import HeatmapFolder
-from cinemae.version import __version__
 
 KEYS = [
     "path", "status", "verdict", "prob_fake", "logit", "threshold", "variability", "overall", "sensitivity",
     "warnings", "width", "height", "format", "content_hash", "model",
 ]  # fmt: skip
-HEAVY = {"torch", "transformers", "pyarrow", "matplotlib", "rich", "sklearn", "onnx", "jaxtyping"}
 
 
 def invoke(*arguments: str | Path, **more: Any) -> Result:
@@ -343,80 +340,6 @@ def test_a_model_without_reference_is_refused_before_the_work(tiny_model: Path, 
     assert result.exit_code == 2
     assert "reference quantiles" in result.stderr
     assert result.stdout == ""
-
-
-# --- what it loads, and the rest --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("model", ["tiny", "bundled"])
-@pytest.mark.parametrize("command", ["--help", "detect --help", "train --help", "info", "detect"])
-def test_light_commands_load_nothing_heavy(tiny_model: Path, photos: Path, tmp_path: Path, model: str, command: str):
-    arguments = command.split()
-    if command in ("info", "detect"):
-        arguments += ["--model", str(tiny_model)] if model == "tiny" else []
-    elif model == "bundled":
-        return
-    if command == "detect":
-        arguments += [str(photos / "a.png"), "--heatmap", str(tmp_path / "maps")]
-    code = (
-        "import sys, json\nfrom cinemae.app.cli import main\nsys.argv[0] = 'cinemae'\n"
-        "try: main()\nexcept SystemExit as end: code = end.code\n"
-        "print(json.dumps([code, sorted({name.split('.')[0] for name in sys.modules})]), file=sys.stderr)"
-    )
-    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    exit_code, loaded = json.loads(result.stderr.splitlines()[-1])
-    assert exit_code == 0, result.stderr
-    assert not HEAVY & set(loaded)
-    if "--help" in command:
-        assert not {"numpy", "PIL", "onnxruntime"} & set(loaded)
-
-
-def test_the_bar_is_for_people(tmp_path: Path):
-    """On a terminal the bar has count, rate and remaining time, and rows are not torn; elsewhere nothing is written."""
-    code = (
-        "from cinemae.app.progress import ProgressBar\n"
-        "with ProgressBar('scoring', 3, delay=0) as bar:\n"
-        "    bar.update(0)\n"
-        "    for i in range(3):\n"
-        "        bar.write(f'row [red]{i}')\n"
-        "        bar.update(i + 1)\n"
-    )
-    plain = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (plain.stdout, plain.stderr) == ("row [red]0\nrow [red]1\nrow [red]2\n", "")
-
-    parent, child = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=child, stderr=child, env=environment)
-    os.close(child)
-    shown = b""
-    while True:
-        try:
-            part = os.read(parent, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        shown += part
-    os.close(parent)
-    assert process.wait(60) == 0
-    text = shown.decode()
-    assert all(f"row [red]{i}" in text for i in range(3))
-    assert "scoring" in text
-    assert "3/3" in text
-    assert "images/s" in text
-
-
-def test_info_says_what_a_model_is(tiny_model: Path):
-    result = invoke("info", "--model", tiny_model)
-    assert result.exit_code == 0
-    for text in ("tiny@", "fingerprint", "16 patches of 8 pixels", "drawn from a hat", "runs without torch"):
-        assert text in result.stdout
-
-
-def test_version_and_module():
-    assert invoke("--version").stdout == f"cinemae {__version__}\n"
-    result = subprocess.run([sys.executable, "-m", "cinemae", "--version"], capture_output=True, text=True, check=True)
-    assert result.stdout == f"cinemae {__version__}\n"
 
 
 def test_the_bundled_model_scores_a_folder(photos: Path):

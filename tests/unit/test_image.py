@@ -631,3 +631,28 @@ def test_preprocess_refuses_what_load_image_did_not_make() -> None:
         preprocess(Image.new("L", (9, 9)), ImageConfig())
     with pytest.raises(ImageError, match="got mode RGB, 0x9"):
         preprocess(Image.new("RGB", (0, 9)), ImageConfig())
+
+
+def test_preprocess_tiles_cover_the_square_row_by_row() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    config = ImageConfig(size=32, resize_to=64, views="tiles", mean=(0, 0, 0), std=(1, 1, 1))
+    tiles = preprocess(image, config).transpose(0, 2, 3, 1) * 255
+    assert tiles.shape == (4, 32, 32, 3)
+    whole = np.vstack([np.hstack([tiles[0], tiles[1]]), np.hstack([tiles[2], tiles[3]])])
+    assert np.array_equal(whole.round().astype(np.uint8), np.asarray(image))
+
+
+def test_preprocess_recompresses_as_pillow_does() -> None:
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=92, subsampling="4:2:0")
+    config = ImageConfig(size=64, resize_to=64, jpeg_quality=92, mean=(0, 0, 0), std=(1, 1, 1))
+    pixels = preprocess(image, config)[0].transpose(1, 2, 0) * 255
+    assert np.array_equal(pixels.round().astype(np.uint8), np.asarray(Image.open(buffer)))
+
+
+def test_tiles_that_do_not_fit_and_a_quality_out_of_range_are_refused() -> None:
+    with pytest.raises(ConfigError, match="tiles need a resize_to that is a multiple of size"):
+        ImageConfig(size=64, resize_to=100, views="tiles")
+    with pytest.raises(ConfigError, match="jpeg_quality must be from 1 to 100"):
+        ImageConfig(jpeg_quality=0)

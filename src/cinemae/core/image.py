@@ -208,6 +208,7 @@ def _recompress(image: Image.Image, quality: int | None) -> Image.Image:
         return image
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    buffer.seek(0)
     return JpegImagePlugin.JpegImageFile(buffer)
 
 
