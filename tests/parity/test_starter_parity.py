@@ -83,7 +83,13 @@ def test_all_weights_together_are_small():
 
 
 def test_the_directory_is_complete_and_holds_plain_files_only():
-    for name in ("config.json", ONNX_FILE, HEAD_FILE, f"{BACKBONE_DIR}/config.json", f"{BACKBONE_DIR}/model.safetensors"):
+    for name in (
+        "config.json",
+        ONNX_FILE,
+        HEAD_FILE,
+        f"{BACKBONE_DIR}/config.json",
+        f"{BACKBONE_DIR}/model.safetensors",
+    ):
         assert (STARTER / name).is_file(), name
     suffixes = {path.suffix for path in STARTER.rglob("*") if path.is_file()}
     assert suffixes <= {".json", ".md", ".onnx", ".png", ".safetensors"}
