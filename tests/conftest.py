@@ -92,21 +92,25 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_model_tiles(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+def tiny_model_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights with four tiles of each image."""
+    from cinemae.jobs.export import export_onnx
+
     image = dataclasses.replace(TINY_IMAGE, views="tiles", resize_to=64)
     directory = write_tiny_model(tmp_path_factory.mktemp("models") / "tiles", image=image)
-    (directory / "model.onnx").write_bytes((tiny_model / "model.onnx").read_bytes())
+    export_onnx(directory)
     return directory
 
 
 @pytest.fixture(scope="session")
-def tiny_model_five(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+def tiny_model_five(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights with five views of each image."""
+    from cinemae.jobs.export import export_onnx
+
     directory = write_tiny_model(
         tmp_path_factory.mktemp("models") / "five", image=dataclasses.replace(TINY_IMAGE, views="five")
     )
-    (directory / "model.onnx").write_bytes((tiny_model / "model.onnx").read_bytes())
+    export_onnx(directory)
     return directory
 
 

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from cinemae.config import DecisionConfig, ModelConfig
 from cinemae.core.masking import complementary_noise, noise_from_config
-from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, ONNX_FILE, read_model_config
+from cinemae.data.model_dir import (
+    BACKBONE_DIR,
+    FINGERPRINT_KEY,
+    HEAD_FILE,
+    HEAD_KEY,
+    ONNX_FILE,
+    file_hash,
+    read_model_config,
+)
 from cinemae.errors import ConfigError, FingerprintMismatchError, MissingDependencyError, ModelDirError
 
 if TYPE_CHECKING:
@@ -141,12 +149,13 @@ class OnnxScorer(_ModelScorer):
     def __init__(self, model_dir: str | Path) -> None:
         directory = Path(model_dir)
         super().__init__(read_model_config(directory))
-        self._session = _open_session(directory / ONNX_FILE)
+        self._session = _open_session(directory / ONNX_FILE, self.config.fingerprint)
 
     def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
+        views = self.config.extractor.image.num_views  # an image's views run together, whatever it came with
         rows = [
-            self._session.run(_OUTPUTS, {"pixel_values": pixel_values[index : index + 1], "noise": noise})
-            for index in range(len(pixel_values))
+            self._session.run(_OUTPUTS, {"pixel_values": pixel_values[start : start + views], "noise": noise})
+            for start in range(0, len(pixel_values), views)
         ]
         logit, stats, lcas = (np.concatenate(parts) for parts in zip(*rows, strict=True))
         return logit, stats, lcas
@@ -185,7 +194,7 @@ class TorchScorer(_ModelScorer):
             ) from error
         self._torch = torch
         self._device = find_device(device)
-        self._chunk = 1 if self._device.type == "cpu" else 8
+        self._chunk = self.config.extractor.image.num_views * (1 if self._device.type == "cpu" else 8)
         self._extractor = load_extractor(directory, self.config, self._device, getattr(torch, dtype))
         self._head = _load_head(directory, self.config).to(self._device)
 
@@ -242,7 +251,7 @@ def calibrate(logit: NDArray[np.float64], decision: DecisionConfig) -> NDArray[n
     return np.asarray(0.5 * (1 + np.tanh(0.5 * z)), np.float64)
 
 
-def _open_session(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no types
+def _open_session(path: Path, fingerprint: str) -> Any:  # noqa: ANN401 - onnxruntime has no types
     if not path.is_file():
         raise ModelDirError(f"the light install scores with {ONNX_FILE}, {path.parent} holds none: run cinemae export.")
     options = onnxruntime.SessionOptions()
@@ -258,6 +267,13 @@ def _open_session(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no types
     missing = sorted({*_INPUTS, *_OUTPUTS} - given)
     if missing:
         raise ModelDirError(f"{path} has no {', '.join(missing)}: it is not a cinemae graph; run cinemae export.")
+    stated = session.get_modelmeta().custom_metadata_map
+    head = path.parent / HEAD_FILE
+    if stated.get(FINGERPRINT_KEY) != fingerprint or (head.is_file() and stated.get(HEAD_KEY) != file_hash(head)):
+        raise ModelDirError(
+            f"{path} was exported from another backbone, head or extractor setting than lie beside it: run cinemae "
+            "export again."
+        )
     return session
 
 

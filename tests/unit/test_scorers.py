@@ -150,6 +150,22 @@ def test_a_foreign_graph_is_named(copied_model: Path):
         OnnxScorer(copied_model)
 
 
+def test_a_graph_of_another_head_or_setting_is_refused(copied_model: Path):
+    head = copied_model / "head.safetensors"
+    weights = head.read_bytes()
+    head.write_bytes(weights[:-4] + b"\x00\x00\x20A")  # its last value is 10 now
+    with pytest.raises(ModelDirError, match="exported from another backbone, head or extractor setting"):
+        OnnxScorer(copied_model)
+    head.write_bytes(weights)
+    OnnxScorer(copied_model)
+    config = json.loads((copied_model / "config.json").read_text())
+    config["extractor"]["mask"]["seed"] = 5
+    del config["fingerprint"]
+    (copied_model / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelDirError, match="run cinemae export again"):
+        OnnxScorer(copied_model)
+
+
 def test_another_backbone_is_refused(copied_model: Path):
     config = json.loads((copied_model / "config.json").read_text())
     config["backbone"]["content_hash"] = "0" * 64

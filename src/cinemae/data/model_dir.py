@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -22,6 +23,7 @@ CONFIG_FILE = "config.json"
 ONNX_FILE = "model.onnx"
 HEAD_FILE = "head.safetensors"
 BACKBONE_DIR = "backbone"
+FINGERPRINT_KEY, HEAD_KEY = "cinemae.fingerprint", "cinemae.head_sha256"  # what a graph says it was exported from
 STARTER = Path(__file__).resolve().parent.parent / "starter"
 
 
@@ -71,6 +73,12 @@ def read_model_config(directory: Path) -> ModelConfig:
         if isinstance(error, ConfigError | json.JSONDecodeError | OSError):
             raise ModelDirError(f"{path} cannot be used: {error}") from error
         raise ModelDirError(f"{path} cannot be used: a setting has the wrong type ({error}).") from error
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_model_config(config: ModelConfig, directory: Path) -> None:

@@ -26,7 +26,15 @@ from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor, features_to_lcas
 from cinemae.core.head import CinemaeHead
-from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, ONNX_FILE, read_model_config
+from cinemae.data.model_dir import (
+    BACKBONE_DIR,
+    FINGERPRINT_KEY,
+    HEAD_FILE,
+    HEAD_KEY,
+    ONNX_FILE,
+    file_hash,
+    read_model_config,
+)
 from cinemae.errors import FingerprintMismatchError, ModelDirError
 
 OUTPUTS = ("logit", "prob_fake", "stats", "lcas", "global_feature")
@@ -119,6 +127,8 @@ def export_onnx(directory: Path) -> Path:
     model = program.model_proto
     _add_default_noise(model, graph.extractor.noise)
     _narrow_weights(model)
+    sources = {FINGERPRINT_KEY: graph.extractor.fingerprint, HEAD_KEY: file_hash(directory / HEAD_FILE)}
+    helper.set_model_props(model, sources)
     onnx.checker.check_model(model)
     path = directory / ONNX_FILE
     partial = path.with_suffix(".partial")

@@ -1,0 +1,92 @@
+"""What the documents name must be there."""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+RECORDS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+
+
+def _test_names(path):
+    """Functions of a test file, and of its classes as `Class::function`."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            names |= {node.name} | {
+                f"{node.name}::{part.name}" for part in node.body if isinstance(part, ast.FunctionDef)
+            }
+    return names
+
+
+def _resolve(dotted):
+    """Return the object that a dotted name below `cinemae` stands for."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            value = importlib.import_module(".".join(["cinemae", *parts[:length]]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[length:]:
+            value = getattr(value, name)
+        return value
+    raise AssertionError(f"there is no cinemae.{dotted}")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_that_are_there(document):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
+    inside = [link for link in links if "://" not in link]
+    assert [link for link in inside if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_tests_that_are_named_exist(document):
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::([\w:]+))?`", document.read_text(encoding="utf-8")):
+        assert (ROOT / path).is_file(), path
+        assert not name or name in _test_names(ROOT / path), f"{path}::{name}"
+
+
+def test_functions_in_the_table_of_the_method_exist():
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    names = re.findall(r"`((?:core|jobs|data|scorers|heatmap|detector)\.[\w.]+)`", text)
+    assert len(names) > 10
+    for name in names:
+        assert callable(_resolve(name)), name
+
+
+def test_settings_in_the_table_of_readings_exist():
+    config = importlib.import_module("cinemae.config")
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    for owner, field in re.findall(r"`(\w+Config)\.(\w+)`", text):
+        assert field in getattr(config, owner).__dataclass_fields__, f"{owner}.{field}"
+
+
+def test_every_module_is_in_the_page_on_architecture():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    package = ROOT / "src" / "cinemae"
+    modules = [path for path in package.rglob("*.py") if path.parent.name != "app" and not path.name.startswith("__")]
+    missing = [path.name for path in modules if path.name not in text and path.name != "version.py"]
+    assert [name for name in missing if not name.startswith("pretrain")] == []
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
+def test_a_decision_record_is_short_and_in_the_index(record):
+    assert len(record.read_text(encoding="utf-8").splitlines()) <= 30
+    assert f"({record.name})" in (record.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_decisions_that_the_code_cites_exist():
+    cited = {
+        number
+        for path in (ROOT / "src").rglob("*.py")
+        for number in re.findall(r"decisions? (\d{4})", path.read_text(encoding="utf-8"))
+    }
+    assert cited
+    assert cited <= {record.name[:4] for record in RECORDS}
