@@ -15,4 +15,4 @@ cinemae pretrain "$data/pretrain" --out "$work/backbone" --hours 0.6 --init-from
 cinemae extract "$data/train" --out "$work/train.store" --backbone "$work/backbone" "${store[@]}"
 cinemae extract "$data/val" --out "$work/val.store" --backbone "$work/backbone" "${store[@]}"
 cinemae train "$work/train.store" --val "$work/val.store" --backbone "$work/backbone" --out "$work/starter" \
-  --name cinemae-starter --provenance "$here/provenance.json"
+  --name cinemae-starter --epochs 5 --provenance "$here/provenance.json"

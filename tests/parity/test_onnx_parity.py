@@ -311,3 +311,9 @@ def test_the_other_model_differs_in_every_setting_that_shapes_the_graph(tiny_mod
         )
         for field in dataclasses.fields(part):
             assert getattr(of_tiny, field.name) != getattr(of_other, field.name), field.name
+
+
+def test_the_graph_names_no_path_of_the_machine_that_exported_it(tiny_model):
+    content = (tiny_model / "model.onnx").read_bytes()
+    assert b"cinemae/core" not in content
+    assert str(tiny_model.parent).encode() not in content

@@ -191,9 +191,16 @@ class TestRun:
     def test_the_last_validation_loss_is_that_of_the_written_weights(self, finished, paths):
         order = np.random.default_rng([CONFIG.seed, 0]).permutation(len(paths))
         held_out = [paths[order[0]]]
-        pixel_values = pretrain_module.center_crops(held_out, pretrain_module.PhotoCache(), 32)
+        pixel_values = pretrain_module.center_crops(held_out, pretrain_module.PhotoCache(), CONFIG)
         found = masked_mse(load_pretrained_folder(str(finished)).eval(), pixel_values)
         assert found == pytest.approx(read_log(finished)[-1]["validation_loss"], rel=0.02)  # float16 on disk
+
+    def test_the_summary_holds_the_last_line_the_baseline_and_the_settings(self, finished):
+        summary = json.loads((finished / "summary.json").read_text())
+        assert summary.items() >= read_log(finished)[-1].items()
+        assert summary["config"] == CONFIG.to_dict()
+        assert summary["gaussian_neighbour_mse"] > 0
+        assert summary["validation_images"] == 1
 
     @pytest.mark.parametrize("name", ["loss.png", "reconstructions.png"])
     def test_pictures_for_people_are_real_pngs(self, finished, name):

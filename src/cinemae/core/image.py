@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, GifImagePlugin, Image, ImageFile, JpegImagePlugin, features
 
 from cinemae.config import ImageConfig
-from cinemae.errors import ConfigError, ImageError
+from cinemae.errors import ImageError
 
 DEFAULT_MAX_PIXELS = 178_956_970
 """Pictures with more pixels are refused before they are decoded: where Pillow itself refuses, twice its warning."""
@@ -161,7 +161,6 @@ def preprocess(image: Image.Image, config: ImageConfig) -> NDArray[np.float32]:
 
     Raises:
         ImageError: If the image is not RGB or has no pixels.
-        ConfigError: If views of ``size`` do not fit in ``resize_to``.
 
     Example:
         >>> pixel_values = preprocess(Image.new("RGB", (300, 400), "white"), ImageConfig(mean=(0, 0, 0), std=(1, 1, 1)))
@@ -176,8 +175,6 @@ def preprocess(image: Image.Image, config: ImageConfig) -> NDArray[np.float32]:
     size = config.size
     square = np.asarray(_recompress(_scale_to_square(image, config), config.jpeg_quality))
     far = square.shape[0] - size
-    if far < 0:
-        raise ConfigError(f"views of size {size} do not fit in resize_to {config.resize_to}: raise resize_to.")
     if config.views == "tiles":
         steps = range(0, far + 1, size)
         corners = [(top, left) for top in steps for left in steps]

@@ -127,6 +127,7 @@ def export_onnx(directory: Path) -> Path:
     model = program.model_proto
     _add_default_noise(model, graph.extractor.noise)
     _narrow_weights(model)
+    _drop_traces(model)
     sources = {FINGERPRINT_KEY: graph.extractor.fingerprint, HEAD_KEY: file_hash(directory / HEAD_FILE)}
     helper.set_model_props(model, sources)
     onnx.checker.check_model(model)
@@ -154,6 +155,13 @@ def _quiet() -> Iterator[None]:
 def _add_default_noise(model: onnx.ModelProto, noise: Tensor) -> None:
     """Give the input `noise` the configured masks as default value; feeding the input overrides it."""
     model.graph.initializer.append(numpy_helper.from_array(noise.numpy(), "noise"))
+
+
+def _drop_traces(model: onnx.ModelProto) -> None:
+    """Remove the exporter's notes on where in the source each node came from: they hold paths of the machine."""
+    for part in (model.graph, *model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
 
 
 def _narrow_weights(model: onnx.ModelProto) -> None:
