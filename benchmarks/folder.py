@@ -20,7 +20,8 @@ import skimage.data
 from PIL import Image, ImageOps
 
 from benchmarks.measure import Record, Samples, Target, make_parser, require_close, run, take_turns
-from cinemae.core.image import load_image, preprocess
+from cinemae.core.image import load_image
+from cinemae.core.preprocess import preprocess
 from cinemae.data.model_dir import resolve_model
 from cinemae.detector import NUM_DECODERS, Detector
 from cinemae.scorers import TorchScorer

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cinemae.core.image import load_image, preprocess
+from cinemae.core.image import load_image
+from cinemae.core.preprocess import preprocess
 from cinemae.data.model_dir import resolve_model
 from cinemae.errors import ConfigError, ImageError
 from cinemae.heatmap import render_heatmap, shrink, view_box

@@ -106,7 +106,7 @@ def lcas_levels(lcas_map: NDArray[np.floating], reference: LcasReference) -> NDA
 
 
 def view_box(width: int, height: int, config: ImageConfig) -> Box:
-    """Return which part of a picture a map covers: the centre view of `cinemae.core.image.preprocess`, or all tiles.
+    """Return which part of a picture a map covers: the centre view of `core.preprocess`, or all tiles.
 
     Args:
         width: Of the picture, in pixels.

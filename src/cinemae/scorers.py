@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import onnxruntime
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from cinemae.config import DecisionConfig, ModelConfig
 from cinemae.core.masking import complementary_noise, noise_from_config
 from cinemae.data.model_dir import (
-    BACKBONE_DIR,
     FINGERPRINT_KEY,
     HEAD_FILE,
     HEAD_KEY,
@@ -27,11 +26,7 @@ from cinemae.data.model_dir import (
     file_hash,
     read_model_config,
 )
-from cinemae.errors import ConfigError, FingerprintMismatchError, MissingDependencyError, ModelDirError
-
-if TYPE_CHECKING:
-    from cinemae.core.features import FeatureExtractor
-    from cinemae.core.head import CinemaeHead
+from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 MAP_PASSES = 4
@@ -90,7 +85,7 @@ class _ModelScorer:
         """Score preprocessed images.
 
         Args:
-            pixel_values: (N, V, 3, S, S), as `cinemae.core.image.preprocess` gives them, stacked.
+            pixel_values: (N, V, 3, S, S), as `cinemae.core.preprocess.preprocess` gives them, stacked.
 
         Raises:
             ConfigError: If the shape is not the model's.
@@ -182,11 +177,9 @@ class TorchScorer(_ModelScorer):
         directory = Path(model_dir)
         super().__init__(read_model_config(directory))
         try:
-            import safetensors.torch  # noqa: F401 - what is missing is found out here, at once
             import torch
 
-            import cinemae.core.features
-            import cinemae.core.head  # noqa: F401
+            from cinemae.data.model_weights import load_model
         except ModuleNotFoundError as error:
             package = (error.name or "torch").partition(".")[0]
             raise MissingDependencyError(
@@ -195,8 +188,7 @@ class TorchScorer(_ModelScorer):
         self._torch = torch
         self._device = find_device(device)
         self._chunk = self.config.extractor.image.num_views * (1 if self._device.type == "cpu" else 8)
-        self._extractor = load_extractor(directory, self.config, self._device, getattr(torch, dtype))
-        self._head = _load_head(directory, self.config).to(self._device)
+        self._model = load_model(directory, self.config, device=self._device, dtype=getattr(torch, dtype))
 
     def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
         torch = self._torch
@@ -206,19 +198,11 @@ class TorchScorer(_ModelScorer):
             for start in range(0, len(pixel_values), self._chunk):
                 part = torch.from_numpy(pixel_values[start : start + self._chunk]).to(self._device)
                 filling = part.new_zeros(self._chunk - len(part), *part.shape[1:])
-                outputs = self._forward(torch.cat([part, filling]) if len(filling) else part, mask_noise)
-                chunks.append([output[: len(part)].float().cpu().numpy() for output in outputs])
+                whole = torch.cat([part, filling]) if len(filling) else part
+                logit, _, stats, lcas, _ = self._model(whole, mask_noise)
+                chunks.append([output[: len(part)].float().cpu().numpy() for output in (logit, stats, lcas)])
         logit, stats, lcas = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
         return logit, stats, lcas
-
-    def _forward(self, pixel_values: Any, noise: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401 - torch is optional here
-        from cinemae.core.anomaly_stats import anomaly_stats
-        from cinemae.core.features import features_to_lcas
-
-        features = self._extractor(pixel_values, noise)
-        lcas = features_to_lcas(features, self.config.lcas, self._extractor.backbone.patch_dim)
-        stats = anomaly_stats(lcas)
-        return self._head(features.global_feature, stats), stats, lcas
 
 
 def make_scorer(model_dir: str | Path, device: str = "auto") -> Scorer:
@@ -292,47 +276,3 @@ def find_device(name: str) -> Any:  # noqa: ANN401 - torch is optional here
     if not seen.get(kind, False):
         raise ConfigError(f"torch sees no device {name} on this machine: use cpu, or install the torch build for it.")
     return torch.device(name)
-
-
-def load_extractor(directory: Path, config: ModelConfig, device: Any, dtype: Any) -> FeatureExtractor:  # noqa: ANN401
-    """Load the frozen half of a model directory with torch.
-
-    Args:
-        directory: The model directory.
-        config: Its config.json.
-        device: A torch device.
-        dtype: A torch dtype.
-
-    Raises:
-        ModelDirError: If there is no backbone.
-        FingerprintMismatchError: If it is not the one the head was trained on.
-    """
-    from cinemae.core.backbone import FrozenMAE
-    from cinemae.core.features import FeatureExtractor
-
-    if not (directory / BACKBONE_DIR).is_dir():
-        raise ModelDirError(f"torch needs the backbone of a model, {directory} holds no folder {BACKBONE_DIR}.")
-    backbone = FrozenMAE.from_pretrained(directory / BACKBONE_DIR, local_files_only=True, device=device, dtype=dtype)
-    extractor = FeatureExtractor(backbone, config.extractor).to(device)
-    if extractor.fingerprint != config.fingerprint:
-        raise FingerprintMismatchError(
-            f"the head in {directory} was trained on features {config.fingerprint}, its backbone gives "
-            f"{extractor.fingerprint}: the two do not belong together; restore the backbone or train again."
-        )
-    return extractor.eval()
-
-
-def _load_head(directory: Path, config: ModelConfig) -> CinemaeHead:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from cinemae.core.head import CinemaeHead
-
-    path = directory / HEAD_FILE
-    head = CinemaeHead(config.head)
-    try:
-        head.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelDirError(f"{path} cannot be used ({reason}): restore it or train again.") from error
-    return head.eval()

@@ -29,8 +29,9 @@ from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.head import CinemaeHead
 from cinemae.core.masking import complementary_noise, mask_noise, noise_from_config
 from cinemae.data.model_dir import read_model_config, write_model_config
+from cinemae.data.model_weights import load_model
 from cinemae.errors import FingerprintMismatchError, ModelDirError
-from cinemae.jobs.export import OUTPUTS, export_onnx, load_graph
+from cinemae.jobs.export import OUTPUTS, export_onnx
 
 SIZE, NUM_PATCHES = 32, 16
 
@@ -103,7 +104,7 @@ def _run_onnx(directory, pixel_values, noise=None):
 
 
 def _run_torch(directory, pixel_values, noise=None):
-    graph = load_graph(directory)
+    graph = load_model(directory)
     noise = graph.extractor.noise if noise is None else torch.from_numpy(noise)
     with torch.inference_mode():
         outputs = graph(torch.from_numpy(pixel_values), noise)
@@ -196,7 +197,7 @@ class TestWeights:
             for values in map(numpy_helper.to_array, graph.initializer)
             if values.dtype in (np.float16, np.float32) and values.ndim == 2
         }
-        torch_graph = load_graph(model)
+        torch_graph = load_model(model)
         weights = [weight for weight in torch_graph.parameters() if weight.ndim == 2]
         assert len(weights) > 10
         missing = [weight.shape for weight in weights if weight.detach().numpy().tobytes() not in stored]

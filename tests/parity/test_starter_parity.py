@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import skimage
 import sklearn
+import torch
 
 from cinemae import Detector
 from cinemae.core.backbone import FrozenMAE
@@ -32,6 +33,15 @@ SHIPPED = [
     ),
     *(Path(sklearn.__file__).parent / "datasets" / "images" / name for name in ("china.jpg", "flower.jpg")),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiles are small: more threads of torch only wait for each other and for ONNX Runtime's."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from cinemae.config import ImageConfig
-from cinemae.core.image import LoadedImage, load_image, preprocess
+from cinemae.core.image import LoadedImage, load_image
+from cinemae.core.preprocess import preprocess
 from cinemae.errors import ImageError
 
 SMALL = Image.fromarray(skimage.data.astronaut()).resize((48, 40))

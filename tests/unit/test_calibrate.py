@@ -47,11 +47,11 @@ class TestThresholds:
         prob = _prob(decision, logits)
         real, fake = prob[labels == 0], prob[labels == 1]
         assert (real >= decision.threshold).mean() <= config.target_fpr
-        assert (real >= np.nextafter(decision.threshold, 0)).mean() > config.target_fpr
+        assert (real >= real[real < decision.threshold].max()).mean() > config.target_fpr
         assert (fake < decision.real_below).mean() <= config.target_fnr
         assert 0 <= decision.real_below <= decision.threshold <= 1
         if decision.real_below < decision.threshold:
-            assert (fake <= decision.real_below).mean() > config.target_fnr
+            assert (fake <= fake[fake >= decision.real_below].min()).mean() > config.target_fnr
 
     @pytest.mark.parametrize(("target", "called"), [(0.02, 4), (0.05, 10), (0.004, 0)])
     def test_without_ties_the_target_is_met_exactly(self, target, called):
@@ -60,6 +60,13 @@ class TestThresholds:
         prob = _prob(decision, logits)
         assert (prob[labels == 0] >= decision.threshold).sum() == called
         assert (prob[labels == 1] < decision.real_below).sum() == called
+
+    def test_thresholds_lie_halfway_between_the_scores_that_they_divide(self):
+        logits, labels = normal()
+        decision = choose_decision(logits, labels, CONFIG)
+        prob = np.sort(_prob(decision, logits))
+        for value in (decision.threshold, decision.real_below):
+            assert value == pytest.approx((prob[prob < value].max() + prob[prob >= value].min()) / 2, abs=1e-12)
 
     def test_a_perfect_separation_leaves_nothing_uncertain(self):
         logits, labels = normal(shift=30.0)

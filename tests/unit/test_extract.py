@@ -17,7 +17,8 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from cinemae.config import DeviationConfig, ExtractorConfig, ImageConfig, MaskConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
-from cinemae.core.image import load_image, preprocess
+from cinemae.core.image import load_image
+from cinemae.core.preprocess import preprocess
 from cinemae.data import store as store_module
 from cinemae.data.datasets import ImageRecord, read_records
 from cinemae.data.store import FeatureStore

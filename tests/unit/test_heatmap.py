@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cinemae.config import ImageConfig, LcasReference
-from cinemae.core.image import preprocess
+from cinemae.core.preprocess import preprocess
 from cinemae.errors import ModelDirError
 from cinemae.heatmap import MAX_SIDE, MIN_SIDE, lcas_levels, render_heatmap, view_box
 

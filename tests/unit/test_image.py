@@ -22,7 +22,8 @@ from PIL import Image, PngImagePlugin
 
 from cinemae.config import ImageConfig
 from cinemae.core import image as module
-from cinemae.core.image import load_image, preprocess
+from cinemae.core.image import load_image
+from cinemae.core.preprocess import preprocess
 from cinemae.errors import CinemaeError, ConfigError, ImageError
 
 ASTRONAUT = Image.fromarray(skimage.data.astronaut()).resize((96, 64))

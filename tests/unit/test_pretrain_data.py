@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from cinemae.config import ImageConfig, PretrainConfig
-from cinemae.core.image import preprocess
 from cinemae.core.masking import mask_noise
+from cinemae.core.preprocess import preprocess
 from cinemae.errors import ImageError, SourceError
 from cinemae.jobs import pretrain_data
 from cinemae.jobs.pretrain_baseline import SIGMAS, gaussian_neighbour_mse

@@ -114,12 +114,13 @@ def _load(
     from cinemae.core.backbone import FrozenMAE
     from cinemae.core.features import FeatureExtractor
     from cinemae.data.model_dir import read_model_config, resolve_model
-    from cinemae.scorers import find_device, load_extractor
+    from cinemae.data.model_weights import load_extractor
+    from cinemae.scorers import find_device
 
     where, precision = find_device(device), getattr(torch, dtype.value)
     if backbone is None:
         directory = resolve_model(model)
-        trained = load_extractor(directory, read_model_config(directory), where, precision)
+        trained = load_extractor(directory, read_model_config(directory), device=where, dtype=precision)
         frozen, config = trained.backbone, trained.config
     else:
         frozen = FrozenMAE.from_pretrained(backbone, device=where, dtype=precision)

@@ -107,6 +107,7 @@ def save_pretrained_folder(model: ViTMAEForPreTraining, folder: Path) -> None:
     """Write a backbone in the Hub's folder layout."""
     with _no_progress_bars():
         model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it readable by its owner only
 
 
 @contextlib.contextmanager

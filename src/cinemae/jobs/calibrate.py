@@ -20,7 +20,8 @@ def choose_decision(logits: NDArray[Any], labels: NDArray[Any], config: TrainCon
     Platt scaling is logistic regression on the logit with both classes weighed alike: `prob_fake` is the probability
     for someone who beforehand thinks both equally likely. `threshold` is the lowest at which at most `target_fpr` of
     the photographs are called "ai"; `real_below` the highest at which at most `target_fnr` of the generated images
-    are called "real" (never above `threshold`).
+    are called "real" (never above `threshold`). Each is put halfway to the
+    nearest score of validation, so that a last digit turns no verdict.
 
     Args:
         logits: Validation logits, (N,).
@@ -41,8 +42,8 @@ def choose_decision(logits: NDArray[Any], labels: NDArray[Any], config: TrainCon
     if scale <= 0:
         scale, offset = 1.0, 0.0  # no better than chance: calibration would turn the score around
     prob = apply_platt(logits, scale, offset)
-    threshold = _threshold_for(prob[labels == 0], config.target_fpr)
-    real_below = min(threshold, _floor_for(prob[labels == 1], config.target_fnr))
+    threshold = _threshold_for(prob, prob[labels == 0], config.target_fpr)
+    real_below = min(threshold, _floor_for(prob, prob[labels == 1], config.target_fnr))
     return DecisionConfig(
         threshold=threshold,
         real_below=real_below,
@@ -87,13 +88,20 @@ def cross_fitted_rates(
     }
 
 
-def _threshold_for(real_prob: NDArray[Any], target: float) -> float:
-    """Return the lowest threshold that at most a share `target` of photographs reach."""
+def _threshold_for(prob: NDArray[Any], real_prob: NDArray[Any], target: float) -> float:
+    """Return the lowest threshold that at most a share `target` of photographs reach, midway between two scores."""
     ordered = np.sort(real_prob)
-    allowed = int(np.floor(target * len(ordered)))
-    return float(np.nextafter(ordered[len(ordered) - allowed - 1], 1.0))
+    below = ordered[len(ordered) - int(np.floor(target * len(ordered))) - 1]
+    return _between(below, np.min(prob, where=prob > below, initial=1.0))
 
 
-def _floor_for(fake_prob: NDArray[Any], target: float) -> float:
-    """Return the highest floor that at most a share `target` of generated images lie below."""
-    return float(np.sort(fake_prob)[int(np.floor(target * len(fake_prob)))])
+def _floor_for(prob: NDArray[Any], fake_prob: NDArray[Any], target: float) -> float:
+    """Return the highest floor that at most a share `target` of fakes lie below, midway between two scores."""
+    above = np.sort(fake_prob)[int(np.floor(target * len(fake_prob)))]
+    return _between(np.max(prob, where=prob < above, initial=0.0), above)
+
+
+def _between(below: float, above: float) -> float:
+    """Return the midpoint, or `above` where no number lies between."""
+    middle = (below + above) / 2
+    return float(middle if middle > below else above)

@@ -18,77 +18,14 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from cinemae.config import DecisionConfig, LcasConfig, ModelConfig
-from cinemae.core.anomaly_stats import anomaly_stats
-from cinemae.core.backbone import FrozenMAE
-from cinemae.core.features import FeatureExtractor, features_to_lcas
-from cinemae.core.head import CinemaeHead
-from cinemae.data.model_dir import (
-    BACKBONE_DIR,
-    FINGERPRINT_KEY,
-    HEAD_FILE,
-    HEAD_KEY,
-    ONNX_FILE,
-    file_hash,
-    read_model_config,
-)
-from cinemae.errors import FingerprintMismatchError, ModelDirError
+from cinemae.data.model_dir import FINGERPRINT_KEY, HEAD_FILE, HEAD_KEY, ONNX_FILE, file_hash
+from cinemae.data.model_weights import load_model
+from cinemae.errors import ModelDirError
 
 OUTPUTS = ("logit", "prob_fake", "stats", "lcas", "global_feature")
 _SMALLEST_NARROWED = 1024  # values; smaller tensors stay float32
-
-
-class CinemaeGraph(nn.Module):
-    """The method end to end, Eqs. 1-9 and calibration: what is exported, and what torch scores with.
-
-    Args:
-        extractor: The frozen half.
-        head: The trained half.
-        lcas: Weight and reduction of Eq. 4's terms.
-        decision: Calibration of the logit.
-    """
-
-    def __init__(
-        self, extractor: FeatureExtractor, head: CinemaeHead, lcas: LcasConfig, decision: DecisionConfig
-    ) -> None:
-        super().__init__()
-        self.extractor, self.head = extractor, head
-        self.lcas, self.decision = lcas, decision
-
-    def forward(self, pixel_values: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return logit (N,), prob_fake (N,), stats (N, 3), lcas (N, K, L) and global_feature (N, D)."""
-        features = self.extractor(pixel_values, noise)
-        lcas = features_to_lcas(features, self.lcas, self.extractor.backbone.patch_dim)
-        stats = anomaly_stats(lcas)
-        logit = self.head(features.global_feature, stats)
-        prob_fake = torch.sigmoid(self.decision.platt_scale * logit + self.decision.platt_offset)
-        return logit, prob_fake, stats, lcas, features.global_feature
-
-
-def load_graph(directory: Path, config: ModelConfig | None = None) -> CinemaeGraph:
-    """Load backbone and head of a model directory as one torch module, in evaluation mode.
-
-    Raises:
-        ModelDirError: If the head is missing or does not fit config.json.
-        FingerprintMismatchError: If the backbone is not the one the head was trained on.
-    """
-    config = config or read_model_config(directory)
-    extractor = FeatureExtractor(FrozenMAE.from_pretrained(directory / BACKBONE_DIR), config.extractor)
-    if extractor.fingerprint != config.fingerprint:
-        raise FingerprintMismatchError(
-            f"the head in {directory} was trained on features {config.fingerprint}, its backbone gives "
-            f"{extractor.fingerprint}: the two do not belong together; train again or restore the backbone."
-        )
-    head = CinemaeHead(config.head)
-    try:
-        head.load_state_dict(load_file(directory / HEAD_FILE))
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelDirError(f"{directory / HEAD_FILE} does not fit its config.json: {reason}") from error
-    return CinemaeGraph(extractor, head, config.lcas, config.decision).eval()
 
 
 def export_onnx(directory: Path) -> Path:
@@ -107,14 +44,14 @@ def export_onnx(directory: Path) -> Path:
         ModelDirError: If the directory is incomplete.
         FingerprintMismatchError: If backbone and head do not belong together.
     """
-    graph = load_graph(directory)
-    backbone = graph.extractor.backbone
+    model = load_model(directory)
+    backbone = model.extractor.backbone
     size = backbone.image_size
     sample = (torch.zeros(2, 3, size, size), torch.rand(3, backbone.num_patches))
     batch, passes = torch.export.Dim("N", min=1, max=4096), torch.export.Dim("K", min=1, max=64)
     with _quiet(), torch.inference_mode():
         program = torch.onnx.export(
-            graph,
+            model,
             sample,
             input_names=["pixel_values", "noise"],
             output_names=list(OUTPUTS),
@@ -124,16 +61,16 @@ def export_onnx(directory: Path) -> Path:
         )
     if program is None:
         raise ModelDirError(f"the graph of {directory} could not be exported.")
-    model = program.model_proto
-    _add_default_noise(model, graph.extractor.noise)
-    _narrow_weights(model)
-    _drop_traces(model)
-    sources = {FINGERPRINT_KEY: graph.extractor.fingerprint, HEAD_KEY: file_hash(directory / HEAD_FILE)}
-    helper.set_model_props(model, sources)
-    onnx.checker.check_model(model)
+    graph = program.model_proto
+    _add_default_noise(graph, model.extractor.noise)
+    _narrow_weights(graph)
+    _drop_traces(graph)
+    sources = {FINGERPRINT_KEY: model.extractor.fingerprint, HEAD_KEY: file_hash(directory / HEAD_FILE)}
+    helper.set_model_props(graph, sources)
+    onnx.checker.check_model(graph)
     path = directory / ONNX_FILE
     partial = path.with_suffix(".partial")
-    onnx.save(model, partial)
+    onnx.save(graph, partial)
     partial.replace(path)
     return path
 

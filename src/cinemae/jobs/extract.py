@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from cinemae.config import BackboneInfo, ImageConfig
 from cinemae.core.features import FeatureExtractor
-from cinemae.core.image import load_image, preprocess
+from cinemae.core.image import load_image
+from cinemae.core.preprocess import preprocess
 from cinemae.data.datasets import ImageRecord, hash_records
 from cinemae.data.store import FeatureStore, prepare_store, write_shard
 from cinemae.data.store_format import StoreHeader, StoreRow

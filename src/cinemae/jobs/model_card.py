@@ -49,7 +49,7 @@ def _headline(config: ModelConfig, results: dict[str, Any]) -> str:
 
 Validation: {results["n_real"]} photographs, {results["n_fake"]} generated images ({results["split"]}). 95 % intervals in
 brackets: bootstrap for AUC, Wilson for rates. AUC does not depend on the thresholds; the rates at the thresholds do, and
-those were chosen on these same images, so the cross-fitted column (5 folds, each judged by thresholds chosen on the
+those were chosen on these same images, so the cross-fitted column (up to 5 folds, each judged by thresholds chosen on the
 others) is the honest one.
 
 | figure | value | cross-fitted |

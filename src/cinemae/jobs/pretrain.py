@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from cinemae.config import PretrainConfig
@@ -279,7 +279,7 @@ class _Run:
             "photographs": self.photographs,
         }
         partial = self.checkpoint.with_suffix(".partial")
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        partial.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
         partial.replace(self.checkpoint)
 
     def _resume(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from cinemae.config import DecisionConfig, HeadConfig, TrainConfig
@@ -184,9 +184,8 @@ def sample_weights(data: TrainingSet, balance: str) -> NDArray[np.float64]:
 def save_training(report: TrainReport, directory: Path) -> None:
     """Write head.safetensors, results.json and training.png into a model directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: value.contiguous() for name, value in report.head.state_dict().items()}, directory / "head.safetensors"
-    )
+    weights = {name: value.contiguous() for name, value in report.head.state_dict().items()}
+    (directory / "head.safetensors").write_bytes(save(weights))
     text = json.dumps({**report.results, "history": [asdict(line) for line in report.history]}, indent=1)
     (directory / "results.json").write_text(text + "\n", encoding="utf-8")
     _plot_history(report.history, directory / "training.png")
