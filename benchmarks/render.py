@@ -19,6 +19,8 @@ BENCHMARKS = {
     "threshold, save.",
     "folder": "A folder of 12-megapixel JPEGs scored with the bundled model, and the share of each stage: reading and "
     "decoding, preprocessing, model.",
+    "onnx_parity": "The bundled model's graph against torch on the pictures that its thresholds were chosen on: "
+    "`python -m benchmarks.onnx_parity FOLDER`.",
 }
 HEAD = """# Benchmarks
 

@@ -212,6 +212,7 @@ class TestRun:
 
     def test_weights_are_stored_in_half_precision(self, finished):
         assert {tensor.dtype for tensor in load_file(finished / "model.safetensors").values()} == {torch.float16}
+        assert (finished / "model.safetensors").stat().st_mode & 0o444 == 0o444, "others could not read the weights"
 
     def test_what_is_written_is_the_moving_average(self, finished):
         written, checkpoint = load_file(finished / "model.safetensors"), load_file(finished / "checkpoint.safetensors")

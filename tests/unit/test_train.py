@@ -276,6 +276,7 @@ class TestTrain:
         save_training(report, tmp_path / "model")
         names = sorted(path.name for path in (tmp_path / "model").iterdir())
         assert names == ["head.safetensors", "results.json", "training.png"]
+        assert len({path.stat().st_mode for path in (tmp_path / "model").iterdir()}) == 1, "one is harder to read"
         loaded = CinemaeHead(HEAD)
         loaded.load_state_dict(load_file(tmp_path / "model" / "head.safetensors"))
         results = json.loads((tmp_path / "model" / "results.json").read_text())
