@@ -147,7 +147,7 @@ def test_files_score_what_training_saw_in_the_store(model, root, make):
     """From pixels to logit by the shipped model, against the head on stored features."""
     store = FeatureStore.open(root / "val-store")
     data = TrainingSet.from_stores([store], LCAS)
-    head = TorchScorer(model, device="cpu")._head
+    head = TorchScorer(model, device="cpu")._model.head
     expected = predict_logits(head, data)
     paths = store.load(("path",))["path"]
     detector = Detector(make(model))
