@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from cinemae.config import (
     MaskConfig,
     ModelConfig,
     PretrainConfig,
+    ViewPooling,
 )
 
 TINY = PretrainConfig(
@@ -45,6 +46,7 @@ def write_tiny_model(
     image: ImageConfig = TINY_IMAGE,
     decision: DecisionConfig = TINY_DECISION,
     reference: LcasReference | None = None,
+    view_pooling: ViewPooling = "logit",
 ) -> Path:
     """Write config.json, backbone and head with random weights: everything but the ONNX graph."""
     import torch
@@ -52,13 +54,14 @@ def write_tiny_model(
 
     from cinemae.core.backbone import FrozenMAE
     from cinemae.core.checkpoint import new_mae
-    from cinemae.core.head import CinemaeHead
+    from cinemae.core.head import CinemaeHead, pooled_dim
     from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, write_model_config
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         mae = new_mae(TINY)
-        head = CinemaeHead(HeadConfig(global_dim=TINY.hidden_size, agg_hidden=8, cls_hidden=(8,)))
+        dim = pooled_dim(TINY.hidden_size, view_pooling)
+        head = CinemaeHead(HeadConfig(global_dim=dim, view_pooling=view_pooling, agg_hidden=8, cls_hidden=(8,)))
     directory.mkdir(parents=True, exist_ok=True)
     mae.save_pretrained(directory / BACKBONE_DIR)
     save_file(head.state_dict(), directory / HEAD_FILE)
@@ -103,6 +106,18 @@ def tiny_model_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_model_pooled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same backbone with four tiles of each image, joined by mean and deviation before the head."""
+    from cinemae.jobs.export import export_onnx
+
+    image = dataclasses.replace(TINY_IMAGE, views="tiles", resize_to=64)
+    directory = tmp_path_factory.mktemp("models") / "pooled"
+    write_tiny_model(directory, image=image, view_pooling="mean_std")
+    export_onnx(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
 def tiny_model_five(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights with five views of each image."""
     from cinemae.jobs.export import export_onnx
@@ -112,6 +127,17 @@ def tiny_model_five(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     export_onnx(directory)
     return directory
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: models this small are not worth sharing out, and two runs of them compute alike."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def draw(seed: int, width: int = 60, height: int = 50) -> Image.Image:

@@ -23,6 +23,7 @@ FusionLevel = Literal["early", "late"]
 Resize = Literal["shortest_edge", "stretch"]
 Views = Literal["center", "five", "tiles"]
 Statistic = Literal["variability", "overall", "sensitivity"]
+ViewPooling = Literal["logit", "mean", "mean_std"]
 
 STATISTICS: tuple[Statistic, ...] = ("variability", "overall", "sensitivity")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -162,6 +163,36 @@ class ExtractorConfig(_Config):
 
 
 @dataclass(frozen=True)
+class AugmentConfig(_Config):
+    """Altered copies of training pictures, both classes alike; not stated by the paper (decision 0003).
+
+    `mirror`, `blur` and `recompress` say how often each happens; a radius is in pixels of the file, JPEG is 4:2:0.
+    """
+
+    seed: int = 0
+    min_crop: float = 0.7
+    mirror: float = 0.5
+    blur: float = 0.2
+    max_blur_radius: float = 1.0
+    recompress: float = 0.5
+    min_quality: int = 60
+    max_quality: int = 95
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.seed >= 0, f"the seed of augmentation must not be negative, got {self.seed}.")
+        _require(0 < self.min_crop <= 1, f"min_crop must lie in (0, 1], got {self.min_crop}.")
+        for name in ("mirror", "blur", "recompress"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}.")
+        _require(self.max_blur_radius >= 0, f"max_blur_radius must not be negative, got {self.max_blur_radius}.")
+        _require(
+            1 <= self.min_quality <= self.max_quality <= 100,
+            "JPEG qualities must satisfy 1 <= min_quality <= max_quality <= 100, got "
+            f"{self.min_quality} and {self.max_quality}.",
+        )
+
+
+@dataclass(frozen=True)
 class LcasConfig(_Config):
     """How the two terms of Eq. 4 are weighed and summed (paper: lambda 0.1; `reduction` is decision 0001)."""
 
@@ -175,9 +206,10 @@ class LcasConfig(_Config):
 
 @dataclass(frozen=True)
 class HeadConfig(_Config):
-    """The trained half, Eqs. 7-9. Widths, activation, dropout and scaling are not stated (decision 0003)."""
+    """The trained half, Eqs. 7-9. Widths, activation, dropout, scaling and views are not stated (decision 0003)."""
 
     global_dim: int = 1024
+    view_pooling: ViewPooling = "logit"
     statistics: tuple[Statistic, ...] = STATISTICS
     use_global: bool = True
     fusion: Fusion = "add"
@@ -212,6 +244,7 @@ class TrainConfig(_Config):
     class_balance: Literal["none", "class", "generator"] = "class"
     seed: int = 0
     num_seeds: int = 3
+    views_drawn: int | None = None
     target_fpr: float = 0.02
     target_fnr: float = 0.1
 
@@ -221,6 +254,10 @@ class TrainConfig(_Config):
         _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}.")
         _require(self.epochs >= 1, f"epochs must be at least 1, got {self.epochs}.")
         _require(self.num_seeds >= 1, f"num_seeds must be at least 1, got {self.num_seeds}.")
+        _require(
+            self.views_drawn is None or self.views_drawn >= 2,
+            f"views_drawn must be at least 2, or None for all views, got {self.views_drawn}.",
+        )
         _require(0 < self.target_fpr < 1, f"target_fpr must lie between 0 and 1, got {self.target_fpr}.")
         _require(0 < self.target_fnr < 1, f"target_fnr must lie between 0 and 1, got {self.target_fnr}.")
 

@@ -42,7 +42,7 @@ class Scores:
     """What the model says of N images.
 
     Attributes:
-        logit: z of Eq. 9, averaged over the views, (N,).
+        logit: z of Eq. 9, the views joined as the head was trained to, (N,).
         prob_fake: The calibrated probability that the image was generated, (N,).
         stats: s1, s2, s3, averaged over the views, (N, 3).
         lcas: Of the first view, (N, K, L), nan where visible.
@@ -79,7 +79,7 @@ class _ModelScorer:
 
     @abstractmethod
     def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
-        """Return logit (N,), stats (N, 3) and lcas (N, K, L) of (N, 3, S, S)."""
+        """Return logit (N,), stats (N, 3) and lcas (N * V, K, L) of (N * V, 3, S, S)."""
 
     def score(self, pixel_values: NDArray[np.float32]) -> Scores:
         """Score preprocessed images.
@@ -94,11 +94,10 @@ class _ModelScorer:
         self._check_shape(pixel_values, (image.num_views, 3, image.size, image.size))
         n, views = pixel_values.shape[:2]
         logit, stats, lcas = self._run(pixel_values.reshape(n * views, *pixel_values.shape[2:]), self._noise)
-        mean_logit = logit.astype(np.float64).reshape(n, views).mean(1)
         return Scores(
-            logit=mean_logit,
-            prob_fake=calibrate(mean_logit, self.config.decision),
-            stats=stats.astype(np.float64).reshape(n, views, 3).mean(1),
+            logit=logit.astype(np.float64),
+            prob_fake=calibrate(logit.astype(np.float64), self.config.decision),
+            stats=stats.astype(np.float64),
             lcas=lcas.reshape(n, views, *lcas.shape[1:])[:, 0],
         )
 
@@ -118,7 +117,7 @@ class _ModelScorer:
         image = self.config.extractor.image
         self._check_shape(pixel_values[None], (image.num_views, 3, image.size, image.size))
         tiles = round(image.num_views**0.5) if image.views == "tiles" else 1
-        lcas = self._run(pixel_values[: tiles * tiles], self._map_noise)[2]
+        lcas = self._run(pixel_values, self._map_noise)[2][: tiles * tiles]
         rows = round(lcas.shape[2] ** 0.5)
         maps = np.nanmean(lcas, axis=1, dtype=np.float64).reshape(tiles, tiles, rows, rows)
         return np.asarray(maps.transpose(0, 2, 1, 3).reshape(tiles * rows, tiles * rows), np.float32)
@@ -191,7 +190,7 @@ class TorchScorer(_ModelScorer):
         self._model = load_model(directory, self.config, device=self._device, dtype=getattr(torch, dtype))
 
     def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
-        torch = self._torch
+        torch, views = self._torch, self.config.extractor.image.num_views
         mask_noise = torch.from_numpy(noise).to(self._device)
         chunks: list[list[NDArray[np.float32]]] = []
         with torch.inference_mode():
@@ -200,7 +199,9 @@ class TorchScorer(_ModelScorer):
                 filling = part.new_zeros(self._chunk - len(part), *part.shape[1:])
                 whole = torch.cat([part, filling]) if len(filling) else part
                 logit, _, stats, lcas, _ = self._model(whole, mask_noise)
-                chunks.append([output[: len(part)].float().cpu().numpy() for output in (logit, stats, lcas)])
+                counts = (len(part) // views, len(part) // views, len(part))
+                outputs = zip((logit, stats, lcas), counts, strict=True)
+                chunks.append([output[:count].float().cpu().numpy() for output, count in outputs])
         logit, stats, lcas = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
         return logit, stats, lcas
 

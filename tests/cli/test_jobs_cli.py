@@ -64,6 +64,31 @@ def test_stores_to_model_to_verdicts(stores: Path, dataset: Path, tiny_model: Pa
     assert "demo@" in invoke("info", "--model", model).stdout
 
 
+def test_tiles_and_altered_copies_to_model_to_verdicts(dataset: Path, tiny_model: Path, tmp_path: Path):
+    backbone = ("--backbone", tiny_model / "backbone")
+    tiles = (*backbone, "--views", "tiles", "--resize-to", "64")
+    for split, out, more in (("train", "train", ()), ("train", "copies", ("--augment-seed", "1")), ("val", "val", ())):
+        result = invoke("extract", dataset / split, "--out", tmp_path / out, *tiles, *more)
+        assert result.exit_code == 0, result.output
+    model = tmp_path / "model"
+    result = invoke(
+        "train", tmp_path / "train", tmp_path / "copies", "--val", tmp_path / "val", "--out", model, *backbone,
+        "--epochs", "2", "--num-seeds", "1", "--view-pooling", "mean_std", "--views-drawn", "3",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    config = json.loads((model / "config.json").read_text())
+    assert config["head"]["view_pooling"] == "mean_std"
+    assert config["head"]["global_dim"] == 2 * config["backbone"]["hidden_size"]
+    assert config["provenance"]["train"]["views_drawn"] == 3
+    assert "altered" in (model / "README.md").read_text()
+    with_onnx = invoke("detect", dataset / "val", "--model", model, "--format", "jsonl")
+    assert with_onnx.exit_code == 0
+    (model / "model.onnx").unlink()
+    with_torch = invoke("detect", dataset / "val", "--model", model, "--format", "jsonl")
+    scores = [[json.loads(line)["prob_fake"] for line in run.stdout.splitlines()] for run in (with_onnx, with_torch)]
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
+
+
 def test_extract_goes_on_and_reports_failures(dataset: Path, tiny_model: Path, tmp_path: Path):
     (tmp_path / "data" / "real").mkdir(parents=True)
     (tmp_path / "data" / "real" / "a.png").write_bytes(b"no picture")

@@ -85,9 +85,9 @@ def other_model(tmp_path_factory):
     return directory
 
 
-@pytest.fixture(params=["tiny", "other"])
-def model(request, tiny_model, other_model):
-    return {"tiny": tiny_model, "other": other_model}[request.param]
+@pytest.fixture(params=["tiny", "other", "pooled"])
+def model(request, tiny_model, other_model, tiny_model_pooled):
+    return {"tiny": tiny_model, "other": other_model, "pooled": tiny_model_pooled}[request.param]
 
 
 def _session(directory):
@@ -96,6 +96,11 @@ def _session(directory):
 
 def _pixels(n, seed=0):
     return np.random.default_rng(seed).normal(size=(n, 3, SIZE, SIZE)).astype(np.float32)
+
+
+def _images(directory, n, seed=0):
+    """As many views as n images of the model have."""
+    return _pixels(n * read_model_config(directory).extractor.image.num_views, seed)
 
 
 def _run_onnx(directory, pixel_values, noise=None):
@@ -120,7 +125,8 @@ def _assert_parity(found, expected):
 
 
 def test_many_random_images_score_alike(model):
-    pixel_values = np.concatenate([_pixels(150), 3 * _pixels(25, seed=1), 0.01 * _pixels(25, seed=2)])
+    parts = (_images(model, 150), 3 * _images(model, 25, seed=1), 0.01 * _images(model, 25, seed=2))
+    pixel_values = np.concatenate(parts)
     _assert_parity(_run_onnx(model, pixel_values), _run_torch(model, pixel_values))
 
 
@@ -128,21 +134,24 @@ def test_many_random_images_score_alike(model):
 @pytest.mark.parametrize("passes", [1, 2, 4, 5])
 def test_any_number_of_images_and_passes_scores_alike(model, n, passes):
     noise = mask_noise(passes, passes, NUM_PATCHES)
-    found = _run_onnx(model, _pixels(n), noise)
-    assert found["lcas"].shape == (n, passes, NUM_PATCHES)
+    pixel_values = _images(model, n)
+    found = _run_onnx(model, pixel_values, noise)
+    assert found["lcas"].shape == (len(pixel_values), passes, NUM_PATCHES)
     assert found["logit"].shape == found["prob_fake"].shape == (n,)
-    _assert_parity(found, _run_torch(model, _pixels(n), noise))
+    assert found["stats"].shape == (n, 3)
+    _assert_parity(found, _run_torch(model, pixel_values, noise))
 
 
 def test_complementary_masks_leave_no_patch_unscored(model):
     noise = complementary_noise(0, 4, NUM_PATCHES)
-    found = _run_onnx(model, _pixels(2), noise)
+    found = _run_onnx(model, _images(model, 2), noise)
     assert not np.isnan(found["lcas"]).all(axis=1).any()
-    _assert_parity(found, _run_torch(model, _pixels(2), noise))
+    _assert_parity(found, _run_torch(model, _images(model, 2), noise))
 
 
 def test_flat_images_score_alike(model):
-    pixel_values = np.stack([np.full((3, SIZE, SIZE), value, np.float32) for value in (-2.0, 0.0, 2.5)])
+    flat = np.stack([np.full((3, SIZE, SIZE), value, np.float32) for value in (-2.0, 0.0, 2.5)])
+    pixel_values = flat.repeat(read_model_config(model).extractor.image.num_views, axis=0)
     found, expected = _run_onnx(model, pixel_values), _run_torch(model, pixel_values)
     np.testing.assert_allclose(found["prob_fake"], expected["prob_fake"], rtol=0, atol=1e-4)
     np.testing.assert_allclose(found["lcas"], expected["lcas"], rtol=1e-3)
@@ -150,27 +159,28 @@ def test_flat_images_score_alike(model):
 
 def test_the_default_noise_is_the_configured_masks(model):
     config = read_model_config(model)
-    explicit = _run_onnx(model, _pixels(3), noise_from_config(config.extractor.mask, NUM_PATCHES))
-    default = _run_onnx(model, _pixels(3))
+    explicit = _run_onnx(model, _images(model, 3), noise_from_config(config.extractor.mask, NUM_PATCHES))
+    default = _run_onnx(model, _images(model, 3))
     for name in OUTPUTS:
         np.testing.assert_array_equal(default[name], explicit[name])
 
 
 def test_other_noise_overrides_the_default(model):
-    default, other = _run_onnx(model, _pixels(3)), _run_onnx(model, _pixels(3), mask_noise(99, 2, NUM_PATCHES))
+    pixel_values = _images(model, 3)
+    default, other = _run_onnx(model, pixel_values), _run_onnx(model, pixel_values, mask_noise(99, 2, NUM_PATCHES))
     np.testing.assert_array_equal(default["global_feature"], other["global_feature"])
     assert not np.array_equal(default["stats"], other["stats"])
 
 
 def test_prob_fake_is_the_calibrated_logit(model):
-    found, decision = _run_onnx(model, _pixels(20)), read_model_config(model).decision
+    found, decision = _run_onnx(model, _images(model, 20)), read_model_config(model).decision
     z = decision.platt_scale * found["logit"].astype(np.float64) + decision.platt_offset
     np.testing.assert_allclose(found["prob_fake"], 1 / (1 + np.exp(-z)), rtol=0, atol=1e-6)
 
 
 def test_the_mask_ratio_in_the_graph_is_the_configurations(model):
     ratio = read_model_config(model).extractor.mask.mask_ratio
-    assert np.isnan(_run_onnx(model, _pixels(1))["lcas"]).mean() == pytest.approx(1 - ratio)
+    assert np.isnan(_run_onnx(model, _images(model, 1))["lcas"]).mean() == pytest.approx(1 - ratio)
 
 
 class TestWeights:
@@ -237,12 +247,12 @@ class TestNothingWrongPassesSilently:
     @pytest.mark.parametrize(
         ("pixel_values", "noise"),
         [
-            (_pixels(1)[:, :, :16], None),
-            (_pixels(1)[:, :1], None),
-            (_pixels(1)[0], None),
-            (_pixels(1).astype(np.float64), None),
-            (_pixels(1), mask_noise(0, 2, NUM_PATCHES + 1)),
-            (_pixels(1), mask_noise(0, 2, NUM_PATCHES)[0]),
+            (_pixels(4)[:, :, :16], None),
+            (_pixels(4)[:, :1], None),
+            (_pixels(4)[0], None),
+            (_pixels(4).astype(np.float64), None),
+            (_pixels(4), mask_noise(0, 2, NUM_PATCHES + 1)),
+            (_pixels(4), mask_noise(0, 2, NUM_PATCHES)[0]),
         ],
         ids=["half an image", "one channel", "no batch", "float64", "a patch too many", "no passes"],
     )
@@ -256,9 +266,17 @@ class TestNothingWrongPassesSilently:
         finally:
             onnxruntime.set_default_logger_severity(2)
 
+    def test_views_that_make_no_whole_image_are_refused(self, tiny_model_pooled):
+        onnxruntime.set_default_logger_severity(4)
+        try:
+            with pytest.raises(Exception, match="cannot be reshaped"):
+                _run_onnx(tiny_model_pooled, _pixels(6))
+        finally:
+            onnxruntime.set_default_logger_severity(2)
+
     def test_pixels_that_are_no_numbers_give_scores_that_are_none(self, model):
-        pixel_values = _pixels(2)
-        pixel_values[0] = np.nan
+        pixel_values = _images(model, 2)
+        pixel_values[0] = np.nan  # one view is enough
         found = _run_onnx(model, pixel_values)
         assert np.isnan(found["prob_fake"]).tolist() == [True, False]
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import skimage
 import sklearn
-import torch
 
 from cinemae import Detector
 from cinemae.core.backbone import FrozenMAE
@@ -15,6 +14,8 @@ from cinemae.core.features import FeatureExtractor
 from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, ONNX_FILE, STARTER, read_model_config
 from cinemae.jobs.model_card import MUST_NOT
 from cinemae.scorers import OnnxScorer, TorchScorer
+
+pytestmark = pytest.mark.usefixtures("one_thread")  # torch's threads and ONNX Runtime's would wait for each other
 
 MAX_BYTES = 40_000_000
 SHIPPED = [
@@ -33,15 +34,6 @@ SHIPPED = [
     ),
     *(Path(sklearn.__file__).parent / "datasets" / "images" / name for name in ("china.jpg", "flower.jpg")),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tiles are small: more threads of torch only wait for each other and for ONNX Runtime's."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

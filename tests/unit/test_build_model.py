@@ -5,10 +5,18 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 
 from cinemae import Detector
-from cinemae.config import ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, PretrainConfig, TrainConfig
+from cinemae.config import (
+    AugmentConfig,
+    ExtractorConfig,
+    HeadConfig,
+    ImageConfig,
+    LcasConfig,
+    MaskConfig,
+    PretrainConfig,
+    TrainConfig,
+)
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
@@ -22,6 +30,8 @@ from cinemae.jobs.model_card import MUST_NOT
 from cinemae.jobs.train import predict_logits
 from cinemae.jobs.training_set import TrainingSet
 from cinemae.scorers import OnnxScorer, TorchScorer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ARCHITECTURE = PretrainConfig(
     image_size=32,
@@ -41,14 +51,6 @@ PROVENANCE = {
     "notes": ["Too small for any claim."],
     "recipe": ["extracted by a test"],
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def save_backbone(folder, seed=0):
@@ -260,6 +262,17 @@ def test_without_validation_stores_whole_generators_are_held_out(root, tmp_path,
     assert report.results["split"] == "generators held out: gan; a quarter of the photographs"
     assert [row["generator"] for row in report.results["per_generator"]] == ["gan"]
     assert "did not state its data" in (tmp_path / "README.md").read_text()
+
+
+def test_altered_copies_need_a_validation_store(root, tmp_path):
+    """Split at random, a picture could be validated on and its copy trained on."""
+    extractor = FeatureExtractor(FrozenMAE.from_pretrained(root / "backbone"), EXTRACTOR)
+    extract(read_records(root / "train"), tmp_path / "copies", extractor, augment=AugmentConfig(seed=1))
+    recipe = make_recipe(root, stores=[root / "train-store", tmp_path / "copies"])
+    with pytest.raises(TrainingError, match=r"copies holds altered copies of pictures: .* Give a validation store"):
+        build_model(dataclasses.replace(recipe, val_stores=()), tmp_path / "model")
+    report = build_model(recipe, tmp_path / "model")
+    assert report.results["n_real"] == 24, "copies are never validated on"
 
 
 def test_a_generator_in_both_stores_is_named_in_the_split(root, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from cinemae.config import DeviationConfig, ExtractorConfig, ImageConfig, MaskConfig
+from cinemae.config import AugmentConfig, DeviationConfig, ExtractorConfig, ImageConfig, MaskConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.image import load_image
@@ -24,7 +24,10 @@ from cinemae.data.datasets import ImageRecord, read_records
 from cinemae.data.store import FeatureStore
 from cinemae.errors import ConfigError, FingerprintMismatchError, SourceError, StoreError
 from cinemae.jobs import extract as extract_module
+from cinemae.jobs.augment import augment_picture
 from cinemae.jobs.extract import BATCHES_AHEAD, extract, extract_rows, split_batches
+
+pytestmark = pytest.mark.usefixtures("one_thread")  # this process must compute as the killed ones do
 
 SHARD_SIZE, BATCH_SIZE = 5, 2
 
@@ -38,15 +41,6 @@ def tiny_extractor(*, views="center", seed=0, pixel_space="normalized"):
         torch.manual_seed(0)
         model = ViTMAEForPreTraining(config)
     return FeatureExtractor(FrozenMAE(model), settings)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The model is too small to share out, and this process must compute as the killed ones do."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +130,23 @@ class TestResult:
             for name in ("global_feature", "deviation", "fidelity"):
                 np.testing.assert_allclose(rows[name][index], getattr(expected, name), rtol=1e-5, atol=1e-6)
 
+    def test_altered_copies_are_features_of_altered_pictures(self, undisturbed, photos, extractor, tmp_path):
+        config = AugmentConfig(seed=4)
+        run(photos, tmp_path / "store", extractor, augment=config)
+        store, plain = FeatureStore.open(tmp_path / "store"), FeatureStore.open(undisturbed[0])
+        rows, as_they_are = store.load(), plain.load()
+        assert store.header.augment == config
+        assert plain.header.augment is None
+        for name in ("path", "label", "content_hash", "width", "height"):
+            assert rows[name].tolist() == as_they_are[name].tolist()
+        for index, path in enumerate(rows["path"]):
+            loaded = load_image(path)
+            copy = augment_picture(loaded.image, config, loaded.content_hash)
+            with torch.inference_mode():
+                expected = extractor(torch.from_numpy(preprocess(copy, extractor.config.image)))
+            np.testing.assert_allclose(rows["global_feature"][index], expected.global_feature, rtol=1e-5, atol=1e-6)
+        assert not np.allclose(rows["global_feature"], as_they_are["global_feature"])
+
     def test_header_says_where_it_comes_from(self, undisturbed, extractor):
         header = FeatureStore.open(undisturbed[0]).header
         assert header.extractor == extractor.config
@@ -202,6 +213,8 @@ class TestResume:
             run(photos / "real", out, extractor)
         with pytest.raises(StoreError, match="dtype float32, now it is bfloat16"):
             run(photos, out, tiny_extractor().to(torch.bfloat16))
+        with pytest.raises(StoreError, match="begun with augment None, now it is AugmentConfig"):
+            run(photos, out, extractor, augment=AugmentConfig())
         assert shards(out) == before
 
     def test_an_error_of_the_model_stops_the_run_and_the_next_goes_on(self, undisturbed, photos, tmp_path):

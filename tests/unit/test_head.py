@@ -1,10 +1,11 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
 from cinemae.config import HeadConfig
-from cinemae.core.head import CinemaeHead
+from cinemae.core.head import CinemaeHead, pool_views, pooled_dim
 from cinemae.errors import ConfigError
 
 SMALL = {"global_dim": 6, "agg_hidden": 5, "cls_hidden": (4,)}
@@ -67,6 +68,43 @@ def test_standardization_is_taken_from_training_and_kept_in_the_weights():
     raw.set_standardization(of_global, stats)
     assert raw.stats_mean.tolist() == [0.0, 0.0, 0.0]
     assert raw.global_std.tolist() == [1.0] * 6
+
+
+class TestViews:
+    @staticmethod
+    def _views():
+        generator = torch.Generator().manual_seed(1)
+        return torch.randn(7, 5, 6, generator=generator), torch.randn(7, 5, 3, generator=generator)
+
+    def test_logits_of_views_are_averaged(self):
+        head = CinemaeHead(HeadConfig(**SMALL)).eval()
+        of_global, stats = self._views()
+        one_by_one = torch.stack([head(of_global[:, view], stats[:, view]) for view in range(5)])
+        torch.testing.assert_close(head.score_views(of_global, stats), one_by_one.mean(0))
+
+    @pytest.mark.parametrize("how", ["mean", "mean_std"])
+    def test_features_of_views_are_joined_before_the_head(self, how):
+        dim = pooled_dim(6, how)
+        head = CinemaeHead(HeadConfig(**{**SMALL, "global_dim": dim}, view_pooling=how)).eval()
+        of_global, stats = self._views()
+        values = of_global.numpy()
+        parts = [values.mean(1)] + ([values.std(1, ddof=1)] if how == "mean_std" else [])
+        joined = torch.from_numpy(np.concatenate(parts, 1))
+        assert joined.shape == (7, dim)
+        torch.testing.assert_close(pool_views(of_global, stats, how)[0], joined)
+        torch.testing.assert_close(head.score_views(of_global, stats), head(joined, stats.mean(1)))
+
+    @pytest.mark.parametrize("how", ["mean", "mean_std"])
+    def test_their_order_does_not_matter_once_joined(self, how):
+        of_global, stats = self._views()
+        forward, backward = pool_views(of_global, stats, how), pool_views(of_global.flip(1), stats.flip(1), how)
+        torch.testing.assert_close(forward, backward)
+
+    def test_one_view_has_no_deviation(self):
+        of_global, stats = self._views()
+        joined, mean_stats = pool_views(of_global[:, :1], stats[:, :1], "mean_std")
+        assert torch.equal(joined, torch.cat([of_global[:, 0], torch.zeros(7, 6)], 1))
+        assert torch.equal(mean_stats, stats[:, 0])
 
 
 @pytest.mark.parametrize(

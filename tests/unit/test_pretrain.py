@@ -26,6 +26,8 @@ from cinemae.errors import CheckpointError, ConfigError, SourceError, StoreError
 from cinemae.jobs import pretrain as pretrain_module
 from cinemae.jobs.pretrain import Budget, learning_rate, masked_mse, pretrain
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # this process must compute as the killed ones do
+
 CONFIG = PretrainConfig(
     image_size=32,
     patch_size=8,
@@ -51,15 +53,6 @@ def draw_ramp(seed):
     dark, bright = rng.integers(0, 60, 3), rng.integers(190, 256, 3)
     share = np.linspace(0, 1, 40)[:, None, None] * np.ones((1, 44, 1))
     return Image.fromarray((dark + share * (bright - dark)).astype(np.uint8))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The model is too small to share out, and this process must compute as the killed ones do."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cinemae.config import BackboneInfo, ExtractorConfig, ImageConfig, MaskConfig
+from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig, ImageConfig, MaskConfig
 from cinemae.data import store as store_module
 from cinemae.data.store import FeatureStore, StoreCounts, prepare_store, write_shard
 from cinemae.data.store_format import COLUMNS, StoreHeader, StoreRow
@@ -16,7 +16,7 @@ from cinemae.errors import FingerprintMismatchError, StoreError
 VIEWS, PASSES, PATCHES, WIDTH = 5, 2, 4, 3
 
 
-def make_header(num_rows=5, shard_size=2, seed=0, records_hash="0" * 64, dtype="float32"):
+def make_header(num_rows=5, shard_size=2, seed=0, records_hash="0" * 64, dtype="float32", augment=None):
     extractor = ExtractorConfig(image=ImageConfig(size=16, views="five"), mask=MaskConfig(seed=seed))
     backbone = BackboneInfo(content_hash="ab" * 32, patch_size=8, num_patches=PATCHES, hidden_size=WIDTH)
     return StoreHeader(
@@ -27,6 +27,7 @@ def make_header(num_rows=5, shard_size=2, seed=0, records_hash="0" * 64, dtype="
         shard_size=shard_size,
         num_rows=num_rows,
         records_hash=records_hash,
+        augment=augment,
         source={"num_real": 2},
     )
 
@@ -139,6 +140,11 @@ class TestRoundTrip:
         assert shapes["deviation"] == [VIEWS, PASSES, PATCHES]
         assert shapes["path"] is None
 
+    def test_header_with_alterations_survives_json_and_is_another_job(self):
+        plain, altered = make_header(), make_header(augment=AugmentConfig(seed=7, min_crop=0.5))
+        assert StoreHeader.from_dict(json.loads(json.dumps(altered.to_dict()))) == altered
+        assert len({plain.job, altered.job, make_header(augment=AugmentConfig(seed=8, min_crop=0.5)).job}) == 3
+
     def test_described_types_are_the_written_ones(self, folder):
         written = json.loads((folder / "store.json").read_text())["columns"]
         found = pq.read_schema(folder / "shard-00000.parquet")
@@ -198,6 +204,7 @@ class TestResume:
             ({"records_hash": "1" * 64}, ["another list of images", "0" * 12, "1" * 12]),
             ({"shard_size": 3}, ["shard_size 2", "it is 3"]),
             ({"dtype": "bfloat16"}, ["dtype float32", "it is bfloat16"]),
+            ({"augment": AugmentConfig(seed=2)}, ["augment None", "AugmentConfig(seed=2"]),
         ],
     )
     def test_another_job(self, folder, change, words):

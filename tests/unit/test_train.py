@@ -9,26 +9,20 @@ from safetensors.torch import load_file
 
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.core.anomaly_stats import anomaly_stats
-from cinemae.core.head import CinemaeHead
+from cinemae.core.head import CinemaeHead, pool_views
 from cinemae.data.store import FeatureStore, prepare_store, write_shard
 from cinemae.data.store_format import StoreHeader, StoreRow
-from cinemae.errors import FingerprintMismatchError, TrainingError
+from cinemae.errors import ConfigError, FingerprintMismatchError, TrainingError
 from cinemae.jobs.train import fit_head, predict_logits, sample_weights, save_training, seeded_head, train
 from cinemae.jobs.training_set import TrainingSet, require_both_classes, split_by_generator
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 VIEWS, PASSES, PATCHES, WIDTH = 5, 2, 4, 6
 DIRECTION = np.array([1, -1, 1, -1, 1, -1])  # sums to 0: LayerNorm hides what moves all values alike
 LCAS = LcasConfig()
 HEAD = HeadConfig(global_dim=WIDTH, agg_hidden=8, cls_hidden=(8,))
 TRAIN = TrainConfig(learning_rate=3e-3, epochs=6, num_seeds=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_row(index, label, generator, *, of_global=0.0, of_fidelity=0.0):
@@ -233,6 +227,54 @@ class TestTrain:
                 ]
             )
         np.testing.assert_allclose(predict_logits(report.head, data), of_views.mean(0), rtol=1e-4, atol=1e-5)
+
+    def test_views_can_be_joined_before_the_head(self, learnable):
+        head = dataclasses.replace(HEAD, global_dim=2 * WIDTH, view_pooling="mean_std")
+        report = train(*learnable, head, dataclasses.replace(TRAIN, num_seeds=1))
+        assert report.results["mean_generator_auc"] > 0.95
+        joined, _ = pool_views(torch.from_numpy(learnable[0].global_feature), torch.zeros(120, VIEWS, 3), "mean_std")
+        torch.testing.assert_close(report.head.global_mean, joined.mean(0))
+
+    def test_a_spread_between_views_can_be_learnt_where_means_cannot(self, tmp_path):
+        """Fakes differ in nothing but how much their views differ."""
+
+        def spread(start):
+            rows = make_rows(start, 60)
+            return [dataclasses.replace(row, global_feature=row.global_feature * (1 + 2 * row.label)) for row in rows]
+
+        data = [read(tmp_path / name, spread(start)) for name, start in (("a", 0), ("b", 1000))]
+        auc = {}
+        for how, dim in (("mean", WIDTH), ("mean_std", 2 * WIDTH)):
+            head = dataclasses.replace(HEAD, global_dim=dim, view_pooling=how, statistics=())
+            report = train(*data, head, dataclasses.replace(TRAIN, num_seeds=1, epochs=15))
+            auc[how] = report.results["mean_generator_auc"]
+        assert auc["mean_std"] > 0.95
+        assert auc["mean_std"] > auc["mean"] + 0.1
+
+    def test_views_are_drawn_anew_at_each_step_and_follow_from_the_seed(self, learnable):
+        head = dataclasses.replace(HEAD, global_dim=2 * WIDTH, view_pooling="mean_std")
+        weights = [
+            fit_head(*learnable, head, dataclasses.replace(TRAIN, epochs=2, views_drawn=drawn), seed, []).state_dict()
+            for drawn, seed in ((3, 0), (3, 0), (3, 1), (None, 0))
+        ]
+        names = [name for name in weights[0] if name.startswith("mlp")]
+        for name in names:
+            assert torch.equal(weights[0][name], weights[1][name])
+            assert not torch.equal(weights[0][name], weights[2][name])
+            assert not torch.equal(weights[0][name], weights[3][name])
+        assert torch.equal(weights[0]["global_mean"], weights[3]["global_mean"])  # the scaling is of all views
+
+    def test_drawing_as_many_views_as_there_are_is_drawing_none(self, learnable):
+        head = dataclasses.replace(HEAD, global_dim=WIDTH, view_pooling="mean")
+        config = dataclasses.replace(TRAIN, batch_size=1000, epochs=1)  # one step: the order of a batch hardly matters
+        drawn = fit_head(*learnable, head, dataclasses.replace(config, views_drawn=VIEWS), 0, [])
+        whole = fit_head(*learnable, head, config, 0, [])
+        for name, weight in whole.state_dict().items():
+            torch.testing.assert_close(drawn.state_dict()[name], weight, rtol=1e-3, atol=1e-3)
+
+    def test_drawing_views_that_are_never_joined_is_refused(self, learnable):
+        with pytest.raises(ConfigError, match='view_pooling "logit" never joins them: set view_pooling to "mean" or'):
+            train(*learnable, HEAD, dataclasses.replace(TRAIN, views_drawn=3))
 
     def test_scaling_of_the_inputs_comes_from_training_images_alone(self, report, learnable):
         stats = learnable[0].stats.reshape(-1, 3)

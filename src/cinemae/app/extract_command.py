@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cinemae.app.options import BatchSizeOption, DeviceOption, Dtype, ModelOption, resuming
-from cinemae.config import ExtractorConfig, ImageConfig
+from cinemae.config import AugmentConfig, ExtractorConfig, ImageConfig
 from cinemae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +51,16 @@ def extract(
     shard_size: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Images a file of the store, what a kill can cost.")
     ] = None,
+    augment_seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Store altered copies in place of the images, for training: crop, mirror, blur and JPEG, drawn from "
+            "this seed.",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     dtype: Annotated[
         Dtype, typer.Option(metavar="float32|bfloat16", help="What the backbone computes in.")
@@ -84,7 +94,12 @@ def extract(
         "deviation": {"pixel_space": pixel_space},
     }
     with resuming():
-        report = _run(records, out, _load(model, backbone, changes, device, dtype), batch_size, shard_size)
+        options: dict[str, Any] = {
+            "batch_size": batch_size,
+            "shard_size": shard_size,
+            "augment": None if augment_seed is None else AugmentConfig(seed=augment_seed),
+        }
+        report = _run(records, out, _load(model, backbone, changes, device, dtype), options)
     typer.echo(
         f"{out}: {report.num_ok + report.num_failed} images, {report.num_failed} of them could not be read; "
         f"{report.num_shards} shards ({report.num_skipped_shards} from an earlier run); "
@@ -93,14 +108,11 @@ def extract(
     raise typer.Exit(1 if report.num_failed else 0)
 
 
-def _run(
-    records: list[Any], out: Path, extractor: FeatureExtractor, batch_size: int | None, shard_size: int | None
-) -> ExtractReport:
+def _run(records: list[Any], out: Path, extractor: FeatureExtractor, options: dict[str, Any]) -> ExtractReport:
     from cinemae.app.progress import ProgressBar
     from cinemae.jobs.extract import extract as run
 
-    sizes = {"batch_size": batch_size, "shard_size": shard_size}
-    given = {name: size for name, size in sizes.items() if size is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     with ProgressBar("extracting", len(records), log_every=60) as bar:
         return run(records, out, extractor, progress=lambda done, total: bar.update(done, total=total), **given)
 

@@ -61,6 +61,20 @@ def train(
     reduction: Annotated[
         str, typer.Option(metavar="mean|sum|literal", help="How a patch's values are summed in Eqs. 4 and 5.")
     ] = _LCAS.reduction,
+    view_pooling: Annotated[
+        str,
+        typer.Option(
+            metavar="logit|mean|mean_std",
+            help="How the views of an image are joined: their logits averaged, or their features by mean, or by mean "
+            "and deviation, before the head.",
+        ),
+    ] = _HEAD.view_pooling,
+    views_drawn: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Views joined in training, drawn anew at each step.", show_default="all of them"
+        ),
+    ] = _TRAIN.views_drawn,
     fusion: Annotated[
         str, typer.Option(metavar="add|concat|gate", help="How global and anomaly feature are joined.")
     ] = _HEAD.fusion,
@@ -99,6 +113,7 @@ def train(
     """
     head = HeadConfig.from_dict(
         {
+            "view_pooling": view_pooling,
             "fusion": fusion,
             "fusion_level": fusion_level,
             "statistics": () if statistics == "none" else _split(statistics),
@@ -119,6 +134,7 @@ def train(
             "class_balance": class_balance,
             "seed": seed,
             "num_seeds": num_seeds,
+            "views_drawn": views_drawn,
             "target_fpr": target_fpr,
             "target_fnr": target_fnr,
         }

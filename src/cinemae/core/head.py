@@ -1,6 +1,6 @@
-"""The trained half: MLP_agg, LayerNorm, fusion, MLP_cls (Eqs. 7-9), and the fusions of Tab. 7.
+"""The trained half: MLP_agg, LayerNorm, fusion, MLP_cls (Eqs. 7-9), the fusions of Tab. 7, and the views of an image.
 
-Hidden widths, activation, dropout and the scaling of the statistics are not stated by the paper (decision 0003).
+Hidden widths, activation, dropout, scaling and how views are joined are not stated by the paper (decision 0003).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cinemae.config import STATISTICS, HeadConfig
+from cinemae.config import STATISTICS, HeadConfig, ViewPooling
 
 
 class CinemaeHead(nn.Module):
@@ -85,6 +85,15 @@ class CinemaeHead(nn.Module):
         fuse = self._early if self.config.fusion_level == "early" else self._late
         return fuse(branches[0], branches[1])
 
+    def score_views(self, global_feature: Float[Tensor, "N V D"], stats: Float[Tensor, "N V 3"]) -> Float[Tensor, " N"]:
+        """Return one logit for each image of V views, joined as `config.view_pooling` says.
+
+        "logit" scores each view and averages the logits; "mean" and "mean_std" join the features first (`pool_views`).
+        """
+        if self.config.view_pooling == "logit":
+            return self(global_feature.flatten(0, 1), stats.flatten(0, 1)).unflatten(0, stats.shape[:2]).mean(1)  # type: ignore[no-any-return]
+        return self(*pool_views(global_feature, stats, self.config.view_pooling))  # type: ignore[no-any-return]
+
     def _early(self, of_global: Tensor, anomaly: Tensor) -> Tensor:
         if self.config.fusion == "add":
             fused = of_global + anomaly  # Eq. 8
@@ -115,3 +124,32 @@ class CinemaeHead(nn.Module):
                 layers += [activation(), nn.Dropout(self.config.dropout)]
             layers.append(nn.Linear(before, after))
         return nn.Sequential(*layers)
+
+
+def pool_views(
+    global_feature: Float[Tensor, "N V D"], stats: Float[Tensor, "N V 3"], how: ViewPooling
+) -> tuple[Float[Tensor, "N D2"], Float[Tensor, "N 3"]]:
+    """Join the views of each image into one feature.
+
+    Args:
+        global_feature: [CLS] of each view, (N, V, D).
+        stats: s1, s2, s3 of each view, (N, V, 3).
+        how: "mean", or "mean_std": beside the mean the sample deviation between views (0 where there is one view).
+
+    Returns:
+        (N, D), or (N, 2 D) for "mean_std", and the mean statistics, (N, 3).
+
+    Example:
+        >>> pooled, _ = pool_views(torch.tensor([[[1.0], [3.0]]]), torch.zeros(1, 2, 3), "mean_std")
+        >>> pooled.tolist()
+        [[2.0, 1.4142135381698608]]
+    """
+    pooled = global_feature.mean(1)
+    if how == "mean_std":
+        pooled = torch.cat([pooled, global_feature.std(1, correction=min(1, global_feature.shape[1] - 1))], dim=-1)
+    return pooled, stats.mean(1)
+
+
+def pooled_dim(hidden_size: int, how: ViewPooling) -> int:
+    """Return the length of the global feature that reaches the head."""
+    return 2 * hidden_size if how == "mean_std" else hidden_size

@@ -31,23 +31,24 @@ class CinemaeModel(nn.Module):
         self.eval()
 
     def forward(
-        self, pixel_values: Float[Tensor, "N 3 H W"], noise: Float[Tensor, "K L"] | None = None
+        self, pixel_values: Float[Tensor, "NV 3 H W"], noise: Float[Tensor, "K L"] | None = None
     ) -> tuple[
-        Float[Tensor, " N"], Float[Tensor, " N"], Float[Tensor, "N 3"], Float[Tensor, "N K L"], Float[Tensor, "N D"]
+        Float[Tensor, " N"], Float[Tensor, " N"], Float[Tensor, "N 3"], Float[Tensor, "NV K L"], Float[Tensor, "NV D"]
     ]:
-        """Score preprocessed views.
+        """Score N preprocessed images of V views; the paper's V is 1.
 
         Args:
-            pixel_values: ImageNet-normalised, (N, 3, H, W).
+            pixel_values: ImageNet-normalised, the V views of an image one after the other, (N * V, 3, H, W).
             noise: Masking noise (K, L) in place of the configured one.
 
         Returns:
-            logit of Eq. 9 (N,), prob_fake (N,), stats (N, 3), lcas (N, K, L), nan where visible, and
-            global_feature (N, D).
+            Of each image: logit of Eq. 9 (N,), prob_fake (N,), stats, averaged over the views (N, 3). Of each view:
+            lcas (N * V, K, L), nan where visible, and global_feature (N * V, D).
         """
         features = self.extractor(pixel_values, noise)
         lcas = features_to_lcas(features, self.lcas, self.extractor.backbone.patch_dim)
-        stats = anomaly_stats(lcas)
-        logit = self.head(features.global_feature, stats)
+        views = (-1, self.extractor.config.image.num_views)
+        stats = anomaly_stats(lcas).unflatten(0, views)
+        logit = self.head.score_views(features.global_feature.unflatten(0, views), stats)
         prob_fake = torch.sigmoid(self.decision.platt_scale * logit + self.decision.platt_offset)
-        return logit, prob_fake, stats, lcas, features.global_feature
+        return logit, prob_fake, stats.mean(1), lcas, features.global_feature

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cinemae.config import BackboneInfo, ExtractorConfig
+from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig
 from cinemae.errors import ConfigError, FingerprintMismatchError, StoreError
 
 Status = Literal["ok", "error"]
@@ -92,6 +92,7 @@ class StoreHeader:
         shard_size: Rows a shard; the last may hold fewer.
         num_rows: Images in all, readable or not.
         records_hash: `cinemae.data.datasets.hash_records` of the source.
+        augment: How each picture was altered first; None for the pictures as they are.
         source: What else is said of the source, for people; no part of the job's identity.
 
     Raises:
@@ -105,6 +106,7 @@ class StoreHeader:
     shard_size: int
     num_rows: int
     records_hash: str
+    augment: AugmentConfig | None = None
     source: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -131,6 +133,7 @@ class StoreHeader:
     def job(self) -> str:
         """16 hex digits over all that fixes the rows; every shard carries them."""
         identity = [FORMAT_VERSION, self.fingerprint, self.dtype, self.records_hash, self.num_rows, self.shard_size]
+        identity += [self.augment.to_dict()] if self.augment else []
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
@@ -160,6 +163,7 @@ class StoreHeader:
         try:
             kept["extractor"] = ExtractorConfig.from_dict(kept["extractor"])
             kept["backbone"] = BackboneInfo.from_dict(kept["backbone"])
+            kept["augment"] = AugmentConfig.from_dict(kept["augment"]) if kept.get("augment") else None
             header = cls(**kept)
         except KeyError as error:
             raise StoreError(f"{HEADER_NAME} has no {error.args[0]}: restore it, or extract again.") from error
@@ -195,7 +199,7 @@ class StoreHeader:
                 f"{folder} was begun with another list of images: {found.num_rows} images, list "
                 f"{found.records_hash[:12]}; now {self.num_rows} images, list {self.records_hash[:12]}: {remedy}"
             )
-        for name in ("num_rows", "shard_size", "dtype"):
+        for name in ("num_rows", "shard_size", "dtype", "augment"):
             before, now = getattr(found, name), getattr(self, name)
             if before != now:
                 raise StoreError(f"{folder} was begun with {name} {before}, now it is {now}: {remedy}")

@@ -15,10 +15,11 @@ import torch
 from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import save_pretrained_folder
+from cinemae.core.head import pooled_dim
 from cinemae.core.lcas import combine_terms
 from cinemae.data.model_dir import BACKBONE_DIR, write_model_config
 from cinemae.data.store import FeatureStore
-from cinemae.errors import FingerprintMismatchError
+from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.jobs.export import export_onnx
 from cinemae.jobs.model_card import write_model_card
 from cinemae.jobs.train import EpochLine, TrainReport, save_training, train
@@ -64,7 +65,7 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
 
     Raises:
         FingerprintMismatchError: If the stores differ from each other, or from the backbone.
-        TrainingError: If a class is missing or a feature is not finite.
+        TrainingError: If a class is missing, a feature is not finite, or altered copies have no validation store.
         StoreError: If a store cannot be read.
     """
     stores = [FeatureStore.open(path) for path in recipe.stores]
@@ -77,7 +78,7 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
             f"{backbone.content_hash[:16]}: give the backbone that made the store."
         )
     training, validation, split = _split(stores, val_stores, recipe)
-    head_config = replace(recipe.head, global_dim=first.backbone.hidden_size)
+    head_config = replace(recipe.head, global_dim=pooled_dim(first.backbone.hidden_size, recipe.head.view_pooling))
     report = train(training, validation, head_config, recipe.train, progress=progress)
     report.results["split"] = split
 
@@ -91,7 +92,12 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
         head=head_config,
         decision=report.decision,
         reference=lcas_reference(val_stores or stores, recipe.lcas),
-        provenance={**recipe.provenance, "train": recipe.train.to_dict(), "split": split},
+        provenance={
+            **recipe.provenance,
+            "train": recipe.train.to_dict(),
+            "split": split,
+            "altered_copies": [store.header.augment.to_dict() for store in stores if store.header.augment],
+        },
     )
     write_model_config(config, out)
     save_training(report, out)
@@ -134,6 +140,11 @@ def _split(
 ) -> tuple[TrainingSet, TrainingSet, str]:
     data = TrainingSet.from_stores(stores, recipe.lcas)
     if not val_stores:
+        if altered := [str(store.path) for store in stores if store.header.augment]:
+            raise TrainingError(
+                f"{', '.join(altered)} holds altered copies of pictures: held out at random, a picture could be "
+                "validated on and its copy trained on. Give a validation store (--val)."
+            )
         return split_by_generator(data, recipe.val_generators, seed=recipe.train.seed)
     TrainingSet.from_stores([stores[0], *val_stores], recipe.lcas)  # same frozen half, or it raises
     validation = TrainingSet.from_stores(val_stores, recipe.lcas)

@@ -31,8 +31,9 @@ _SMALLEST_NARROWED = 1024  # values; smaller tensors stay float32
 def export_onnx(directory: Path) -> Path:
     """Write ``model.onnx`` of a model directory from its backbone, head and config.json.
 
-    The graph takes `pixel_values` (N, 3, S, S) and `noise` (K, L), both float32 with N and K free; `noise` has the
-    configured masks as its default. It gives the outputs named in `OUTPUTS`.
+    The graph takes `pixel_values` (N * V, 3, S, S), the V views of an image one after the other, and `noise` (K, L),
+    both float32 with N and K free; `noise` has the configured masks as its default. Of its outputs (`OUTPUTS`) logit,
+    prob_fake and stats have a row an image, lcas and global_feature a row a view. The paper's V is 1.
 
     Args:
         directory: A model directory with config.json, backbone and head.
@@ -47,8 +48,10 @@ def export_onnx(directory: Path) -> Path:
     model = load_model(directory)
     backbone = model.extractor.backbone
     size = backbone.image_size
-    sample = (torch.zeros(2, 3, size, size), torch.rand(3, backbone.num_patches))
-    batch, passes = torch.export.Dim("N", min=1, max=4096), torch.export.Dim("K", min=1, max=64)
+    views = model.extractor.config.image.num_views
+    sample = (torch.zeros(2 * views, 3, size, size), torch.rand(3, backbone.num_patches))
+    images, passes = torch.export.Dim("images", min=1, max=4096), torch.export.Dim("K", min=1, max=64)
+    batch = images if views == 1 else views * images
     with _quiet(), torch.inference_mode():
         program = torch.onnx.export(
             model,

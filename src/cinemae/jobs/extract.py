@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cinemae.config import BackboneInfo, ImageConfig
+from cinemae.config import AugmentConfig, BackboneInfo, ImageConfig
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.image import load_image
 from cinemae.core.preprocess import preprocess
@@ -28,6 +28,7 @@ from cinemae.data.datasets import ImageRecord, hash_records
 from cinemae.data.store import FeatureStore, prepare_store, write_shard
 from cinemae.data.store_format import StoreHeader, StoreRow
 from cinemae.errors import ConfigError, ImageError, SourceError
+from cinemae.jobs.augment import augment_picture
 
 DEFAULT_SHARD_SIZE = 256
 DEFAULT_BATCH_SIZE = 16
@@ -67,6 +68,7 @@ def extract(
     shard_size: int = DEFAULT_SHARD_SIZE,
     batch_size: int = DEFAULT_BATCH_SIZE,
     num_workers: int = DEFAULT_NUM_WORKERS,
+    augment: AugmentConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExtractReport:
     """Extract the features of every record into a store, or go on where an interrupted run stopped.
@@ -81,6 +83,7 @@ def extract(
         shard_size: Rows a shard: what a kill can cost, and about what is held in memory.
         batch_size: Images for each call of the model; batches end where a shard ends.
         num_workers: Threads that decode.
+        augment: Store altered copies of the pictures, for training; rows name the files the copies were made from.
         progress: Called from this thread with (images done, images in all): at the start, and after every batch.
 
     Returns:
@@ -90,19 +93,19 @@ def extract(
         SourceError: If there are no records.
         ConfigError: If a size or number is below 1.
         FingerprintMismatchError: If `out` holds features of another backbone or other settings.
-        StoreError: If `out` was begun with other images or shards, is damaged, or cannot be written.
+        StoreError: If `out` was begun with other images, shards or alterations, is damaged, or cannot be written.
     """
     for name, value in (("shard_size", shard_size), ("batch_size", batch_size), ("num_workers", num_workers)):
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}.")
-    header = make_header(records, extractor, shard_size)
+    header = make_header(records, extractor, shard_size, augment)
     pending = prepare_store(out, header)
     num_pending = sum(len(header.rows_of(shard)) for shard in pending)
     done = header.num_rows - num_pending
     report = progress or (lambda done, total: None)
     report(done, header.num_rows)
     batches = (batch for shard in pending for batch in split_batches(records, header.rows_of(shard), batch_size))
-    with closing(extract_rows(batches, extractor, num_workers=num_workers)) as mapped:
+    with closing(extract_rows(batches, extractor, num_workers=num_workers, augment=augment)) as mapped:
         for shard in pending:
             rows: list[StoreRow] = []
             while len(rows) < len(header.rows_of(shard)):
@@ -121,7 +124,12 @@ def extract(
     )
 
 
-def make_header(records: Sequence[ImageRecord], extractor: FeatureExtractor, shard_size: int) -> StoreHeader:
+def make_header(
+    records: Sequence[ImageRecord],
+    extractor: FeatureExtractor,
+    shard_size: int,
+    augment: AugmentConfig | None = None,
+) -> StoreHeader:
     """Describe the job of extracting `records` in shards of `shard_size` rows.
 
     Raises:
@@ -145,6 +153,7 @@ def make_header(records: Sequence[ImageRecord], extractor: FeatureExtractor, sha
         shard_size=shard_size,
         num_rows=len(records),
         records_hash=hash_records(records),
+        augment=augment,
         source={
             "num_real": labels[0],
             "num_fake": labels[1],
@@ -161,7 +170,11 @@ def split_batches(records: Sequence[ImageRecord], rows: range, batch_size: int) 
 
 
 def extract_rows(
-    batches: Iterable[Sequence[ImageRecord]], extractor: FeatureExtractor, *, num_workers: int = DEFAULT_NUM_WORKERS
+    batches: Iterable[Sequence[ImageRecord]],
+    extractor: FeatureExtractor,
+    *,
+    num_workers: int = DEFAULT_NUM_WORKERS,
+    augment: AugmentConfig | None = None,
 ) -> Generator[list[StoreRow], None, None]:
     """Turn batches of records into batches of rows, one for one and in order.
 
@@ -171,6 +184,7 @@ def extract_rows(
         batches: The records; taken as needed.
         extractor: The frozen half, on the device to use.
         num_workers: Threads that decode.
+        augment: How to alter the pictures; None to take them as they are.
 
     Yields:
         The rows of one batch. An image that cannot be read gives a row with an error message.
@@ -180,7 +194,7 @@ def extract_rows(
     ahead: deque[list[Future[_Decoded]]] = deque()
     try:
         for batch in batches:
-            ahead.append([pool.submit(_decode, record, config) for record in batch])
+            ahead.append([pool.submit(_decode, record, config, augment) for record in batch])
             if len(ahead) > BATCHES_AHEAD:
                 yield _run_model(extractor, [future.result() for future in ahead.popleft()])
         while ahead:
@@ -189,7 +203,7 @@ def extract_rows(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode(record: ImageRecord, config: ImageConfig) -> _Decoded:
+def _decode(record: ImageRecord, config: ImageConfig, augment: AugmentConfig | None) -> _Decoded:
     """Return the row without features, and `pixel_values` (V, 3, S, S) unless the image cannot be read."""
     row = StoreRow(path=record.path, label=record.label, generator=record.generator)
     try:
@@ -203,7 +217,8 @@ def _decode(record: ImageRecord, config: ImageConfig) -> _Decoded:
             num_bytes=loaded.num_bytes,
             warnings=loaded.warnings,
         )
-        return row, preprocess(loaded.image, config)
+        image = augment_picture(loaded.image, augment, loaded.content_hash) if augment else loaded.image
+        return row, preprocess(image, config)
     except ImageError as error:
         return dataclasses.replace(row, error_message=str(error)), None
 

@@ -116,7 +116,14 @@ def _recipe(config: ModelConfig) -> str:
         f"* masks: K = {extractor.mask.num_passes}, ratio {extractor.mask.mask_ratio}, {extractor.mask.scheme}, "
         f"seed {extractor.mask.seed}",
         f"* LCAS: lambda {lcas.fidelity_weight}, reduction {lcas.reduction}, {extractor.deviation.pixel_space} pixels",
-        f"* head: {head.fusion} ({head.fusion_level}), statistics {', '.join(head.statistics) or 'none'}",
+        f"* head: {head.fusion} ({head.fusion_level}), statistics {', '.join(head.statistics) or 'none'}, views joined by "
+        f"{head.view_pooling}",
+        *(
+            f"* beside the training images an altered copy of each: crop of at least {copy['min_crop']}, mirrored "
+            f"{copy['mirror']:.0%}, blurred {copy['blur']:.0%} (radius up to {copy['max_blur_radius']}), JPEG "
+            f"{copy['recompress']:.0%} (quality {copy['min_quality']}-{copy['max_quality']}), seed {copy['seed']}"
+            for copy in config.provenance.get("altered_copies", ())
+        ),
         *(f"* {line}" for line in config.provenance.get("recipe", ())),
         f"* backbone SHA-256 {config.backbone.content_hash}; fingerprint {config.fingerprint}",
     ]

@@ -15,8 +15,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cinemae.config import DecisionConfig, HeadConfig, TrainConfig
-from cinemae.core.head import CinemaeHead
-from cinemae.errors import TrainingError
+from cinemae.core.head import CinemaeHead, pool_views
+from cinemae.errors import ConfigError, TrainingError
 from cinemae.jobs.calibrate import apply_platt, choose_decision, cross_fitted_rates
 from cinemae.jobs.metrics import evaluate, mean_generator_auc
 from cinemae.jobs.training_set import TrainingSet, require_both_classes
@@ -82,7 +82,13 @@ def train(
 
     Raises:
         TrainingError: If a set lacks a class.
+        ConfigError: If views are to be drawn that are never joined.
     """
+    if config.views_drawn is not None and head_config.view_pooling == "logit":
+        raise ConfigError(
+            'views_drawn joins some views of an image, and view_pooling "logit" never joins them: set view_pooling to '
+            '"mean" or "mean_std", or leave views_drawn out.'
+        )
     require_both_classes(training, "the training set")
     require_both_classes(validation, "the validation set")
     history: list[EpochLine] = []
@@ -108,12 +114,8 @@ def fit_head(
     """Train one head with Adam and weighted BCE; append its epochs to `history`."""
     generator = torch.Generator().manual_seed(seed)
     head = seeded_head(head_config, seed)
-    views = training.stats.shape[1]
-    global_feature = torch.from_numpy(training.global_feature).flatten(0, 1)
-    stats = torch.from_numpy(training.stats).flatten(0, 1)
-    labels = torch.from_numpy(training.labels).float().repeat_interleave(views)
-    weights = torch.from_numpy(sample_weights(training, config.class_balance)).float().repeat_interleave(views)
-    head.set_standardization(global_feature, stats)
+    samples = _Samples(training, head_config, config, generator)
+    head.set_standardization(samples.global_feature, samples.stats)
     optimizer = torch.optim.Adam(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -122,19 +124,49 @@ def fit_head(
         total = 0.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * 100_003 + epoch)  # dropout draws from the global state only
-            for chosen in torch.randperm(len(labels), generator=generator).split(config.batch_size):
+            for chosen in torch.randperm(len(samples.labels), generator=generator).split(config.batch_size):
                 loss = nn.functional.binary_cross_entropy_with_logits(
-                    head(global_feature[chosen], stats[chosen]), labels[chosen], weight=weights[chosen]
+                    head(*samples.inputs(chosen)), samples.labels[chosen], weight=samples.weights[chosen]
                 )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 total += loss.item() * len(chosen)
-        line = _epoch_line(seed, epoch, total / len(labels), predict_logits(head, validation), validation)
+        line = _epoch_line(seed, epoch, total / len(samples.labels), predict_logits(head, validation), validation)
         history.append(line)
         if progress:
             progress(line)
     return head.eval()
+
+
+class _Samples:
+    """What a step draws from: views where the head averages logits, else images with their views joined.
+
+    With `views_drawn`, each draw of an image joins as many of its views, chosen at random.
+    """
+
+    def __init__(
+        self, data: TrainingSet, head_config: HeadConfig, config: TrainConfig, generator: torch.Generator
+    ) -> None:
+        self.global_feature, self.stats = torch.from_numpy(data.global_feature), torch.from_numpy(data.stats)
+        self.labels = torch.from_numpy(data.labels).float()
+        self.weights = torch.from_numpy(sample_weights(data, config.class_balance)).float()
+        self._pooling, self._drawn, self._generator = head_config.view_pooling, config.views_drawn, generator
+        self._views = self.global_feature, self.stats
+        views = self.stats.shape[1]
+        if self._pooling == "logit":
+            self.global_feature, self.stats = self.global_feature.flatten(0, 1), self.stats.flatten(0, 1)
+            self.labels, self.weights = (x.repeat_interleave(views) for x in (self.labels, self.weights))
+        else:
+            self.global_feature, self.stats = pool_views(*self._views, self._pooling)
+
+    def inputs(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Return global feature and statistics of the chosen samples."""
+        if self._drawn is None or self._pooling == "logit":
+            return self.global_feature[chosen], self.stats[chosen]
+        views = torch.rand(len(chosen), self._views[1].shape[1], generator=self._generator).argsort(1)[:, : self._drawn]
+        global_feature, stats = (values[chosen[:, None], views] for values in self._views)
+        return pool_views(global_feature, stats, self._pooling)
 
 
 def seeded_head(config: HeadConfig, seed: int) -> CinemaeHead:
@@ -146,19 +178,16 @@ def seeded_head(config: HeadConfig, seed: int) -> CinemaeHead:
 
 @torch.inference_mode()
 def predict_logits(head: CinemaeHead, data: TrainingSet) -> NDArray[np.float64]:
-    """Return the logit of each image, averaged over its views, (N,).
+    """Return the logit of each image, its views joined as the head was set to, (N,).
 
     Raises:
         TrainingError: If training has diverged.
     """
     head.eval()
-    views = data.stats.shape[1]
-    logits: Tensor = head(
-        torch.from_numpy(data.global_feature).flatten(0, 1), torch.from_numpy(data.stats).flatten(0, 1)
-    )
+    logits: Tensor = head.score_views(torch.from_numpy(data.global_feature), torch.from_numpy(data.stats))
     if not logits.isfinite().all():
         raise TrainingError("training diverged to logits that are not finite: lower the learning rate.")
-    return logits.reshape(-1, views).mean(1).numpy().astype(np.float64)
+    return logits.numpy().astype(np.float64)
 
 
 def sample_weights(data: TrainingSet, balance: str) -> NDArray[np.float64]:
