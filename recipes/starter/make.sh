@@ -8,7 +8,7 @@ data=$1 work=$2 here=$(dirname "$0")
 tile=(--image-size 64 --patch-size 8 --min-scale 0.03 --max-scale 0.15 --hidden-size 192 --num-layers 6 --num-heads 3)
 store=(--views tiles --resize-to 256 --jpeg-quality 92)
 
-# Two legs: a short one at a constant learning rate, a long one that ends in a cosine.
+# Two legs: a short one at a constant learning rate, a long one that ends in a cosine. A third made the head worse.
 cinemae pretrain "$data/pretrain" --out "$work/first" --hours 0.13 --schedule constant --seed 0 "${tile[@]}"
 cinemae pretrain "$data/pretrain" --out "$work/backbone" --hours 0.38 --init-from "$work/first" --seed 1 "${tile[@]}"
 
@@ -19,6 +19,8 @@ cinemae pretrain "$data/pretrain" --out "$work/backbone" --hours 0.38 --init-fro
     awk -F/ -v OFS=, '{print $0, $(NF-2), $(NF-1)}'
 } > "$work/train.csv"
 cinemae extract "$work/train.csv" --out "$work/train.store" --backbone "$work/backbone" "${store[@]}"
+cinemae extract "$work/train.csv" --out "$work/copies.store" --backbone "$work/backbone" "${store[@]}" --augment-seed 1
 cinemae extract "$data/val" --out "$work/val.store" --backbone "$work/backbone" "${store[@]}"
-cinemae train "$work/train.store" --val "$work/val.store" --backbone "$work/backbone" --out "$work/starter" \
-  --name cinemae-starter --epochs 5 --provenance "$here/provenance.json"
+cinemae train "$work/train.store" "$work/copies.store" --val "$work/val.store" --backbone "$work/backbone" \
+  --out "$work/starter" --name cinemae-starter --view-pooling mean_std --views-drawn 6 --epochs 40 --cls-hidden 1024 \
+  --provenance "$here/provenance.json"

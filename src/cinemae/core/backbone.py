@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, ViTMAEConfig, ViTMAEForPreTraining
 
 from cinemae.core.checkpoint import load_original_checkpoint, load_pretrained_folder
+from cinemae.core.linear import use_onednn
 from cinemae.core.masking import num_visible
 
 Noise = Float[Tensor, "K L"] | NDArray[Any]
@@ -97,6 +98,7 @@ class FrozenMAE(nn.Module):
         self.mask_ratio: float = config.mask_ratio
         model.set_attn_implementation("cinemae_packed")
         self.model = model.eval().requires_grad_(False)
+        use_onednn(self.model)
 
     @classmethod
     def from_pretrained(
