@@ -14,8 +14,9 @@ BENCHMARKS = {
     "cold_start": "A cold `cinemae detect one.jpg`: a whole process, scored with the bundled model, against a process "
     'that only runs `python -c "import torch"`.',
     "packed_pass": "Whole image and K masked passes as one packed pass, against separate plain Hugging Face calls on "
-    "the same weights. The ratio says how many times as fast the packed pass is. Most of it comes from computing linear "
-    "layers with oneDNN (decision 0008): with torch's products in their place, packing gains what the last ratio says.",
+    "the same weights. The ratio says how many times as fast the packed pass is. Most of it comes from computing "
+    "linear layers with oneDNN (decision 0008): with torch's products in their place, packing gains what the last "
+    "ratio says.",
     "train_head": "`cinemae train` for one seed on a feature store of ViT-L sizes: open, read, train, choose the "
     "threshold, save.",
     "folder": "A folder of 12-megapixel JPEGs scored with the bundled model, and the share of each stage: reading and "

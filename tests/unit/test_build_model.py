@@ -187,6 +187,14 @@ class TestCard:
         fitted = results["cross_fitted"]
         assert self._row(card, "AUC, mean over generators")[1] == f"{results['mean_generator_auc']:.3f}"
         assert self._row(card, "AUC, all images pooled")[1] == self._estimate(results["auc"])
+        for words, name in (
+            ("average precision, both classes weighing half", "average_precision"),
+            ("generated images found where 1 % of photographs are accused", "tpr_at_fpr_0.01"),
+            ("generated images found where 5 % of photographs are accused", "tpr_at_fpr_0.05"),
+            ("Brier score of the probability (0.25: a coin)", "brier_score"),
+            ("expected calibration error, ten bins", "calibration_error"),
+        ):
+            assert self._row(card, words)[1] == self._estimate(results[name])
         accused = self._row(card, 'photographs called "ai" (false accusations)')
         assert accused[1:] == [self._estimate(results["false_positive_rate"]), f"{fitted['photographs_called_ai']:.3f}"]
         caught = self._row(card, 'generated images called "ai"')

@@ -5,10 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from cinemae.config import DecisionConfig
-from cinemae.jobs.metrics import Estimate, auc, evaluate, mean_generator_auc, rate
+from cinemae.jobs.metrics import (
+    Estimate,
+    auc,
+    average_precision,
+    brier_score,
+    calibration_error,
+    evaluate,
+    mean_generator_auc,
+    rate,
+    tpr_at_fpr,
+)
 
 SCORES = st_numpy.arrays(np.float64, st.integers(2, 30), elements=st.sampled_from(np.linspace(0, 1, 9)))
 
@@ -58,6 +68,81 @@ class TestAuc:
     def test_of_a_single_image_nothing_is_known(self, real, fake):
         found = auc(np.array(real), np.array(fake))
         assert found == Estimate(_reference_auc(real, fake), 0.0, 1.0, len(real) + len(fake))
+
+
+def _reference_tpr(real, fake, max_fpr):
+    """The most fakes that some threshold finds while accusing few enough photographs."""
+    thresholds = [*real, *fake, math.inf]
+    allowed = [t for t in thresholds if sum(r >= t for r in real) <= max_fpr * len(real)]
+    return max(sum(f >= t for f in fake) / len(fake) for t in allowed)
+
+
+def _reference_calibration_error(real, fake):
+    """Ten bins, a photograph weighing 1 / R and a fake 1 / F, weights summing to 2."""
+    error = 0.0
+    for index in range(10):
+        inside = [
+            (p, label, 1 / len(scores))
+            for label, scores in ((0, real), (1, fake))
+            for p in scores
+            if index == min(int(p * 10), 9)
+        ]
+        weight = sum(w for _, _, w in inside)
+        if inside:
+            confidence = sum(w * p for p, _, w in inside) / weight
+            share = sum(w * label for _, label, w in inside) / weight
+            error += weight / 2 * abs(confidence - share)
+    return error
+
+
+class TestOverTheWholeRange:
+    """Average precision, TPR at a FPR, Brier score and calibration error."""
+
+    @given(SCORES, SCORES)
+    @settings(max_examples=15, deadline=None)
+    def test_equal_their_definitions_and_lie_in_their_intervals(self, real, fake):
+        labels, weights = [0] * len(real) + [1] * len(fake), [1 / len(real)] * len(real) + [1 / len(fake)] * len(fake)
+        scores = np.concatenate([real, fake])
+        for found, expected in (
+            (average_precision(real, fake), average_precision_score(labels, scores, sample_weight=weights)),
+            (tpr_at_fpr(real, fake, 0.05), _reference_tpr(real, fake, 0.05)),
+            (tpr_at_fpr(real, fake, 0.5), _reference_tpr(real, fake, 0.5)),
+            (brier_score(real, fake), brier_score_loss(labels, scores, sample_weight=weights)),
+            (calibration_error(real, fake), _reference_calibration_error(real, fake)),
+        ):
+            assert found.value == pytest.approx(expected)
+            assert 0 <= found.low <= found.high <= 1
+            assert found.n == len(real) + len(fake)
+
+    def test_more_fakes_of_the_same_kind_move_nothing(self):
+        rng = np.random.default_rng(0)
+        real, fake = rng.random(100), rng.random(80) ** 0.5
+        for figure in (average_precision, brier_score, calibration_error):
+            assert figure(real, np.tile(fake, 5)).value == pytest.approx(figure(real, fake).value)
+
+    def test_good_scores_are_better_than_chance_and_chance_is_chance(self):
+        rng = np.random.default_rng(0)
+        real, fake, nothing = rng.random(2000) * 0.5, 0.5 + rng.random(2000) * 0.5, rng.random(2000)
+        assert average_precision(real, fake).value == tpr_at_fpr(real, fake, 0.01).value == 1
+        assert average_precision(nothing, rng.random(2000)).value == pytest.approx(0.5, abs=0.03)
+        assert tpr_at_fpr(nothing, rng.random(2000), 0.05).value == pytest.approx(0.05, abs=0.02)
+        halves = np.full(2000, 0.5)
+        assert brier_score(halves, halves).value == 0.25
+        assert calibration_error(halves, halves).value == pytest.approx(0)
+
+    @pytest.mark.parametrize("figure", [average_precision, brier_score, calibration_error])
+    def test_intervals_follow_from_the_seed_and_hold_the_value(self, figure):
+        rng = np.random.default_rng(0)
+        real, fake = rng.random(60), rng.random(60) ** 0.5
+        found = figure(real, fake)
+        assert found == figure(real, fake)
+        assert found != figure(real, fake, seed=1)
+        assert found.low < found.value + 0.05
+        assert found.high > found.value - 0.05
+
+    def test_of_a_single_image_nothing_is_known(self):
+        found = brier_score(np.array([0.5]), np.array([0.25, 0.75]))
+        assert (found.low, found.high, found.n) == (0.0, 1.0, 3)
 
 
 class TestRate:

@@ -48,14 +48,19 @@ def _headline(config: ModelConfig, results: dict[str, Any]) -> str:
 ## Results
 
 Validation: {results["n_real"]} photographs, {results["n_fake"]} generated images ({results["split"]}). 95 % intervals in
-brackets: bootstrap for AUC, Wilson for rates. AUC does not depend on the thresholds; the rates at the thresholds do, and
-those were chosen on these same images, so the cross-fitted column (up to 5 folds, each judged by thresholds chosen on the
+brackets: Wilson for rates at a threshold, bootstrap for the rest. AUC does not depend on the thresholds; the rates at the thresholds do, and
+those, like the calibration, were chosen on these same images, so the cross-fitted column (up to 5 folds, each judged by thresholds chosen on the
 others) is the honest one.
 
 | figure | value | cross-fitted |
 |---|---|---|
 | AUC, mean over generators | {results["mean_generator_auc"]:.3f} | |
 | AUC, all images pooled | {_with_interval(results["auc"])} | |
+| average precision, both classes weighing half | {_with_interval(results["average_precision"])} | |
+| generated images found where 1 % of photographs are accused | {_with_interval(results["tpr_at_fpr_0.01"])} | |
+| generated images found where 5 % of photographs are accused | {_with_interval(results["tpr_at_fpr_0.05"])} | |
+| Brier score of the probability (0.25: a coin) | {_with_interval(results["brier_score"])} | |
+| expected calibration error, ten bins | {_with_interval(results["calibration_error"])} | |
 | photographs called "ai" (false accusations) | {_with_interval(results["false_positive_rate"])} | {fitted["photographs_called_ai"]:.3f} |
 | generated images called "ai" | {_with_interval(results["called_ai"])} | {fitted["fakes_called_ai"]:.3f} |
 | photographs called "real" | | {fitted["photographs_called_real"]:.3f} |
