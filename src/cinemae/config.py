@@ -11,9 +11,9 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self
 
-from cinemae.errors import ConfigError
+from cinemae.settings import Settings, require
 
 Reduction = Literal["mean", "sum", "literal"]
 PixelSpace = Literal["normalized", "unit"]
@@ -30,52 +30,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def _require(condition: bool, sentence: str) -> None:
-    if not condition:
-        raise ConfigError(sentence)
-
-
-class _Config:
-    """Reading, writing and the check of named choices, shared by the dataclasses below."""
-
-    def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            if get_origin(hint) is Literal:
-                value, choices = getattr(self, name), [f'"{choice}"' for choice in get_args(hint)]
-                allowed = f"{', '.join(choices[:-1])} or {choices[-1]}"
-                _require(value in get_args(hint), f"{name} must be {allowed}, got {value!r}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON types."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[call-overload,no-any-return]
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from `to_dict` output.
-
-        Raises:
-            ConfigError: If a key is unknown; a newer cinemae may have written it.
-        """
-        known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - set(known))
-        _require(
-            not unknown,
-            f"{cls.__name__} has no setting {', '.join(unknown)}. It was written by another version of cinemae, or "
-            f"misspelt; known settings: {', '.join(known)}.",
-        )
-        arguments: dict[str, Any] = {}
-        for name, value in values.items():
-            nested: Any = known[name].default_factory
-            if isinstance(value, dict) and nested is not dataclasses.MISSING:
-                value = nested.from_dict(value)
-            elif isinstance(value, list):
-                value = tuple(value)
-            arguments[name] = value
-        return cls(**arguments)
-
-
 @dataclass(frozen=True)
-class ImageConfig(_Config):
+class ImageConfig(Settings):
     """From a decoded picture to `pixel_values` (Sec. 5: 224x224; resize or crop is not stated, decision 0004)."""
 
     size: int = 224
@@ -88,16 +44,16 @@ class ImageConfig(_Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.size > 0, f"size must be positive, got {self.size}.")
-        _require(
+        require(self.size > 0, f"size must be positive, got {self.size}.")
+        require(
             self.resize_to >= self.size or (self.resize == "stretch" and self.views == "center"),
             f"resize_to must be at least size ({self.size}), got {self.resize_to}.",
         )
-        _require(
+        require(
             self.views != "tiles" or self.resize_to % self.size == 0,
             f"tiles need a resize_to that is a multiple of size ({self.size}), got {self.resize_to}.",
         )
-        _require(
+        require(
             self.jpeg_quality is None or 1 <= self.jpeg_quality <= 100,
             f"jpeg_quality must be from 1 to 100, or None for no recompression, got {self.jpeg_quality}.",
         )
@@ -109,7 +65,7 @@ class ImageConfig(_Config):
 
 
 @dataclass(frozen=True)
-class MaskConfig(_Config):
+class MaskConfig(Settings):
     """The K masks (Sec. 4.3). Seed and scheme are not stated by the paper (decision 0002)."""
 
     mask_ratio: float = 0.75
@@ -119,12 +75,12 @@ class MaskConfig(_Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 < self.mask_ratio < 1, f"mask_ratio must lie between 0 and 1, got {self.mask_ratio}.")
-        _require(self.num_passes >= 1, f"num_passes must be at least 1, got {self.num_passes}.")
+        require(0 < self.mask_ratio < 1, f"mask_ratio must lie between 0 and 1, got {self.mask_ratio}.")
+        require(self.num_passes >= 1, f"num_passes must be at least 1, got {self.num_passes}.")
 
 
 @dataclass(frozen=True)
-class DeviationConfig(_Config):
+class DeviationConfig(Settings):
     """What Eq. 5 and the fidelity of Eq. 4 are computed on; not stated by the paper (decision 0001)."""
 
     pixel_space: PixelSpace = "normalized"
@@ -133,11 +89,11 @@ class DeviationConfig(_Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.sigma_floor > 0, f"sigma_floor must be positive, got {self.sigma_floor}.")
+        require(self.sigma_floor > 0, f"sigma_floor must be positive, got {self.sigma_floor}.")
 
 
 @dataclass(frozen=True)
-class ExtractorConfig(_Config):
+class ExtractorConfig(Settings):
     """Everything that, with the backbone's weights, fixes the frozen half of the method."""
 
     image: ImageConfig = field(default_factory=ImageConfig)
@@ -163,7 +119,7 @@ class ExtractorConfig(_Config):
 
 
 @dataclass(frozen=True)
-class AugmentConfig(_Config):
+class AugmentConfig(Settings):
     """Altered copies of training pictures, both classes alike; not stated by the paper (decision 0003).
 
     `mirror`, `blur` and `recompress` say how often each happens; a radius is in pixels of the file, JPEG is 4:2:0.
@@ -180,20 +136,20 @@ class AugmentConfig(_Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.seed >= 0, f"the seed of augmentation must not be negative, got {self.seed}.")
-        _require(0 < self.min_crop <= 1, f"min_crop must lie in (0, 1], got {self.min_crop}.")
+        require(0 < self.min_crop <= 1, f"min_crop must lie in (0, 1], got {self.min_crop}.")
         for name in ("mirror", "blur", "recompress"):
-            _require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}.")
-        _require(self.max_blur_radius >= 0, f"max_blur_radius must not be negative, got {self.max_blur_radius}.")
-        _require(
-            1 <= self.min_quality <= self.max_quality <= 100,
-            "JPEG qualities must satisfy 1 <= min_quality <= max_quality <= 100, got "
-            f"{self.min_quality} and {self.max_quality}.",
+            require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}.")
+        for name in ("seed", "max_blur_radius"):
+            require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}.")
+        lowest, highest = self.min_quality, self.max_quality
+        require(
+            1 <= lowest <= highest <= 100,
+            f"JPEG qualities must satisfy 1 <= min_quality <= max_quality <= 100, got {lowest} and {highest}.",
         )
 
 
 @dataclass(frozen=True)
-class LcasConfig(_Config):
+class LcasConfig(Settings):
     """How the two terms of Eq. 4 are weighed and summed (paper: lambda 0.1; `reduction` is decision 0001)."""
 
     fidelity_weight: float = 0.1
@@ -201,11 +157,11 @@ class LcasConfig(_Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.fidelity_weight >= 0, f"fidelity_weight (lambda) must not be negative: {self.fidelity_weight}.")
+        require(self.fidelity_weight >= 0, f"fidelity_weight (lambda) must not be negative: {self.fidelity_weight}.")
 
 
 @dataclass(frozen=True)
-class HeadConfig(_Config):
+class HeadConfig(Settings):
     """The trained half, Eqs. 7-9. Widths, activation, dropout, scaling and views are not stated (decision 0003)."""
 
     global_dim: int = 1024
@@ -223,18 +179,18 @@ class HeadConfig(_Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.global_dim > 0, f"global_dim must be positive, got {self.global_dim}.")
+        require(self.global_dim > 0, f"global_dim must be positive, got {self.global_dim}.")
         unknown = [name for name in self.statistics if name not in STATISTICS]
-        _require(not unknown, f"statistics must be among {', '.join(STATISTICS)}, got {', '.join(unknown)}.")
-        _require(
+        require(not unknown, f"statistics must be among {', '.join(STATISTICS)}, got {', '.join(unknown)}.")
+        require(
             self.use_global or bool(self.statistics),
             "the head needs the global feature, a statistic, or both: neither was chosen.",
         )
-        _require(0 <= self.dropout < 1, f"dropout must lie in [0, 1), got {self.dropout}.")
+        require(0 <= self.dropout < 1, f"dropout must lie in [0, 1), got {self.dropout}.")
 
 
 @dataclass(frozen=True)
-class TrainConfig(_Config):
+class TrainConfig(Settings):
     """Training of the head (paper, Sec. 5: Adam 1e-4, batch 32, BCE, 25 epochs; the rest is decision 0003)."""
 
     learning_rate: float = 1e-4
@@ -250,20 +206,19 @@ class TrainConfig(_Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.learning_rate > 0, f"learning_rate must be positive, got {self.learning_rate}.")
-        _require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}.")
-        _require(self.epochs >= 1, f"epochs must be at least 1, got {self.epochs}.")
-        _require(self.num_seeds >= 1, f"num_seeds must be at least 1, got {self.num_seeds}.")
-        _require(
+        require(self.learning_rate > 0, f"learning_rate must be positive, got {self.learning_rate}.")
+        for name in ("batch_size", "epochs", "num_seeds"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
+        require(
             self.views_drawn is None or self.views_drawn >= 2,
             f"views_drawn must be at least 2, or None for all views, got {self.views_drawn}.",
         )
-        _require(0 < self.target_fpr < 1, f"target_fpr must lie between 0 and 1, got {self.target_fpr}.")
-        _require(0 < self.target_fnr < 1, f"target_fnr must lie between 0 and 1, got {self.target_fnr}.")
+        for name in ("target_fpr", "target_fnr"):
+            require(0 < getattr(self, name) < 1, f"{name} must lie between 0 and 1, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
-class DecisionConfig(_Config):
+class DecisionConfig(Settings):
     """From logit to verdict: Platt scaling, then "ai" from `threshold`, "real" below `real_below`, else "uncertain".
 
     prob_fake = sigmoid(platt_scale * logit + platt_offset).
@@ -277,15 +232,15 @@ class DecisionConfig(_Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 <= self.threshold <= 1, f"threshold must lie in [0, 1], got {self.threshold}.")
-        _require(
+        require(0 <= self.threshold <= 1, f"threshold must lie in [0, 1], got {self.threshold}.")
+        require(
             0 <= self.real_below <= self.threshold,
             f"real_below must lie between 0 and threshold ({self.threshold}), got {self.real_below}.",
         )
 
 
 @dataclass(frozen=True)
-class PretrainConfig(_Config):
+class PretrainConfig(Settings):
     """MAE pretraining of a small backbone (He et al. 2022, arXiv 2111.06377, unless decision 0005 says otherwise)."""
 
     hidden_size: int = 256
@@ -313,20 +268,20 @@ class PretrainConfig(_Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(
+        require(
             self.image_size % self.patch_size == 0,
             f"image_size must be a multiple of patch_size, got {self.image_size} and {self.patch_size}.",
         )
-        _require(
+        require(
             0 < self.min_scale <= self.max_scale <= 1,
             f"crop scales must satisfy 0 < min_scale <= max_scale <= 1, got {self.min_scale} and {self.max_scale}.",
         )
-        _require(0 <= self.recompress <= 1, f"recompress must lie in [0, 1], got {self.recompress}.")
-        _require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
+        require(0 <= self.recompress <= 1, f"recompress must lie in [0, 1], got {self.recompress}.")
+        require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
 
 
 @dataclass(frozen=True)
-class BackboneInfo(_Config):
+class BackboneInfo(Settings):
     """What a model directory says of its backbone, so that nothing needs to open the weights to know it."""
 
     content_hash: str
@@ -336,7 +291,7 @@ class BackboneInfo(_Config):
 
 
 @dataclass(frozen=True)
-class LcasReference(_Config):
+class LcasReference(Settings):
     """Quantiles of patch LCAS over photographs, `values[i]` at `levels[i]`: the fixed scale of every heat map."""
 
     levels: tuple[float, ...] = ()
@@ -382,11 +337,11 @@ class ModelConfig:
             ConfigError: If a key is missing or unknown, or the format is newer than this version reads.
         """
         version = values.get("format_version")
-        _require(
+        require(
             version == 1,
             f"this cinemae reads model format_version 1, the model says {version!r}: upgrade cinemae, or export again.",
         )
-        parts: dict[str, type[_Config]] = {
+        parts: dict[str, type[Settings]] = {
             "backbone": BackboneInfo,
             "extractor": ExtractorConfig,
             "lcas": LcasConfig,
@@ -395,11 +350,11 @@ class ModelConfig:
             "reference": LcasReference,
         }
         missing = sorted({"name", "provenance", *parts} - set(values))
-        _require(not missing, f"a model's config.json needs the keys {', '.join(missing)}, which are missing.")
+        require(not missing, f"a model's config.json needs the keys {', '.join(missing)}, which are missing.")
         built: dict[str, Any] = {key: part.from_dict(values[key]) for key, part in parts.items()}
         model = cls(name=values["name"], provenance=values["provenance"], **built)
         stated = values.get("fingerprint", model.fingerprint)
-        _require(
+        require(
             stated == model.fingerprint,
             f"the model's config.json states fingerprint {stated} but its settings give {model.fingerprint}: "
             "it was edited by hand; train or export again.",

@@ -183,7 +183,7 @@ def test_an_unknown_key_deep_inside_is_refused():
         (MaskConfig, {"scheme": "random"}, 'scheme must be "independent" or "complementary", got \'random\''),
         (DeviationConfig, {"sigma_floor": 0.0}, "sigma_floor must be positive, got 0.0"),
         (DeviationConfig, {"pixel_space": "raw"}, 'pixel_space must be "normalized" or "unit", got \'raw\''),
-        (AugmentConfig, {"seed": -1}, "must not be negative, got -1"),
+        (AugmentConfig, {"seed": -1}, "seed must not be negative, got -1"),
         (AugmentConfig, {"min_crop": 0.0}, r"min_crop must lie in \(0, 1\], got 0.0"),
         (AugmentConfig, {"mirror": 1.5}, r"mirror must lie in \[0, 1\], got 1.5"),
         (AugmentConfig, {"blur": -0.5}, r"blur must lie in \[0, 1\], got -0.5"),

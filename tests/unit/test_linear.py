@@ -4,23 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from cinemae.config import PretrainConfig
 from cinemae.core import linear as module
 from cinemae.core.backbone import FrozenMAE
-from cinemae.core.checkpoint import new_mae
 from cinemae.core.linear import OneDnnLinear, use_onednn
 
 CALLS = "mkldnn::_linear_pointwise"
-TINY = PretrainConfig(
-    image_size=32,
-    patch_size=8,
-    hidden_size=16,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    decoder_hidden_size=16,
-    decoder_num_hidden_layers=1,
-    decoder_num_attention_heads=2,
-)
 
 
 @pytest.fixture
@@ -81,14 +69,16 @@ def test_a_torch_without_the_operator_computes_by_itself(plain, monkeypatch):
 
 
 def test_weights_are_shared_and_keep_their_names():
-    mae = new_mae(TINY)
-    before = {name: weight.data_ptr() for name, weight in mae.state_dict().items()}
-    use_onednn(mae)
-    assert {name: weight.data_ptr() for name, weight in mae.state_dict().items()} == before
+    model = nn.Sequential(nn.Linear(4, 8), nn.Sequential(nn.GELU(), nn.Linear(8, 2, bias=False)))
+    before = {name: weight.data_ptr() for name, weight in model.state_dict().items()}
+    use_onednn(model)
+    assert type(model[0]) is type(model[1][1]) is OneDnnLinear
+    assert {name: weight.data_ptr() for name, weight in model.state_dict().items()} == before
 
 
-def test_every_linear_layer_of_a_frozen_backbone_is_replaced():
-    linear = [layer for layer in FrozenMAE(new_mae(TINY)).modules() if isinstance(layer, nn.Linear)]
+def test_every_linear_layer_of_a_frozen_backbone_is_replaced(tiny_model):
+    frozen = FrozenMAE.from_pretrained(tiny_model / "backbone")
+    linear = [layer for layer in frozen.modules() if isinstance(layer, nn.Linear)]
     assert len(linear) > 10
     assert {type(layer) for layer in linear} == {OneDnnLinear}
 

@@ -1,0 +1,54 @@
+"""What every settings dataclass of `cinemae.config` does: reading, writing, and the check of named choices."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from cinemae.errors import ConfigError
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Raise ConfigError with `sentence` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(sentence)
+
+
+class Settings:
+    """Base of the frozen dataclasses in `cinemae.config`."""
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            if get_origin(hint) is Literal:
+                value, choices = getattr(self, name), [f'"{choice}"' for choice in get_args(hint)]
+                allowed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                require(value in get_args(hint), f"{name} must be {allowed}, got {value!r}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON types."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[call-overload,no-any-return]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from `to_dict` output.
+
+        Raises:
+            ConfigError: If a key is unknown; a newer cinemae may have written it.
+        """
+        known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - set(known))
+        require(
+            not unknown,
+            f"{cls.__name__} has no setting {', '.join(unknown)}. It was written by another version of cinemae, or "
+            f"misspelt; known settings: {', '.join(known)}.",
+        )
+        arguments: dict[str, Any] = {}
+        for name, value in values.items():
+            nested: Any = known[name].default_factory
+            if isinstance(value, dict) and nested is not dataclasses.MISSING:
+                value = nested.from_dict(value)
+            elif isinstance(value, list):
+                value = tuple(value)
+            arguments[name] = value
+        return cls(**arguments)
