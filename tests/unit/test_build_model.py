@@ -283,9 +283,22 @@ def test_altered_copies_need_a_validation_store(root, tmp_path):
     assert report.results["n_real"] == 24, "copies are never validated on"
 
 
+def test_an_image_in_training_and_validation_is_refused_by_content_unless_allowed(root, tmp_path):
+    shutil.copytree(root / "val", tmp_path / "val")
+    shutil.copyfile(root / "train" / "real" / "phone" / "3.png", tmp_path / "val" / "real" / "scan" / "renamed.png")
+    extractor = FeatureExtractor(FrozenMAE.from_pretrained(root / "backbone"), EXTRACTOR)
+    extract(read_records(tmp_path / "val"), tmp_path / "val-store", extractor)
+    recipe = make_recipe(root, val_stores=[tmp_path / "val-store"])
+    sentence = r"1 of the validation images are in the training stores as well, such as .*renamed\.png: take them out"
+    with pytest.raises(TrainingError, match=sentence):
+        build_model(recipe, tmp_path / "model")
+    report = build_model(dataclasses.replace(recipe, allow_overlap=True), tmp_path / "model")
+    assert report.results["n_real"] == 25
+
+
 def test_a_generator_in_both_stores_is_named_in_the_split(root, tmp_path, monkeypatch):
     monkeypatch.setattr("cinemae.jobs.build_model.export_onnx", lambda directory: None)
-    report = build_model(make_recipe(root, val_stores=[root / "train-store"]), tmp_path)
+    report = build_model(make_recipe(root, val_stores=[root / "train-store"], allow_overlap=True), tmp_path)
     assert report.results["split"] == "validation from its own store; generators in both: diffusion, gan"
 
 

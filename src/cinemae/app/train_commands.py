@@ -41,6 +41,9 @@ def train(
             metavar="A,B", help="Generators to hold out where no --val is given.", show_default="a quarter of them"
         ),
     ] = None,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Accept files that are both trained and validated on.")
+    ] = False,
     name: Annotated[str, typer.Option(help="Of the model.")] = "cinemae",
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = _TRAIN.epochs,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = _TRAIN.batch_size,
@@ -150,6 +153,7 @@ def train(
         head=head,
         lcas=LcasConfig.from_dict({"fidelity_weight": fidelity_weight, "reduction": reduction}),
         train=training,
+        allow_overlap=allow_overlap,
         provenance=_read_json(provenance) if provenance else {},
     )
     typer.echo(_summary(_run(recipe, out), out))

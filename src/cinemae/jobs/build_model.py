@@ -41,6 +41,7 @@ class ModelRecipe:
         head: Architecture; `global_dim` is taken from the stores.
         lcas: Weight and reduction of Eq. 4's terms.
         train: Optimiser, balance, seeds, target rates.
+        allow_overlap: Accept validation stores that share files with `stores`, which would flatter every figure.
         provenance: Free notes for config.json and the model card, such as data sources and licences.
     """
 
@@ -52,6 +53,7 @@ class ModelRecipe:
     head: HeadConfig = field(default_factory=HeadConfig)
     lcas: LcasConfig = field(default_factory=LcasConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    allow_overlap: bool = False
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -65,7 +67,8 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
 
     Raises:
         FingerprintMismatchError: If the stores differ from each other, or from the backbone.
-        TrainingError: If a class is missing, a feature is not finite, or altered copies have no validation store.
+        TrainingError: If a class is missing, a feature is not finite, altered copies have no validation store, or a
+            file is both trained and validated on.
         StoreError: If a store cannot be read.
     """
     stores = [FeatureStore.open(path) for path in recipe.stores]
@@ -147,7 +150,25 @@ def _split(
             )
         return split_by_generator(data, recipe.val_generators, seed=recipe.train.seed)
     TrainingSet.from_stores([stores[0], *val_stores], recipe.lcas)  # same frozen half, or it raises
+    if not recipe.allow_overlap:
+        _refuse_overlap(stores, val_stores)
     validation = TrainingSet.from_stores(val_stores, recipe.lcas)
     shared = sorted(set(data.generators[data.labels == 1]) & set(validation.generators[validation.labels == 1]))
     seen = f"; generators in both: {', '.join(shared)}" if shared else "; no generator in both"
     return data, validation, f"validation from its own store{seen}"
+
+
+def _refuse_overlap(stores: Sequence[FeatureStore], val_stores: Sequence[FeatureStore]) -> None:
+    """Refuse files of the same content in training and validation, whatever their names."""
+    seen = {digest for store in stores for digest in store.load(("content_hash",))["content_hash"]}
+    shared = []
+    for store in val_stores:
+        columns = store.load(("content_hash", "path"))
+        hashes_and_paths = zip(columns["content_hash"], columns["path"], strict=True)
+        shared += [str(path) for digest, path in hashes_and_paths if digest in seen]
+    if shared:
+        raise TrainingError(
+            f"no image may be both trained and validated on; {len(shared)} of the validation images are in the "
+            f"training stores as well, such as {shared[0]}: take them out, or allow it (--allow-overlap) and trust no "
+            "figure."
+        )
