@@ -229,6 +229,13 @@ class TestCard:
         assert f'"ai" from {decision.threshold:.4f}, "real" below {decision.real_below:.4f}.' in text
         assert decision.rule in text
 
+    def test_format_probe_is_stated_for_both_sets(self, card, results):
+        probe = results["format_probe"]
+        assert set(probe) == {"training", "validation"}
+        assert f"training images {self._estimate(probe['training'])}" in card
+        assert f"validation images {self._estimate(probe['validation'])}" in card
+        assert "may say how the pictures were saved" not in card, "all files are PNG of one size"
+
     def test_says_what_it_must_not_be_used_for(self, card):
         assert MUST_NOT in card
 

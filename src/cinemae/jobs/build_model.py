@@ -21,6 +21,7 @@ from cinemae.data.model_dir import BACKBONE_DIR, write_model_config
 from cinemae.data.store import FeatureStore
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.jobs.export import export_onnx
+from cinemae.jobs.format_probe import format_probe
 from cinemae.jobs.model_card import write_model_card
 from cinemae.jobs.train import EpochLine, TrainReport, save_training, train
 from cinemae.jobs.training_set import TrainingSet, split_by_generator
@@ -84,6 +85,11 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
     head_config = replace(recipe.head, global_dim=pooled_dim(first.backbone.hidden_size, recipe.head.view_pooling))
     report = train(training, validation, head_config, recipe.train, progress=progress)
     report.results["split"] = split
+    report.results["format_probe"] = {
+        name: probe.to_dict()
+        for name, probed in (("training", stores), ("validation", val_stores))
+        if (probe := format_probe(probed or stores))
+    }
 
     out.mkdir(parents=True, exist_ok=True)
     _write_backbone(backbone, recipe.backbone, out / BACKBONE_DIR)

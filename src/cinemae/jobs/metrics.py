@@ -170,6 +170,25 @@ def calibration_error(
     return _resampled(statistic, real_prob, fake_prob, seed=seed)
 
 
+def balanced_accuracy(real_called: NDArray[Any], fake_called: NDArray[Any], *, seed: int = 0) -> Estimate:
+    """Return the mean of both classes' accuracy; interval as in `auc`.
+
+    Args:
+        real_called: Labels given to photographs, 0 or 1, (R,).
+        fake_called: Labels given to generated images, 0 or 1, (F,).
+        seed: Of the resampling.
+
+    Example:
+        >>> balanced_accuracy(np.array([0, 0]), np.array([1, 0])).value
+        0.75
+    """
+
+    def statistic(real: NDArray[Any], fake: NDArray[Any]) -> float:
+        return float((1 - real.mean() + fake.mean()) / 2)
+
+    return _resampled(statistic, real_called, fake_called, seed=seed)
+
+
 def _balanced(real: NDArray[Any], fake: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return labels and weights of photographs, then fakes; each class weighs 1 in all."""
     labels = np.repeat([0, 1], [len(real), len(fake)])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cinemae.config import ModelConfig
+from cinemae.jobs.format_probe import ALARM
 
 MUST_NOT = """\
 ## What it must not be used for
@@ -35,6 +36,7 @@ def write_model_card(config: ModelConfig, results: dict[str, Any], directory: Pa
         _per_generator(results),
         _per_source(results),
         _spread(results),
+        _format_probe(results),
         MUST_NOT,
         _recipe(config),
         _data(config.provenance),
@@ -110,6 +112,21 @@ def _spread(results: dict[str, Any]) -> str:
     return (
         f"Over {len(seeds['values'])} training seeds the mean-over-generators AUC is {seeds['mean']:.3f} ± "
         f"{seeds['std']:.3f} ({values}); the first seed ships, whatever it reached.\n"
+    )
+
+
+def _format_probe(results: dict[str, Any]) -> str:
+    found = results["format_probe"]
+    figures = "; ".join(f"{name} images {_with_interval(estimate)}" for name, estimate in found.items())
+    alarm = any(estimate["value"] > ALARM for estimate in found.values())
+    warning = (
+        " **More than 0.6: the figures above may say how the pictures were saved, not how they were made.**"
+        if alarm
+        else ""
+    )
+    return (
+        "Format probe, the balanced accuracy of a random forest that knows only container, width and height of the files "
+        f"(0.5 is chance): {figures or 'too few images'}.{warning}\n"
     )
 
 
