@@ -41,6 +41,17 @@ def stores(dataset: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFac
     return root
 
 
+def assert_both_engines_agree(model: Path, images: Path) -> None:
+    """Score twelve images with the graph, take it away, and score them with torch."""
+    with_onnx = invoke("detect", images, "--model", model, "--format", "jsonl")
+    assert with_onnx.exit_code == 0
+    (model / "model.onnx").unlink()
+    with_torch = invoke("detect", images, "--model", model, "--format", "jsonl")
+    scores = [[json.loads(line)["prob_fake"] for line in run.stdout.splitlines()] for run in (with_onnx, with_torch)]
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
+    assert len(scores[0]) == 12
+
+
 def test_stores_to_model_to_verdicts(stores: Path, dataset: Path, tiny_model: Path, tmp_path: Path):
     model = tmp_path / "model"
     result = invoke(
@@ -54,13 +65,7 @@ def test_stores_to_model_to_verdicts(stores: Path, dataset: Path, tiny_model: Pa
     assert config["head"]["statistics"] == ["overall"]
     assert config["provenance"]["train"]["epochs"] == 2
 
-    with_onnx = invoke("detect", dataset / "val", "--model", model, "--format", "jsonl")
-    assert with_onnx.exit_code == 0
-    (model / "model.onnx").unlink()
-    with_torch = invoke("detect", dataset / "val", "--model", model, "--format", "jsonl")
-    scores = [[json.loads(line)["prob_fake"] for line in run.stdout.splitlines()] for run in (with_onnx, with_torch)]
-    np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
-    assert len(scores[0]) == 12
+    assert_both_engines_agree(model, dataset / "val")
     assert "demo@" in invoke("info", "--model", model).stdout
 
 
@@ -81,12 +86,7 @@ def test_tiles_and_altered_copies_to_model_to_verdicts(dataset: Path, tiny_model
     assert config["head"]["global_dim"] == 2 * config["backbone"]["hidden_size"]
     assert config["provenance"]["train"]["views_drawn"] == 3
     assert "altered" in (model / "README.md").read_text()
-    with_onnx = invoke("detect", dataset / "val", "--model", model, "--format", "jsonl")
-    assert with_onnx.exit_code == 0
-    (model / "model.onnx").unlink()
-    with_torch = invoke("detect", dataset / "val", "--model", model, "--format", "jsonl")
-    scores = [[json.loads(line)["prob_fake"] for line in run.stdout.splitlines()] for run in (with_onnx, with_torch)]
-    np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
+    assert_both_engines_agree(model, dataset / "val")
 
 
 def test_extract_goes_on_and_reports_failures(dataset: Path, tiny_model: Path, tmp_path: Path):
