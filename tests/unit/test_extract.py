@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import weakref
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -129,6 +132,34 @@ class TestResult:
                 expected = extractor(torch.from_numpy(pixels))
             for name in ("global_feature", "deviation", "fidelity"):
                 np.testing.assert_allclose(rows[name][index], getattr(expected, name), rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("kind", ["tar", "parquet"])
+    def test_an_archive_gives_what_its_files_give(self, undisturbed, photos, extractor, tmp_path, kind):
+        files = {record.path: record for record in read_records(photos) if not Path(record.path).is_fifo()}
+        if kind == "tar":
+            with tarfile.open(tmp_path / "x.tar", "w") as tar:
+                for path in files:
+                    tar.add(path, Path(path).relative_to(photos))
+        else:
+            image = [{"bytes": Path(path).read_bytes(), "path": path} for path in files]
+            labels = [record.label for record in files.values()]
+            generators = [record.generator for record in files.values()]
+            columns = {"image": image, "label": labels, "generator": generators}
+            pq.write_table(pa.table(columns), tmp_path / "x.parquet", row_group_size=7)
+        run(tmp_path / f"x.{kind}", tmp_path / "store", extractor)
+        rows, expected = (FeatureStore.open(path).load(status=None) for path in (tmp_path / "store", undisturbed[0]))
+        kept = [path in files for path in expected["path"]]
+        assert sum(kept) == len(kept) - 1
+        names = [
+            path if kind == "tar" else str(row) for row, path in enumerate(os.path.relpath(p, photos) for p in files)
+        ]
+        assert rows["path"].tolist() == [f"{tmp_path}/x.{kind}/{name}" for name in names]
+        for name in set(expected) - {"path", "error_message", "global_feature", "deviation", "fidelity"}:
+            assert rows[name].tolist() == expected[name][kept].tolist(), name
+        for name in ("global_feature", "deviation", "fidelity"):
+            np.testing.assert_allclose(rows[name], expected[name][kept], rtol=1e-5, atol=1e-6)
+        for word, message in zip(("damaged", "empty", "must be one of"), rows["error_message"][[2, 5, 6]], strict=True):
+            assert word in message
 
     def test_altered_copies_are_features_of_altered_pictures(self, undisturbed, photos, extractor, tmp_path):
         config = AugmentConfig(seed=4)

@@ -61,6 +61,14 @@ def extract(
             show_default=False,
         ),
     ] = None,
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Store the images after a corruption, such as jpeg=50 or resize=0.5+jpeg=70, or aligned.",
+            show_default="as they are",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     dtype: Annotated[
         Dtype, typer.Option(metavar="float32|bfloat16", help="What the backbone computes in.")
@@ -98,6 +106,7 @@ def extract(
             "batch_size": batch_size,
             "shard_size": shard_size,
             "augment": None if augment_seed is None else AugmentConfig(seed=augment_seed),
+            "condition": condition,
         }
         report = _run(records, out, _load(model, backbone, changes, device, dtype), options)
     typer.echo(

@@ -21,7 +21,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeAlias
 
@@ -130,6 +130,49 @@ HEIF, but the byte string given began with b'hello': convert it first.
         name = "the file object given" if hasattr(source, "read") else "the byte string given"
         data = _read_memory(source, name)
     return _load_bytes(data, name, max_pixels)
+
+
+@contextmanager
+def open_header(
+    source: str | os.PathLike[str] | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> Iterator[tuple[str, ImageFile.ImageFile, int]]:
+    """Open a picture as far as its header; whatever fails inside the ``with`` block is an `ImageError` too.
+
+    Args:
+        source: A path, or encoded bytes.
+        max_pixels: Most pixels allowed, as in `load_image`.
+
+    Yields:
+        The format, as in `LoadedImage`; Pillow's reader, nothing decoded and not turned upright; the length in bytes.
+
+    Raises:
+        ImageError: As `load_image` does where the header is wrong; damage further on is not seen.
+    """
+    name = "the byte string given" if isinstance(source, bytes) else f"image file {_shorten(repr(os.fsdecode(source)))}"
+    advice = "check that it is a whole picture, and that this user may read it"
+    with ExitStack() as stack:
+        stack.enter_context(_failures_as_image_errors(f"the header of {name} could not be read", advice))
+        opened = io.BytesIO(source) if isinstance(source, bytes) else _open_regular(os.fsdecode(source), name)
+        file = stack.enter_context(opened)
+        num_bytes = file.seek(0, os.SEEK_END)
+        _check_length(num_bytes, name)
+        file.seek(0)
+        kind, reader = _reader(file.read(256), name)
+        file.seek(0)
+        image = stack.enter_context(reader(file))
+        _check_pixels(image.width, image.height, name, max_pixels)
+        yield kind, image, num_bytes
+
+
+def _open_regular(path: str, name: str) -> BinaryIO:
+    _check_regular(os.stat(path), name)  # noqa: PTH116 - as in _read_path
+    file = io.BufferedReader(io.FileIO(path, "rb", opener=_open_without_waiting))
+    try:
+        _check_regular(os.fstat(file.fileno()), name)
+    except ImageError:
+        file.close()
+        raise
+    return file
 
 
 def _read_path(path: str, name: str) -> bytes:

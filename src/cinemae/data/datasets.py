@@ -1,7 +1,8 @@
-"""Which images, and what is known of them: folder trees, globs and CSV manifests to `ImageRecord`.
+"""Which images, and what is known of them: folder trees, globs, CSV manifests and archives to `ImageRecord`.
 
 Nothing here opens an image: a file that cannot be read is found out later, and becomes a row. What is refused here is a
-source that names nothing, or a manifest that does not say what it must.
+source that names nothing, or a manifest that does not say what it must. What lies inside tars and Parquet files is read
+by `cinemae.data.archives`.
 """
 
 from __future__ import annotations
@@ -11,22 +12,52 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from cinemae.data.labels import LABEL_WORDS, label_from_folders
 from cinemae.errors import SourceError
 
 IMAGE_SUFFIXES = frozenset({
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
     ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
 })  # fmt: skip
-REAL_NAMES = frozenset({"real", "nature", "0_real"})
-FAKE_NAMES = frozenset({"fake", "ai", "1_fake"})
-SPLIT_NAMES = frozenset({"train", "val", "valid", "validation", "test"})
-LABEL_WORDS: dict[str, int | None] = {"0": 0, "real": 0, "1": 1, "fake": 1, "": None}
+ARCHIVE_SUFFIXES = frozenset({".parquet", ".tar"})
 
 _MAGIC = re.compile(r"[*?[]")
+
+
+@dataclass(frozen=True, slots=True)
+class TarPlace:
+    """Where the bytes of an image lie in an uncompressed tar.
+
+    Attributes:
+        file: The tar.
+        offset: Of the first byte, from the start of the tar.
+        size: In bytes.
+    """
+
+    file: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetPlace:
+    """Where the bytes of an image lie in a Parquet file.
+
+    Attributes:
+        file: The Parquet file.
+        row_group: Counted from 0.
+        row: Within the row group, counted from 0.
+        column: The leaf column that holds the bytes, such as ``image.bytes``.
+    """
+
+    file: str
+    row_group: int
+    row: int
+    column: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +65,18 @@ class ImageRecord:
     """One image of a data set.
 
     Attributes:
-        path: Where the file lies: absolute, or relative to the working directory.
+        path: Where the file lies: absolute, or relative to the working directory. Of an archived image a name, unique
+            within the data set, that a person can follow: ``shard-000.tar/000123.jpg``, ``train.parquet/17``.
         label: 0 real, 1 fake, None unknown.
         generator: What made a fake, or where a photograph comes from; None unknown.
+        place: Where the bytes of an archived image lie; None for a file of its own.
+            `cinemae.data.archives.read_encoded` gives what to decode, for either kind.
     """
 
     path: str
     label: int | None = None
     generator: str | None = None
+    place: TarPlace | ParquetPlace | None = None
 
 
 def read_records(source: str | os.PathLike[str]) -> list[ImageRecord]:
@@ -56,33 +91,58 @@ def read_records(source: str | os.PathLike[str]) -> list[ImageRecord]:
     A manifest is a CSV file in UTF-8 with the columns ``path`` and ``label`` and, if known, ``generator``; others are
     ignored. Paths are relative to the manifest's folder; a label is 0, 1, real, fake or empty.
 
+    A ``.tar`` or ``.parquet`` file, a glob of them, or a folder that holds such files and no image of its own is read
+    as `cinemae.data.archives` says.
+
     Args:
-        source: A folder, a glob such as ``photos/**/*.jpg``, or a ``.csv`` file.
+        source: A folder, a glob such as ``photos/**/*.jpg``, or a ``.csv``, ``.tar`` or ``.parquet`` file.
 
     Returns:
-        The records: folders by name, depth first; a manifest in its own order.
+        The records: folders by name, depth first; a manifest or archive in its own order.
 
     Raises:
-        SourceError: If the source is missing, names no image, or is a malformed manifest (the line is named).
+        SourceError: If the source is missing, names no image, or is a malformed manifest (the line is named) or
+            archive.
     """
     text = os.fspath(source)
     path = Path(text)
-    if _is_dir(text):
-        root = path
-        paths = _walk(text)
-    elif path.is_file():
-        if path.suffix.lower() != ".csv":
-            raise SourceError(f"images come from a folder, a glob or a .csv manifest: {text} is another kind of file.")
+    if path.suffix.lower() == ".csv" and path.is_file():
         return _read_manifest(path)
-    elif _MAGIC.search(text):
-        root = _glob_root(text)
-        paths = _glob(text)
-    else:
-        raise SourceError(f"there is no folder, glob or .csv manifest {text}: check the path.")
-    records = [_record_from_tree(found, root) for found in paths]
-    if not records:
-        raise SourceError(f"{text} holds no image: looked for files ending in {_suffix_list()}.")
-    return records
+    root, found = _find_source(text)
+    images = [each for each in found if not _has_suffix(each, ARCHIVE_SUFFIXES)]
+    if images:
+        return [_record_from_tree(each, root) for each in images]
+    if not found:
+        raise SourceError(f"{text} holds no image: looked for files ending in {_suffix_list()}, .tar or .parquet.")
+    from cinemae.data.archives import read_archives  # here, not above: archives.py builds upon this module
+
+    return read_archives(found, root)
+
+
+def source_root(source: str | os.PathLike[str]) -> Path:
+    """Return the folder below which names of folders tell labels: a folder itself, or the one that holds the rest."""
+    text = os.fspath(source)
+    if _is_dir(text):
+        return Path(text)
+    return _glob_root(text) if _MAGIC.search(text) and not Path(text).is_file() else Path(text).parent
+
+
+def _find_source(text: str) -> tuple[Path, list[str]]:
+    """Return the folder that labels are looked for below, and the images and archives found."""
+    path, root, wanted = Path(text), source_root(text), IMAGE_SUFFIXES | ARCHIVE_SUFFIXES
+    if _is_dir(text):
+        return root, list(_walk(text, wanted))
+    if path.is_file():
+        if _has_suffix(text, ARCHIVE_SUFFIXES):
+            return root, [text]
+        advice = ": unpack it to a .tar" if re.search(r"\.(tgz|tar\.\w+)$", path.name.lower()) else ""
+        raise SourceError(
+            "images come from a folder, a glob, a .csv manifest, an uncompressed .tar or a .parquet file: "
+            f"{text} is another kind of file{advice}."
+        )
+    if _MAGIC.search(text):
+        return root, list(_glob(text, wanted))
+    raise SourceError(f"there is no folder, glob, .csv manifest, .tar or .parquet file {text}: check the path.")
 
 
 def hash_records(records: Iterable[ImageRecord]) -> str:
@@ -123,11 +183,11 @@ def _suffix_list() -> str:
 
 def _expand(text: str) -> Iterator[str]:
     if _is_dir(text):
-        return _walk(text)
+        return _walk(text, IMAGE_SUFFIXES)
     if os.path.lexists(text):
         return iter((text,))
     if _MAGIC.search(text):
-        return _glob(text)
+        return _glob(text, IMAGE_SUFFIXES)
     raise SourceError(f"there is no file, folder or glob {text!r}: check the path.")
 
 
@@ -135,12 +195,12 @@ def _is_dir(text: str) -> bool:
     return os.path.isdir(text)  # noqa: PTH112 - unlike Path.is_dir it is False, not an error, for an unusable name
 
 
-def _has_image_suffix(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a name, a million times
+def _has_suffix(name: str, suffixes: Set[str]) -> bool:
+    return os.path.splitext(name)[1].lower() in suffixes  # noqa: PTH122 - a name, a million times
 
 
-def _walk(root: str, visited: set[tuple[int, int]] | None = None) -> Iterator[str]:
-    """Yield files with an image suffix below `root`, depth first by name, entering each folder once.
+def _walk(root: str, suffixes: Set[str], visited: set[tuple[int, int]] | None = None) -> Iterator[str]:
+    """Yield files with one of the suffixes below `root`, depth first by name, entering each folder once.
 
     A link to a folder that lies below the root's own is not entered: that folder is met under its own name, which is
     the one that labels it.
@@ -149,7 +209,7 @@ def _walk(root: str, visited: set[tuple[int, int]] | None = None) -> Iterator[st
     real_root = os.path.realpath(root)
     if not _first_visit(root, visited):
         return
-    stack = [iter(_list_folder(root, real_root))]
+    stack = [iter(_list_folder(root, suffixes, real_root))]
     while stack:
         path, is_folder = next(stack[-1], (None, False))
         if path is None:
@@ -157,11 +217,11 @@ def _walk(root: str, visited: set[tuple[int, int]] | None = None) -> Iterator[st
         elif not is_folder:
             yield path
         elif _first_visit(path, visited):
-            stack.append(iter(_list_folder(path, real_root)))
+            stack.append(iter(_list_folder(path, suffixes, real_root)))
 
 
-def _list_folder(folder: str, real_root: str) -> list[tuple[str, bool]]:
-    """Return (path, is a folder) of the images in `folder` and of the folders to enter, by name."""
+def _list_folder(folder: str, suffixes: Set[str], real_root: str) -> list[tuple[str, bool]]:
+    """Return (path, is a folder) of the files wanted in `folder` and of the folders to enter, by name."""
     found: list[tuple[str, bool]] = []
     try:
         with os.scandir(folder) as entries:
@@ -169,7 +229,7 @@ def _list_folder(folder: str, real_root: str) -> list[tuple[str, bool]]:
                 if _is_folder(entry):
                     if not _leads_back(entry, real_root):
                         found.append((entry.path, True))
-                elif _has_image_suffix(entry.name):
+                elif _has_suffix(entry.name, suffixes):
                     found.append((entry.path, False))
     except OSError as error:
         raise _unlistable(folder, error) from error
@@ -213,10 +273,10 @@ def _glob_root(pattern: str) -> Path:
     return Path(*parts[:wild])
 
 
-def _glob(pattern: str) -> Iterator[str]:
-    """Yield what `pattern` matches: files, and the images in matched folders, each once, sorted.
+def _glob(pattern: str, suffixes: Set[str]) -> Iterator[str]:
+    """Yield what `pattern` matches: files, and those wanted in matched folders, each once, sorted.
 
-    Files count whatever their suffix if the pattern spells a suffix out (``*.dat``), else only with an image suffix.
+    Files count whatever their suffix if the pattern spells a suffix out (``*.dat``), else only with one of `suffixes`.
     """
     root = _glob_root(pattern)
     rest = str(Path(*Path(pattern).parts[len(root.parts) :]))
@@ -231,9 +291,9 @@ def _glob(pattern: str) -> Iterator[str]:
     for match in matches:
         text = str(match)
         if _is_dir(text):
-            found = _walk(text, visited)
+            found = _walk(text, suffixes, visited)
         else:
-            found = iter((text,) if any_suffix or _has_image_suffix(text) else ())
+            found = iter((text,) if any_suffix or _has_suffix(text, suffixes) else ())
         for path in found:
             if path not in seen:
                 seen.add(path)
@@ -241,24 +301,7 @@ def _glob(pattern: str) -> Iterator[str]:
 
 
 def _record_from_tree(path: str, root: Path) -> ImageRecord:
-    folders = Path(path).parts[len(root.parts) : -1]
-    for index, folder in enumerate(folders):
-        label = _label_of(folder)
-        if label is not None:
-            return ImageRecord(path, label, _generator(folders[:index], folders[index + 1 :]))
-    label = _label_of(root.name)
-    return ImageRecord(path, label, None if label is None else _generator((), folders))
-
-
-def _label_of(folder: str) -> int | None:
-    name = folder.casefold()
-    return 0 if name in REAL_NAMES else 1 if name in FAKE_NAMES else None
-
-
-def _generator(above: Sequence[str], below: Sequence[str]) -> str | None:
-    if below:
-        return below[0]
-    return next((folder for folder in above if folder.casefold() not in SPLIT_NAMES), None)
+    return ImageRecord(path, *label_from_folders(Path(path).parts[len(root.parts) : -1], root.name))
 
 
 def _read_manifest(manifest: Path) -> list[ImageRecord]:

@@ -93,6 +93,7 @@ class StoreHeader:
         num_rows: Images in all, readable or not.
         records_hash: `cinemae.data.datasets.hash_records` of the source.
         augment: How each picture was altered first; None for the pictures as they are.
+        condition: What was done to each picture after that, as `cinemae.data.corruptions.parse_condition` reads it.
         source: What else is said of the source, for people; no part of the job's identity.
 
     Raises:
@@ -107,6 +108,7 @@ class StoreHeader:
     num_rows: int
     records_hash: str
     augment: AugmentConfig | None = None
+    condition: str | None = None
     source: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -134,6 +136,7 @@ class StoreHeader:
         """16 hex digits over all that fixes the rows; every shard carries them."""
         identity = [FORMAT_VERSION, self.fingerprint, self.dtype, self.records_hash, self.num_rows, self.shard_size]
         identity += [self.augment.to_dict()] if self.augment else []
+        identity += [self.condition] if self.condition else []
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
@@ -199,7 +202,7 @@ class StoreHeader:
                 f"{folder} was begun with another list of images: {found.num_rows} images, list "
                 f"{found.records_hash[:12]}; now {self.num_rows} images, list {self.records_hash[:12]}: {remedy}"
             )
-        for name in ("num_rows", "shard_size", "dtype", "augment"):
+        for name in ("num_rows", "shard_size", "dtype", "augment", "condition"):
             before, now = getattr(found, name), getattr(self, name)
             if before != now:
                 raise StoreError(f"{folder} was begun with {name} {before}, now it is {now}: {remedy}")

@@ -24,6 +24,8 @@ from cinemae.config import AugmentConfig, BackboneInfo, ImageConfig
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.image import load_image
 from cinemae.core.preprocess import preprocess
+from cinemae.data.archives import read_encoded
+from cinemae.data.corruptions import Corruption, parse_condition
 from cinemae.data.datasets import ImageRecord, hash_records
 from cinemae.data.store import FeatureStore, prepare_store, write_shard
 from cinemae.data.store_format import StoreHeader, StoreRow
@@ -69,6 +71,7 @@ def extract(
     batch_size: int = DEFAULT_BATCH_SIZE,
     num_workers: int = DEFAULT_NUM_WORKERS,
     augment: AugmentConfig | None = None,
+    condition: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExtractReport:
     """Extract the features of every record into a store, or go on where an interrupted run stopped.
@@ -84,6 +87,7 @@ def extract(
         batch_size: Images for each call of the model; batches end where a shard ends.
         num_workers: Threads that decode.
         augment: Store altered copies of the pictures, for training; rows name the files the copies were made from.
+        condition: Store the pictures after a corruption such as "jpeg=50", for evaluation.
         progress: Called from this thread with (images done, images in all): at the start, and after every batch.
 
     Returns:
@@ -98,14 +102,15 @@ def extract(
     for name, value in (("shard_size", shard_size), ("batch_size", batch_size), ("num_workers", num_workers)):
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}.")
-    header = make_header(records, extractor, shard_size, augment)
+    header = make_header(records, extractor, shard_size, augment, condition)
     pending = prepare_store(out, header)
     num_pending = sum(len(header.rows_of(shard)) for shard in pending)
     done = header.num_rows - num_pending
     report = progress or (lambda done, total: None)
     report(done, header.num_rows)
     batches = (batch for shard in pending for batch in split_batches(records, header.rows_of(shard), batch_size))
-    with closing(extract_rows(batches, extractor, num_workers=num_workers, augment=augment)) as mapped:
+    mapper = extract_rows(batches, extractor, num_workers=num_workers, augment=augment, condition=condition)
+    with closing(mapper) as mapped:
         for shard in pending:
             rows: list[StoreRow] = []
             while len(rows) < len(header.rows_of(shard)):
@@ -129,11 +134,13 @@ def make_header(
     extractor: FeatureExtractor,
     shard_size: int,
     augment: AugmentConfig | None = None,
+    condition: str | None = None,
 ) -> StoreHeader:
     """Describe the job of extracting `records` in shards of `shard_size` rows.
 
     Raises:
         SourceError: If there are no records.
+        ConfigError: If there is no such condition.
     """
     if not records:
         raise SourceError("there is no image to extract features of: the list of records is empty.")
@@ -154,6 +161,7 @@ def make_header(
         num_rows=len(records),
         records_hash=hash_records(records),
         augment=augment,
+        condition=None if condition is None else parse_condition(condition).name,
         source={
             "num_real": labels[0],
             "num_fake": labels[1],
@@ -175,6 +183,7 @@ def extract_rows(
     *,
     num_workers: int = DEFAULT_NUM_WORKERS,
     augment: AugmentConfig | None = None,
+    condition: str | None = None,
 ) -> Generator[list[StoreRow], None, None]:
     """Turn batches of records into batches of rows, one for one and in order.
 
@@ -185,16 +194,18 @@ def extract_rows(
         extractor: The frozen half, on the device to use.
         num_workers: Threads that decode.
         augment: How to alter the pictures; None to take them as they are.
+        condition: What to do to them after that.
 
     Yields:
         The rows of one batch. An image that cannot be read gives a row with an error message.
     """
     config = extractor.config.image
+    corruption = None if condition is None else parse_condition(condition)
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="cinemae-decode")
     ahead: deque[list[Future[_Decoded]]] = deque()
     try:
         for batch in batches:
-            ahead.append([pool.submit(_decode, record, config, augment) for record in batch])
+            ahead.append([pool.submit(decode_record, record, config, augment, corruption) for record in batch])
             if len(ahead) > BATCHES_AHEAD:
                 yield _run_model(extractor, [future.result() for future in ahead.popleft()])
         while ahead:
@@ -203,11 +214,16 @@ def extract_rows(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode(record: ImageRecord, config: ImageConfig, augment: AugmentConfig | None) -> _Decoded:
+def decode_record(
+    record: ImageRecord,
+    config: ImageConfig,
+    augment: AugmentConfig | None = None,
+    corruption: Corruption | None = None,
+) -> _Decoded:
     """Return the row without features, and `pixel_values` (V, 3, S, S) unless the image cannot be read."""
     row = StoreRow(path=record.path, label=record.label, generator=record.generator)
     try:
-        loaded = load_image(record.path)
+        loaded = load_image(read_encoded(record))
         row = dataclasses.replace(
             row,
             content_hash=loaded.content_hash,
@@ -218,6 +234,8 @@ def _decode(record: ImageRecord, config: ImageConfig, augment: AugmentConfig | N
             warnings=loaded.warnings,
         )
         image = augment_picture(loaded.image, augment, loaded.content_hash) if augment else loaded.image
+        if corruption:
+            image = corruption.apply(image, loaded.content_hash)
         return row, preprocess(image, config)
     except ImageError as error:
         return dataclasses.replace(row, error_message=str(error)), None

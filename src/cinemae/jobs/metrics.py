@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap, rankdata
-from sklearn.metrics import average_precision_score, roc_curve
+from scipy.stats import binomtest, rankdata
 
 from cinemae.config import DecisionConfig
-
-_RESAMPLES = 1000
-CALIBRATION_BINS = 10
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its sample size and 95 % interval.
-
-    Attributes:
-        value: The figure.
-        low: Lower end.
-        high: Upper end.
-        n: How many images it rests on.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def to_dict(self) -> dict[str, float | int]:
-        """Return plain JSON types."""
-        return asdict(self)
+from cinemae.jobs.resampling import (
+    Estimate,
+    Statistic,
+    auc_of,
+    average_precision_of,
+    balanced_accuracy_at,
+    brier_of,
+    calibration_error_of,
+    estimate,
+    tpr_at,
+)
 
 
 def rate(hits: int, n: int) -> Estimate:
@@ -64,7 +48,7 @@ def auc(real_scores: NDArray[np.floating[Any]], fake_scores: NDArray[np.floating
         >>> auc(np.array([0.1, 0.2]), np.array([0.3, 0.4])).value
         1.0
     """
-    return _resampled(_rank_auc, real_scores, fake_scores, seed=seed, vectorized=True)
+    return _one(auc_of, real_scores, fake_scores, seed)
 
 
 def average_precision(
@@ -83,12 +67,7 @@ def average_precision(
         >>> average_precision(np.array([0.1, 0.2]), np.array([0.3, 0.4])).value
         1.0
     """
-
-    def statistic(real: NDArray[Any], fake: NDArray[Any]) -> float:
-        labels, weights = _balanced(real, fake)
-        return float(average_precision_score(labels, np.concatenate([real, fake]), sample_weight=weights))
-
-    return _resampled(statistic, real_scores, fake_scores, seed=seed)
+    return _one(average_precision_of, real_scores, fake_scores, seed)
 
 
 def tpr_at_fpr(
@@ -112,13 +91,7 @@ def tpr_at_fpr(
         >>> tpr_at_fpr(np.array([0.1, 0.2, 0.7]), np.array([0.3, 0.8]), 0.01).value
         0.5
     """
-
-    def statistic(real: NDArray[Any], fake: NDArray[Any]) -> float:
-        labels, _ = _balanced(real, fake)
-        fpr, tpr, _ = roc_curve(labels, np.concatenate([real, fake]), drop_intermediate=False)
-        return float(tpr[fpr <= max_fpr].max())
-
-    return _resampled(statistic, real_scores, fake_scores, seed=seed)
+    return _one(tpr_at(max_fpr), real_scores, fake_scores, seed)
 
 
 def brier_score(
@@ -135,11 +108,7 @@ def brier_score(
         >>> brier_score(np.array([0.0, 0.0]), np.array([0.5, 0.5])).value
         0.125
     """
-
-    def statistic(real: NDArray[Any], fake: NDArray[Any]) -> float:
-        return float((np.mean(real**2) + np.mean((1 - fake) ** 2)) / 2)
-
-    return _resampled(statistic, real_prob, fake_prob, seed=seed)
+    return _one(brier_of, real_prob, fake_prob, seed)
 
 
 def calibration_error(
@@ -159,15 +128,7 @@ def calibration_error(
         >>> round(calibration_error(np.array([0.21, 0.21]), np.array([0.81, 0.81])).value, 3)
         0.2
     """
-
-    def statistic(real: NDArray[Any], fake: NDArray[Any]) -> float:
-        labels, weights = _balanced(real, fake)
-        prob = np.concatenate([real, fake])
-        bins = np.minimum((prob * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-        gaps = np.bincount(bins, weights * (prob - labels), minlength=CALIBRATION_BINS)
-        return float(np.abs(gaps).sum() / weights.sum())
-
-    return _resampled(statistic, real_prob, fake_prob, seed=seed)
+    return _one(calibration_error_of, real_prob, fake_prob, seed)
 
 
 def balanced_accuracy(real_called: NDArray[Any], fake_called: NDArray[Any], *, seed: int = 0) -> Estimate:
@@ -182,42 +143,11 @@ def balanced_accuracy(real_called: NDArray[Any], fake_called: NDArray[Any], *, s
         >>> balanced_accuracy(np.array([0, 0]), np.array([1, 0])).value
         0.75
     """
-
-    def statistic(real: NDArray[Any], fake: NDArray[Any]) -> float:
-        return float((1 - real.mean() + fake.mean()) / 2)
-
-    return _resampled(statistic, real_called, fake_called, seed=seed)
+    return _one(balanced_accuracy_at(1), real_called, fake_called, seed)
 
 
-def _balanced(real: NDArray[Any], fake: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return labels and weights of photographs, then fakes; each class weighs 1 in all."""
-    labels = np.repeat([0, 1], [len(real), len(fake)])
-    return labels, np.where(labels == 1, 1 / len(fake), 1 / len(real))
-
-
-def _resampled(
-    statistic: Callable[..., Any],
-    real: NDArray[Any],
-    fake: NDArray[Any],
-    *,
-    seed: int,
-    vectorized: bool = False,
-) -> Estimate:
-    """Return a statistic of both classes with its percentile-bootstrap interval; [0, 1] where one image is alone."""
-    value, n = float(statistic(real, fake)), len(real) + len(fake)
-    if min(len(real), len(fake)) < 2:
-        return Estimate(value, 0.0, 1.0, n)
-    result = bootstrap(
-        (real, fake),
-        statistic,
-        n_resamples=_RESAMPLES,
-        batch=100,
-        vectorized=vectorized,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    interval = result.confidence_interval
-    return Estimate(value, float(interval.low), float(interval.high), n)
+def _one(statistic: Statistic, real: NDArray[Any], fake: NDArray[Any], seed: int) -> Estimate:
+    return estimate(real, fake, {"figure": statistic}, seed=seed)["figure"]
 
 
 def mean_generator_auc(scores: NDArray[Any], labels: NDArray[Any], generators: NDArray[Any]) -> float:
@@ -228,12 +158,11 @@ def mean_generator_auc(scores: NDArray[Any], labels: NDArray[Any], generators: N
     return float(np.mean(of_each))
 
 
-def _rank_auc(real: NDArray[Any], fake: NDArray[Any], axis: int = -1) -> NDArray[np.float64]:
-    """Return the share of pairs in which the fake scores higher, ties counting half, along the last axis."""
-    n_real, n_fake = real.shape[-1], fake.shape[-1]
-    ranks = rankdata(np.concatenate([real, fake], axis=-1), axis=axis)[..., n_real:]
-    result: NDArray[np.float64] = (ranks.sum(axis) - n_fake * (n_fake + 1) / 2) / (n_real * n_fake)
-    return result
+def _rank_auc(real: NDArray[Any], fake: NDArray[Any]) -> float:
+    """Return the share of pairs in which the fake scores higher, ties counting half."""
+    n_real, n_fake = len(real), len(fake)
+    ranks = rankdata(np.concatenate([real, fake]))[n_real:]
+    return float((ranks.sum() - n_fake * (n_fake + 1) / 2) / (n_real * n_fake))
 
 
 def evaluate(
