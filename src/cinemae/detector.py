@@ -115,8 +115,18 @@ class Verdict:
         kept = self._require_kept()
         return kept.scorer.lcas_map(kept.pixel_values)
 
+    def heatmap(self) -> Image.Image:
+        """Draw `lcas_map` over the picture, with its colour bar below.
+
+        Raises:
+            ConfigError: If no pixels were kept.
+            ModelDirError: If the model holds no reference of photographs to draw the colours against.
+        """
+        kept = self._require_kept()
+        return render_heatmap(kept.picture, self.lcas_map, kept.scorer.config.reference, kept.box)
+
     def save_heatmap(self, path: str | os.PathLike[str]) -> None:
-        """Draw `lcas_map` over the picture and write it as PNG.
+        """Write `heatmap` as PNG.
 
         Args:
             path: A name that ends in .png.
@@ -125,11 +135,10 @@ class Verdict:
             ConfigError: If no pixels were kept, or the name is another.
             ModelDirError: If the model holds no reference of photographs to draw the colours against.
         """
-        kept = self._require_kept()
+        self._require_kept()
         if Path(path).suffix.lower() != ".png":
             raise ConfigError(f"a heat map is written as PNG, got {os.fspath(path)!r}: end the name in .png.")
-        picture = render_heatmap(kept.picture, self.lcas_map, kept.scorer.config.reference, kept.box)
-        picture.save(path, "PNG")
+        self.heatmap().save(path, "PNG")
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what a map needs: a verdict travels between processes without its model."""

@@ -42,5 +42,9 @@ class TrainingError(CinemaeError, ValueError):
     """The data cannot train or validate a head (one class, too few images, non-finite features)."""
 
 
+class EvaluationError(CinemaeError, ValueError):
+    """Predictions cannot be judged or compared (one class, NaN scores, other images), or a file of them is damaged."""
+
+
 class MissingDependencyError(CinemaeError, ImportError):
     """An optional package is needed; the sentence gives the line that installs it."""

@@ -7,6 +7,7 @@ fixed size. So a score depends on the image and the model alone.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,8 @@ class Scorer(Protocol):
 
     config: ModelConfig
 
-    def score(self, pixel_values: NDArray[np.float32]) -> Scores:
-        """Score N images of V views, (N, V, 3, S, S)."""
+    def score(self, pixel_values: NDArray[np.float32], *, mask_seed: int | None = None) -> Scores:
+        """Score N images of V views, (N, V, 3, S, S), with the model's masks or those of another seed."""
         ...
 
     def lcas_map(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -81,11 +82,12 @@ class _ModelScorer:
     def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
         """Return logit (N,), stats (N, 3) and lcas (N * V, K, L) of (N * V, 3, S, S)."""
 
-    def score(self, pixel_values: NDArray[np.float32]) -> Scores:
+    def score(self, pixel_values: NDArray[np.float32], *, mask_seed: int | None = None) -> Scores:
         """Score preprocessed images.
 
         Args:
             pixel_values: (N, V, 3, S, S), as `cinemae.core.preprocess.preprocess` gives them, stacked.
+            mask_seed: Draw the masks from another seed than the model's, to see how much hangs on them.
 
         Raises:
             ConfigError: If the shape is not the model's.
@@ -93,7 +95,11 @@ class _ModelScorer:
         image = self.config.extractor.image
         self._check_shape(pixel_values, (image.num_views, 3, image.size, image.size))
         n, views = pixel_values.shape[:2]
-        logit, stats, lcas = self._run(pixel_values.reshape(n * views, *pixel_values.shape[2:]), self._noise)
+        noise = self._noise
+        if mask_seed is not None:
+            mask = dataclasses.replace(self.config.extractor.mask, seed=mask_seed)
+            noise = noise_from_config(mask, self.config.backbone.num_patches)
+        logit, stats, lcas = self._run(pixel_values.reshape(n * views, *pixel_values.shape[2:]), noise)
         return Scores(
             logit=logit.astype(np.float64),
             prob_fake=calibrate(logit.astype(np.float64), self.config.decision),

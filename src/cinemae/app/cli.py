@@ -14,15 +14,18 @@ import typer
 from typer.core import TyperGroup
 
 from cinemae.app.detect_command import detect
+from cinemae.app.evaluate_command import compare, evaluate, report
 from cinemae.app.extract_command import extract
 from cinemae.app.info_command import info
 from cinemae.app.pretrain_command import pretrain
+from cinemae.app.reproduce_command import reproduce
 from cinemae.app.train_commands import export, train
 from cinemae.errors import CinemaeError
 from cinemae.version import __version__
 
 _TRAIN_EXTRA = (
     "jaxtyping",
+    "jinja2",
     "matplotlib",
     "onnx",
     "onnxscript",
@@ -82,7 +85,7 @@ def cinemae(
     """Tell AI-generated images from photographs, with a masked autoencoder (the CINEMAE method)."""
 
 
-for _command in (detect, info, extract, train, export, pretrain):
+for _command in (detect, info, extract, train, export, pretrain, evaluate, report, compare, reproduce):
     app.command()(_command)
 
 

@@ -52,7 +52,7 @@ def preprocess(image: Image.Image, config: ImageConfig) -> NDArray[np.float32]:
             ": pass it through load_image first."
         )
     size = config.size
-    square = np.asarray(_recompress(_scale_to_square(image, config), config.jpeg_quality))
+    square = np.asarray(_square(image, config))
     far = square.shape[0] - size
     if config.views == "tiles":
         steps = range(0, far + 1, size)
@@ -65,8 +65,31 @@ def preprocess(image: Image.Image, config: ImageConfig) -> NDArray[np.float32]:
     return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
 
 
+def looked_at(image: Image.Image, config: ImageConfig) -> Image.Image:
+    """Return the part of a picture that the views cover, as 8-bit pixels: the centre crop, or with several the square.
+
+    Args:
+        image: RGB, any size from 1x1.
+        config: As for `preprocess`.
+
+    Example:
+        >>> looked_at(Image.new("RGB", (300, 400)), ImageConfig()).size
+        (224, 224)
+    """
+    square = _square(image, config)
+    if config.views != "center":
+        return square
+    left = top = (square.width - config.size) // 2
+    return square.crop((left, top, left + config.size, top + config.size))
+
+
+def _square(image: Image.Image, config: ImageConfig) -> Image.Image:
+    """Return the square that the views are cut from, as it is looked at."""
+    return _recompress(_scale_to_square(image, config), config.jpeg_quality)
+
+
 def _scale_to_square(image: Image.Image, config: ImageConfig) -> Image.Image:
-    """Return the square that the views are cut from."""
+    """Return that square before any recompression."""
     width, height = image.size
     if config.resize == "stretch":
         side = config.size if config.views == "center" else config.resize_to

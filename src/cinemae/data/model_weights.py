@@ -69,10 +69,23 @@ def load_model(
     """
     config = config or read_model_config(directory)
     extractor = load_extractor(directory, config, device=device, dtype=dtype)
+    return CinemaeModel(extractor, load_head(directory, config).to(device), config.lcas, config.decision)
+
+
+def load_head(directory: Path, config: ModelConfig) -> CinemaeHead:
+    """Load the trained half of a model directory.
+
+    Args:
+        directory: The model directory.
+        config: Its config.json.
+
+    Raises:
+        ModelDirError: If the file is missing or does not fit config.json.
+    """
     head, path = CinemaeHead(config.head), directory / HEAD_FILE
     try:
         head.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelDirError(f"{path} cannot be used ({reason}): restore it or train again.") from error
-    return CinemaeModel(extractor, head.to(device), config.lcas, config.decision)
+    return head

@@ -92,16 +92,16 @@ def _threshold_for(prob: NDArray[Any], real_prob: NDArray[Any], target: float) -
     """Return the lowest threshold that at most a share `target` of photographs reach, midway between two scores."""
     ordered = np.sort(real_prob)
     below = ordered[len(ordered) - int(np.floor(target * len(ordered))) - 1]
-    return _between(below, np.min(prob, where=prob > below, initial=1.0))
+    return between(below, np.min(prob, where=prob > below, initial=1.0))
 
 
 def _floor_for(prob: NDArray[Any], fake_prob: NDArray[Any], target: float) -> float:
     """Return the highest floor that at most a share `target` of fakes lie below, midway between two scores."""
     above = np.sort(fake_prob)[int(np.floor(target * len(fake_prob)))]
-    return _between(np.max(prob, where=prob < above, initial=0.0), above)
+    return between(np.max(prob, where=prob < above, initial=0.0), above)
 
 
-def _between(below: float, above: float) -> float:
-    """Return the midpoint, or `above` where no number lies between."""
-    middle = (below + above) / 2
+def between(below: float, above: float) -> float:
+    """Return the midpoint of two scores, or `above` where no number lies between."""
+    middle = below / 2 + above / 2  # the sum itself could overflow
     return float(middle if middle > below else above)

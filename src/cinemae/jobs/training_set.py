@@ -45,12 +45,15 @@ class TrainingSet:
         )
 
     @classmethod
-    def from_stores(cls, stores: Sequence[FeatureStore], lcas: LcasConfig) -> Self:
+    def from_stores(
+        cls, stores: Sequence[FeatureStore], lcas: LcasConfig, *, passes: Sequence[int] | None = None
+    ) -> Self:
         """Read the readable, labelled rows of stores that were made by the same frozen half.
 
         Args:
             stores: At least one.
             lcas: Weight and reduction of Eq. 4's terms.
+            passes: Which of the K masked passes the statistics are of; None for all.
 
         Raises:
             FingerprintMismatchError: If two stores differ in backbone or extractor settings.
@@ -63,7 +66,7 @@ class TrainingSet:
                     f"stores that train one head must come from one frozen half; {first.path} has fingerprint "
                     f"{first.fingerprint} and {store.path} has {store.fingerprint}: extract one of them again."
                 )
-        parts = [_read(store, lcas) for store in stores]
+        parts = [_read(store, lcas, passes) for store in stores]
         joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
         result = cls(*joined)
         if not len(result):
@@ -73,9 +76,10 @@ class TrainingSet:
         return result
 
 
-def _read(store: FeatureStore, lcas: LcasConfig) -> tuple[NDArray[Any], ...]:
+def _read(store: FeatureStore, lcas: LcasConfig, passes: Sequence[int] | None) -> tuple[NDArray[Any], ...]:
     columns = store.load(("label", "generator", "global_feature", "deviation", "fidelity"))
-    deviation, fidelity = (torch.from_numpy(columns[name]) for name in ("deviation", "fidelity"))
+    chosen = slice(None) if passes is None else list(passes)
+    deviation, fidelity = (torch.from_numpy(columns[name][:, :, chosen]) for name in ("deviation", "fidelity"))
     scores = combine_terms(
         deviation,
         fidelity,
@@ -100,11 +104,44 @@ def require_both_classes(data: TrainingSet, name: str) -> None:
     Raises:
         TrainingError: If photographs or generated images are missing.
     """
-    reals, fakes = int((data.labels == 0).sum()), int((data.labels == 1).sum())
+    check_classes(data.labels, name)
+
+
+def check_classes(labels: NDArray[Any], name: str) -> None:
+    """Refuse labels of one class.
+
+    Raises:
+        TrainingError: If there are fewer than two photographs or two generated images.
+    """
+    reals, fakes = int((labels == 0).sum()), int((labels == 1).sum())
     if min(reals, fakes) < 2:
         raise TrainingError(
             f"{name} needs photographs and generated images, at least two of each; it holds {reals} and {fakes}."
         )
+
+
+def hold_out(labels: NDArray[np.int64], generators: NDArray[np.str_], *, seed: int) -> NDArray[np.bool_]:
+    """Hold out a quarter, rounded, of each generator's and of each photo source's images.
+
+    Args:
+        labels: 0 real, 1 fake, (N,).
+        generators: Generator of each fake, source of each photograph, (N,).
+        seed: Of the draw.
+
+    Returns:
+        Which images are held out, (N,).
+
+    Example:
+        >>> int(hold_out(np.array([0] * 8 + [1] * 4), np.array(["a"] * 8 + ["b"] * 4), seed=0).sum())
+        3
+    """
+    rng = np.random.default_rng(seed)
+    groups = np.char.add(labels.astype(str), generators)
+    held_out = np.zeros(len(labels), bool)
+    for name in np.unique(groups):
+        members = rng.permutation(np.nonzero(groups == name)[0])
+        held_out[members[: round(len(members) * VALIDATION_SHARE)]] = True
+    return held_out
 
 
 def split_by_generator(

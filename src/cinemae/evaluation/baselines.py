@@ -1,0 +1,51 @@
+"""The baselines by name: from text such as ``npr,epochs=3,crop=96``, and from a folder that one was saved to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+from cinemae.errors import ConfigError, ModelDirError
+from cinemae.evaluation.baseline_options import options_from_text
+from cinemae.evaluation.cnnspot import CnnSpot
+from cinemae.evaluation.frequency import FreDect
+from cinemae.evaluation.npr import Npr
+from cinemae.evaluation.saved_detector import saved_name
+from cinemae.evaluation.univfd import UnivFd
+
+Baseline: TypeAlias = FreDect | Npr | CnnSpot | UnivFd
+
+BASELINES: dict[str, type[FreDect] | type[Npr] | type[CnnSpot] | type[UnivFd]] = {
+    kind.name: kind for kind in (FreDect, Npr, CnnSpot, UnivFd)
+}
+
+
+def baseline_from_text(text: str) -> Baseline:
+    """Build an untrained baseline.
+
+    Args:
+        text: Its name, then options, with commas between.
+
+    Raises:
+        ConfigError: If there is no such baseline, or it refuses an option.
+
+    Example:
+        >>> baseline_from_text("npr,epochs=3,crop=96").config.epochs
+        3
+    """
+    name, _, rest = text.partition(",")
+    if name.strip() not in BASELINES:
+        raise ConfigError(f'there is no baseline "{name.strip()}"; there are {", ".join(BASELINES)}.')
+    return BASELINES[name.strip()].from_options(options_from_text(rest))
+
+
+def load_baseline(folder: Path) -> Baseline:
+    """Load whichever baseline was saved to a folder.
+
+    Raises:
+        ModelDirError: If the folder does not hold one.
+    """
+    name = saved_name(folder)
+    if name not in BASELINES:
+        raise ModelDirError(f"{folder} holds a saved {name}, which this version does not know: {', '.join(BASELINES)}.")
+    return BASELINES[name].load(folder)

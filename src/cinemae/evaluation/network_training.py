@@ -1,0 +1,152 @@
+"""The one training loop of the baselines that are networks, and how they are asked afterwards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from cinemae.errors import TrainingError
+from cinemae.evaluation.crops import center_square, training_square
+from cinemae.evaluation.linear_probe import require_labels
+from cinemae.settings import Settings, require
+
+_ASKED_AT_ONCE = 32
+_ORDER, _SQUARE = 0, 1  # streams of random numbers that never meet
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Settings):
+    """How a network is trained: Adam, binary cross-entropy, random crops and mirror images.
+
+    `blur` and `recompress` are probabilities (see `cinemae.evaluation.crops.training_square`); the learning rate is
+    multiplied by `decay` after every `decay_every` epochs.
+    """
+
+    crop: int = 224
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    decay: float = 1.0
+    decay_every: int = 10
+    blur: float = 0.0
+    recompress: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.crop >= 16, f"crop must be at least 16 pixels, got {self.crop}.")
+        require(self.batch_size >= 2, f"batch_size must be at least 2, got {self.batch_size}.")
+        for name in ("epochs", "decay_every"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
+        require(self.learning_rate > 0, f"learning_rate must be positive, got {self.learning_rate}.")
+        require(0 < self.decay <= 1, f"decay must lie in (0, 1], got {self.decay}.")
+        for name in ("blur", "recompress"):
+            require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One epoch of training.
+
+    Attributes:
+        epoch: From 1.
+        epochs: How many there will be.
+        loss: Mean weighted binary cross-entropy over the epoch.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+
+
+def train_network(
+    network: nn.Module,
+    pictures: Sequence[Image.Image],
+    labels: NDArray[np.int64],
+    config: NetworkConfig,
+    *,
+    seed: int,
+    progress: Callable[[EpochDone], None] | None = None,
+) -> None:
+    """Train a network that maps pixels (N, 3, crop, crop) in [0, 1] to logits (N,), both classes weighed alike.
+
+    Order and crops follow from the seed, the epoch and a picture's place alone, and torch's global random state is
+    neither read nor moved. A picture is indexed once an epoch and not kept.
+
+    Args:
+        network: Trained in place and left in evaluation mode.
+        pictures: RGB; may decode when indexed.
+        labels: (N,), 0 real, 1 fake.
+        config: Optimiser, crops and alterations.
+        seed: Of order and crops.
+        progress: Called after every epoch.
+
+    Raises:
+        TrainingError: If labels and pictures do not match, a class is missing, or training diverges.
+    """
+    require_labels(pictures, labels)
+    network.train()
+    targets, weights = torch.from_numpy(labels).float(), torch.from_numpy(class_weights(labels)).float()
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.decay_every, config.decay)
+    for epoch in range(1, config.epochs + 1):
+        total = 0.0
+        for chosen in _batches(len(labels), config.batch_size, np.random.default_rng([seed, _ORDER, epoch])):
+            squares = [_square(pictures[index], config, [seed, _SQUARE, epoch, index]) for index in chosen.tolist()]
+            loss = nn.functional.binary_cross_entropy_with_logits(
+                network(to_pixels(squares)), targets[chosen], weight=weights[chosen]
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(chosen)
+        schedule.step()
+        if not math.isfinite(total):
+            raise TrainingError(f"training diverged in epoch {epoch}: lower learning_rate ({config.learning_rate}).")
+        if progress:
+            progress(EpochDone(epoch, config.epochs, total / len(labels)))
+    network.eval()
+
+
+@torch.inference_mode()
+def predict_logits(network: nn.Module, images: Sequence[Image.Image], crop: int) -> NDArray[np.float64]:
+    """Return the logit of the centre crop of each RGB picture, (N,)."""
+    network.eval()
+    logits = [np.empty(0)]
+    for start in range(0, len(images), _ASKED_AT_ONCE):
+        rows = range(start, min(start + _ASKED_AT_ONCE, len(images)))
+        pixels = to_pixels([center_square(images[row], crop) for row in rows])
+        logits.append(network(pixels).double().numpy())
+    return np.concatenate(logits)
+
+
+def to_pixels(squares: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Stack (S, S, 3) uint8 squares to (N, 3, S, S) float32 in [0, 1], channels last in memory."""
+    return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 255
+
+
+def class_weights(labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return a weight for each picture, mean 1, the same sum for both classes.
+
+    Example:
+        >>> class_weights(np.array([0, 0, 0, 1])).round(2).tolist()
+        [0.67, 0.67, 0.67, 2.0]
+    """
+    return len(labels) / (2 * np.bincount(labels, minlength=2)[labels])
+
+
+def _square(picture: Image.Image, config: NetworkConfig, seed: list[int]) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(seed)
+    return training_square(picture, config.crop, rng, blur=config.blur, recompress=config.recompress)
+
+
+def _batches(count: int, size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Split a shuffle into batches of at most `size`, as equal as can be: batch norm cannot learn from one picture."""
+    number = max(1, min(math.ceil(count / size), count // 2))
+    return np.array_split(rng.permutation(count), number)

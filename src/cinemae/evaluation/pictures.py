@@ -1,0 +1,132 @@
+"""Labelled pictures for detectors that look at pixels: surveyed once, decoded when asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cinemae.core.image import LoadedImage, load_image
+from cinemae.data.archives import read_encoded
+from cinemae.data.datasets import ImageRecord
+from cinemae.data.file_facts import read_facts
+from cinemae.errors import EvaluationError, ImageError
+from cinemae.evaluation.predictions import Images
+
+NUM_WORKERS = min(4, os.cpu_count() or 1)
+
+
+class PictureList(Sequence[Image.Image]):
+    """The pictures of some records, decoded anew at each access, so that only what is in use is in memory.
+
+    Args:
+        records: Of images that can be read.
+    """
+
+    def __init__(self, records: Sequence[ImageRecord]) -> None:
+        self.records = records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> PictureList: ...
+    def __getitem__(self, index: int | slice) -> Image.Image | PictureList:
+        """Return one picture, RGB; or the list of some."""
+        if isinstance(index, slice):
+            return PictureList(self.records[index])
+        return load_image(read_encoded(self.records[index])).image
+
+
+def load_row(record: ImageRecord) -> tuple[dict[str, Any], LoadedImage | None]:
+    """Return what is known of one image, as `Images.from_rows` takes it, and its picture unless it cannot be read."""
+    row: dict[str, Any] = {"path": record.path, "label": record.label, "generator": record.generator}
+    try:
+        encoded = read_encoded(record)
+        loaded = load_image(encoded)
+        facts = read_facts(encoded)
+    except ImageError as error:
+        return {**row, "error_message": str(error)}, None
+    row |= {
+        "content_hash": loaded.content_hash,
+        "container": loaded.format,
+        "width": loaded.width,
+        "height": loaded.height,
+        "num_bytes": loaded.num_bytes,
+        "jpeg_quality": facts.jpeg_quality,
+    }
+    return row, loaded
+
+
+def survey(records: Sequence[ImageRecord]) -> Images:
+    """Open every image once and return what is known of it."""
+    with ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="cinemae-survey") as pool:
+        return Images.from_rows([row for row, _ in pool.map(load_row, records)])
+
+
+def require_labels(records: Sequence[ImageRecord], name: str) -> None:
+    """Refuse a set of images that cannot be judged.
+
+    Raises:
+        EvaluationError: If a label is missing, or a class has no image.
+    """
+    unknown = [record.path for record in records if record.label is None]
+    if unknown:
+        raise EvaluationError(
+            f"{name} must say of each image whether it is real or fake; {len(unknown)} of {len(records)} carry no "
+            f"label, such as {unknown[0]}: name folders real/ and fake/, or give a manifest."
+        )
+    require_both(np.array([record.label for record in records]), name)
+
+
+def require_both(labels: NDArray[Any], name: str) -> None:
+    """Refuse an empty class.
+
+    Raises:
+        EvaluationError: If photographs or generated images are missing.
+    """
+    reals, fakes = int((labels == 0).sum()), int((labels == 1).sum())
+    if not reals or not fakes:
+        raise EvaluationError(
+            f"{name} needs photographs and generated images; it holds {reals} and {fakes} that can be read: accuracy "
+            "on one class alone says nothing, since calling everything the same would reach 100 %."
+        )
+
+
+def refuse_overlap(training: Images, test: Images) -> None:
+    """Refuse test images whose file is in the training set too, whatever its name.
+
+    Raises:
+        EvaluationError: If there is one.
+    """
+    seen = set(training.content_hash[training.readable].tolist())
+    shared = [str(path) for path, digest in _hashes(test) if digest in seen]
+    if shared:
+        raise EvaluationError(
+            f"no image may be both trained and tested on; {len(shared)} of the test images are in the training set as "
+            f"well, such as {shared[0]}: take them out, or allow it (--allow-overlap) and trust no figure."
+        )
+
+
+def find_duplicates(images: Images) -> list[tuple[str, str]]:
+    """Return pairs of paths with the same content: each later image beside the first of its kind."""
+    first: dict[str, str] = {}
+    pairs = []
+    for path, digest in _hashes(images):
+        if digest in first:
+            pairs.append((path, first[digest]))
+        else:
+            first[digest] = path
+    return pairs
+
+
+def _hashes(images: Images) -> Iterator[tuple[str, str]]:
+    readable = images.readable
+    return zip(images.path[readable].tolist(), images.content_hash[readable].tolist(), strict=True)

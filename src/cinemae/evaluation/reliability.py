@@ -1,0 +1,119 @@
+"""Does a stated probability hold? The reliability diagram (Guo et al. 2017)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from cinemae.errors import ConfigError, EvaluationError
+from cinemae.evaluation.plot_style import BLUE, GREY, new_figure, quiet_axes
+from cinemae.evaluation.scored_set import binary_labels, finite_scores
+from cinemae.jobs.metrics import rate
+from cinemae.jobs.resampling import CALIBRATION_BINS
+
+
+def reliability_bins(
+    prob_fake: NDArray[Any], labels: NDArray[Any], *, bins: int = CALIBRATION_BINS, balanced: bool = True
+) -> dict[str, Any]:
+    """Return mean probability and share of fakes in bins of equal width.
+
+    `prob_fake` is a probability for someone who beforehand thinks both classes equally likely, so with `balanced` each
+    class weighs half, whatever its share in the set: an image of class c weighs N / (2 n_c). The weighted share of
+    fakes is a rising function of the plain one, and carries the ends of its Wilson interval along. The calibration
+    error is then that of `cinemae.jobs.metrics.calibration_error`. Without `balanced` every image weighs 1.
+
+    Args:
+        prob_fake: (N,), from 0 to 1.
+        labels: 0 real, 1 fake, (N,).
+        bins: How many; the last one holds 1 too.
+        balanced: Whether both classes weigh half.
+
+    Returns:
+        Plain JSON types: ``balanced``, ``calibration_error`` and ``bins``, each with its ends, n, weight (they add up
+        to 1), mean_prob and share_of_fakes, an `Estimate` dictionary; both are None in an empty bin.
+
+    Raises:
+        ConfigError: If there would be no bin.
+        EvaluationError: If lengths differ, a class is empty, or a probability is outside [0, 1].
+
+    Example:
+        >>> found = reliability_bins(np.array([0.2, 0.2, 0.9]), np.array([0, 1, 1]), bins=2, balanced=False)
+        >>> found["bins"][0]["n"], found["bins"][0]["mean_prob"], found["bins"][0]["share_of_fakes"]["value"]
+        (2, 0.2, 0.5)
+    """
+    if bins < 1:
+        raise ConfigError(f"a reliability diagram has at least 1 bin, got {bins}.")
+    prob = finite_scores(prob_fake, "probabilities")
+    numbers = binary_labels(labels, len(prob))
+    if prob.min() < 0 or prob.max() > 1:
+        raise EvaluationError(
+            f"a reliability diagram needs probabilities from 0 to 1, got {prob.min():g} to {prob.max():g}: "
+            "scores of another kind are calibrated first."
+        )
+    size = np.bincount(numbers, minlength=2)
+    weight_of = len(prob) / (2 * size) if balanced else np.ones(2)
+    place = np.minimum((prob * bins).astype(int), bins - 1)
+    rows = [
+        {
+            "low": number / bins,
+            "high": (number + 1) / bins,
+            **_bin(prob[place == number], numbers[place == number], weight_of),
+        }
+        for number in range(bins)
+    ]
+    for row in rows:
+        row["weight"] /= len(prob)
+    error = sum(row["weight"] * abs(row["mean_prob"] - row["share_of_fakes"]["value"]) for row in rows if row["n"])
+    return {"balanced": balanced, "calibration_error": float(error), "bins": rows}
+
+
+def _bin(prob: NDArray[np.float64], labels: NDArray[np.int64], weight_of: NDArray[np.float64]) -> dict[str, Any]:
+    weights = weight_of[labels]
+    row: dict[str, Any] = {"n": len(prob), "weight": float(weights.sum()), "mean_prob": None, "share_of_fakes": None}
+    if len(prob):
+        share = rate(int(labels.sum()), len(prob)).to_dict()
+        for name in ("value", "low", "high"):
+            of_fake, of_real = weight_of[1] * share[name], weight_of[0] * (1 - share[name])
+            share[name] = float(of_fake / (of_fake + of_real))
+        row |= {"mean_prob": float(np.average(prob, weights=weights)), "share_of_fakes": share}
+    return row
+
+
+def plot_reliability(table: dict[str, Any], name: str) -> Figure:
+    """Draw the output of `reliability_bins`: the share of fakes over the mean probability, and n a bin below.
+
+    Args:
+        table: From `reliability_bins`.
+        name: Of the detector.
+    """
+    figure = new_figure(5.6, 7.0)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    filled = [row for row in table["bins"] if row["n"]]
+    mean = np.array([row["mean_prob"] for row in filled])
+    value, low, high = (np.array([row["share_of_fakes"][end] for row in filled]) for end in ("value", "low", "high"))
+    quiet_axes(axes)
+    axes.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1.2, label="stated probability holds")
+    axes.errorbar(
+        mean, value, np.clip([value - low, high - value], 0, None), fmt="o-", color=BLUE, lw=1.2, ms=5, capsize=3,
+        label="bin, with 95 % interval",
+    )  # fmt: skip
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    weighting = "both classes weigh half" if table["balanced"] else "all images weigh the same"
+    axes.set_ylabel(f"share of generated images ({weighting})")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    axes.set_title(
+        f"{name}: does the probability hold?\nabove the line: more generated images than stated\n"
+        f"calibration error {table['calibration_error']:.3f} (0 is best)",
+        fontsize=10,
+    )
+    rows = table["bins"]
+    quiet_axes(below)
+    below.bar(
+        [row["low"] for row in rows], [row["n"] for row in rows], [row["high"] - row["low"] for row in rows],
+        align="edge", color="#c8c8c8", edgecolor="white",
+    )  # fmt: skip
+    below.set(xlabel="mean stated probability of being generated", ylabel="images")
+    return figure

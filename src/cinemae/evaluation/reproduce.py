@@ -1,0 +1,267 @@
+"""Run protocols: each table and figure of the paper on the images at hand, the paper's figures beside ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cinemae.evaluation.bench_data import BenchData, find_data
+from cinemae.evaluation.measure import Bench, Scored, cell
+from cinemae.evaluation.predictions import ALIGNED, RAW
+from cinemae.evaluation.probe_source import facts_of
+from cinemae.evaluation.protocol_analyses import ANALYSES
+from cinemae.evaluation.protocol_finetune import FinetuneOptions, scored_finetuned
+from cinemae.evaluation.protocol_table import Measurement, ProtocolTable, blank_table
+from cinemae.evaluation.protocols import MEAN, Protocol, ProtocolColumn, ProtocolRow, read_protocol
+from cinemae.evaluation.stand_in import adapt
+from cinemae.evaluation.store_cache import FrozenHalf, StoreCache
+from cinemae.evaluation.versions import versions
+from cinemae.jobs.format_probe import ALARM, format_probe_of
+
+Figures = dict[tuple[str, str], Measurement]
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """How protocols are run.
+
+    Attributes:
+        data: Root of the images; None prints "not measured" in every cell.
+        train_data: Root of the training images, where they lie elsewhere.
+        work: Where stores and fine-tuned models are kept, to be used again.
+        model: Model directory or Hub id whose frozen half is used; None for the bundled one.
+        backbones: Backbones by the name that rows give them, such as ``facebook/vit-mae-large``; the name ``""`` takes
+            the place of the model's in every protocol, with the paper's settings.
+        baselines: How baselines are made, by name, such as ``{"npr": "npr,epochs=8"}``.
+        seeds: In place of the protocols' number of trainings.
+        finetune: How long fine-tuning goes on.
+        device: Where the frozen half runs.
+        tell: Called with a line about what is under way.
+    """
+
+    data: Path | None = None
+    train_data: Path | None = None
+    work: Path = Path("cinemae-work")
+    model: str | None = None
+    backbones: Mapping[str, str] = field(default_factory=dict)
+    baselines: Mapping[str, str] = field(default_factory=dict)
+    seeds: int | None = None
+    finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
+    device: str = "auto"
+    tell: Callable[[str], None] = lambda line: None
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """One protocol, run.
+
+    Attributes:
+        protocol: As it was run; on other images than the paper's, brought over to them.
+        tables: The table as the paper has it, then the same with other metrics and under "aligned".
+        about: Data, versions, format probe, spread over masks; plain JSON types.
+        figures: Plots by name.
+    """
+
+    protocol: Protocol
+    tables: Sequence[ProtocolTable]
+    about: dict[str, Any]
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "protocol": self.protocol.name,
+            "version": self.protocol.version,
+            "place": self.protocol.place,
+            "title": self.protocol.title,
+            "unit": self.protocol.unit,
+            **self.about,
+            "tables": [
+                {"condition": table.condition, "metric": table.metric, "cells": table.to_records()}
+                for table in self.tables
+            ],
+        }
+
+    def to_markdown(self) -> str:
+        """Return all tables, what was measured on, and the warnings."""
+        parts = [_data_text(self.about), *(table.to_markdown() for table in self.tables)]
+        return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+class Reproducer:
+    """Runs protocols one after the other; what they share is done once.
+
+    Args:
+        options: How.
+    """
+
+    def __init__(self, options: ReproduceOptions) -> None:
+        self.options = options
+        self._benches: dict[Any, Bench] = {}
+
+    def run(self, name: str) -> Reproduced:
+        """Run one protocol.
+
+        Raises:
+            CinemaeError: One sentence for whatever is wrong with protocol, data or models.
+        """
+        protocol = read_protocol(name)
+        if self.options.data is None:
+            return Reproduced(protocol, [blank_table(protocol)], {"measured_on": None, "versions": versions()})
+        data = find_data(protocol, self.options.data, self.options.train_data)
+        if data.stand_in:
+            protocol = adapt(protocol, data.train_generators, data.test_generators)
+        bench = self._bench(data, protocol)
+        about = {
+            "measured_on": data.describe(),
+            "frozen_half": bench.cache.frozen.name,
+            "format_probe": _probe(data),
+            "versions": versions(),
+        }
+        if protocol.kind == "analysis":
+            found = ANALYSES[protocol.analysis](protocol, bench, self.options.finetune)
+            tables = [blank_table(protocol).with_measured(found.figures)]
+            return Reproduced(protocol, tables, {**about, **found.about}, found.plots)
+        scored = {row.name: one for row in protocol.rows if (one := self._scored(protocol, row, bench)) is not None}
+        tables = [_filled(table, scored, data) for table in _tables(protocol)]
+        return Reproduced(protocol, tables, {**about, "mask_seeds": _mask_spread(protocol, scored, data)})
+
+    def _bench(self, data: BenchData, protocol: Protocol, backbone: str = "") -> Bench:
+        """Return the bench of these images and this backbone, made at first use."""
+        options = self.options
+        path = options.backbones.get(backbone)
+        key = (data.source, data.train, data.test, path)
+        seeds = options.seeds or protocol.data.seeds
+        if key not in self._benches or self._benches[key].seeds != seeds:
+            frozen = (
+                FrozenHalf.of_model(options.model, options.device)
+                if path is None
+                else FrozenHalf.of_backbone(path, options.device)
+            )
+            folder = options.work / ("model" if path is None else path.replace("/", "-").strip("-."))
+            cache = StoreCache(folder, frozen)
+            self._benches[key] = Bench(data, cache, seeds, options.baselines, options.tell)
+        return self._benches[key]
+
+    def _scored(self, protocol: Protocol, row: ProtocolRow, bench: Bench) -> Scored | None:
+        """Return the scores of a row, None where nothing here can measure it."""
+        conditions = list(protocol.data.conditions)
+        if protocol.kind in ("backbones", "finetune") and row.backbone is not None:
+            if row.backbone not in self.options.backbones:
+                return None
+            bench = self._bench(bench.data, protocol, row.backbone)
+        if protocol.kind == "finetune" and not (row.freeze_encoder and row.freeze_decoder):
+            return scored_finetuned(bench, row, conditions, self.options.finetune)
+        if protocol.kind in ("detectors", "corruptions") and row.detector is None:
+            return None
+        if row.detector == "univfd" and "univfd" not in self.options.baselines:
+            return None  # its weights are the user's to fetch
+        self.options.tell(f"{protocol.name}: {row.name}")
+        return bench.of_row(row, conditions, _most_passes(protocol))
+
+
+def save(reproduced: Reproduced, out: Path) -> Path:
+    """Write ``NAME.json``, ``NAME.md`` and the plots; return the Markdown file."""
+    out.mkdir(parents=True, exist_ok=True)
+    name = reproduced.protocol.name
+    text = reproduced.to_markdown()
+    for title, figure in reproduced.figures.items():
+        figure.savefig(out / f"{name}-{title}.png", dpi=110, metadata={"Software": None})
+        text += f"\n![{name}, {title}]({name}-{title}.png)\n"
+    (out / f"{name}.json").write_text(json.dumps(reproduced.to_dict(), indent=1) + "\n", encoding="utf-8")
+    (out / f"{name}.md").write_text(text, encoding="utf-8")
+    return out / f"{name}.md"
+
+
+def _tables(protocol: Protocol) -> list[ProtocolTable]:
+    """Return the paper's table, then the other metrics asked for, each raw and aligned."""
+    tables = [blank_table(protocol)]
+    if protocol.kind == "analysis":
+        return tables
+    shown = {column.metric for column in protocol.columns}
+    has_accuracy = "accuracy" in shown
+    others = [metric for metric in protocol.data.metrics if metric not in shown] if has_accuracy else []
+    tables += [blank_table(protocol, metric=metric) for metric in others]
+    if ALIGNED in protocol.data.conditions and protocol.kind != "corruptions":
+        tables.append(blank_table(protocol, condition=ALIGNED))
+        tables += [blank_table(protocol, condition=ALIGNED, metric=metric) for metric in others]
+    return tables
+
+
+def _filled(table: ProtocolTable, scored: Mapping[str, Scored], data: BenchData) -> ProtocolTable:
+    figures: Figures = {}
+    for row in table.protocol.rows:
+        if row.name not in scored:
+            continue
+        for column in table.columns:
+            found = cell(data, scored[row.name], column, row.test)
+            if found is not None:
+                figures[row.name, column.name] = found
+    return table.with_measured(figures)
+
+
+def _most_passes(protocol: Protocol) -> int:
+    """Return the most independent passes that a row asks for, 0 where no row is about masks."""
+    asked = [row.mask["num_passes"] for row in protocol.rows if "num_passes" in row.mask]
+    return max(asked, default=0)
+
+
+def _mask_spread(protocol: Protocol, scored: Mapping[str, Scored], data: BenchData) -> dict[str, Any]:
+    """Return the mean AUC over generators for other seeds of the masks, for each row of ours that was so measured."""
+    column = ProtocolColumn("", MEAN, RAW, "auc")
+    result = {}
+    for row in protocol.rows:
+        one = scored.get(row.name)
+        if one is None or one.of_masks is None:
+            continue
+        together = np.concatenate([one.scores[RAW][:, :1], one.of_masks], axis=1)
+        zeros = (0.0,) * together.shape[1]
+        found = cell(data, Scored(zeros, zeros, {RAW: together}), column)
+        if found is not None:
+            result[row.name] = {"auc": found.value, "std": found.spread, "mask_seeds": together.shape[1]}
+    return result
+
+
+def _probe(data: BenchData) -> dict[str, Any]:
+    result = {}
+    for name, images in (("train", data.train_images), ("test", data.test_images)):
+        found = format_probe_of(facts_of(images), images.label)
+        result[name] = None if found is None else {**found.to_dict(), "alarm": found.value > ALARM}
+    return result
+
+
+def _data_text(about: Mapping[str, Any]) -> str:
+    """Return what the measured figures rest on, in sentences."""
+    measured = about["measured_on"]
+    if measured is None:
+        return "No data was given: nothing is measured."
+    lines = []
+    if measured["stand_in"]:
+        lines.append(
+            "**Measured on other images than the paper's**: the paper's figures stand beside ours for orientation, and "
+            "the two are no comparison. Accuracy is the mean of both classes' accuracies."
+        )
+    for name in ("train", "test"):
+        fakes = ", ".join(f"{one} {n}" for one, n in measured[name]["fakes"].items())
+        lines.append(f"{name.capitalize()}: {measured[name]['photographs']} photographs; fakes: {fakes}.")
+    lines.append(f"Frozen half: {about['frozen_half']}. Thresholds come from training images held out, none from test.")
+    for name, probe in about["format_probe"].items():
+        if probe is not None:
+            alarm = " **ALARM: the files alone tell the classes apart.**" if probe["alarm"] else ""
+            ends = f"[{100 * probe['low']:.1f}, {100 * probe['high']:.1f}]"
+            lines.append(
+                f"Format probe, {name}: balanced accuracy {100 * probe['value']:.1f} % {ends} without a pixel.{alarm}"
+            )
+    for row, found in about.get("mask_seeds", {}).items():
+        lines.append(
+            f"{row}: mean AUC over {found['mask_seeds']} seeds of the masks {found['auc']:.1f} ± {found['std']:.1f}."
+        )
+    if measured["unread"]:
+        lines.append(f"{measured['unread']} files could not be read and count nowhere.")
+    return "\n\n".join(lines)

@@ -1,0 +1,166 @@
+"""Score the images of a test set with any number of detectors, under any number of conditions.
+
+Reader → detectors → predictions: threads decode a batch ahead, every condition is made from the decoded picture, and every
+detector sees the same pictures. An image that cannot be read is a row without scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cinemae.core.image import LoadedImage
+from cinemae.data.corruptions import Corruption, parse_condition
+from cinemae.data.datasets import ImageRecord
+from cinemae.errors import EvaluationError, ImageError
+from cinemae.evaluation.pictures import NUM_WORKERS, load_row, require_both, require_labels
+from cinemae.evaluation.predictions import RAW, Column, Images, Predictions
+
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images under one condition.
+
+    Attributes:
+        condition: "raw", or what was done to the pictures.
+        images: What is known of the files.
+        pictures: RGB, one for each.
+    """
+
+    condition: str
+    images: Images
+    pictures: Sequence[Image.Image]
+
+
+class ScoreSource(Protocol):
+    """A detector as the runner sees it: one or more columns of scores."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The detector as it is run: one column for each seed."""
+        ...
+
+    def score(self, batch: Batch) -> NDArray[np.float64]:
+        """Return (number of images, number of columns), higher meaning more likely generated.
+
+        A column that says nothing under a condition is nan for all its images.
+        """
+        ...
+
+
+def run(
+    records: Sequence[ImageRecord],
+    sources: Sequence[ScoreSource],
+    conditions: Sequence[str] = (RAW,),
+    *,
+    seed: int = 0,
+    about: dict[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Predictions:
+    """Score every record under every condition.
+
+    Args:
+        records: Labelled images.
+        sources: The detectors.
+        conditions: "raw", "aligned", corruptions such as "jpeg=50" and chains of them.
+        seed: Of the random parts of corruptions.
+        about: What the predictions should say of the run.
+        progress: Called with (images done, images in all).
+
+    Raises:
+        EvaluationError: If a label is missing, a class has no image that can be read, no detector is given, or a
+            detector returns something other than one finite number an image.
+        ConfigError: If there is no such condition.
+    """
+    require_labels(records, "the test set")
+    if not sources:
+        raise EvaluationError("an evaluation needs at least one detector, none was given.")
+    parsed = [parse_condition(condition) for condition in conditions]
+    corruptions = {one.name: one for one in parsed}
+    columns = tuple(column for source in sources for column in source.columns)
+    rows: list[dict[str, Any]] = []
+    scores = {condition: np.full((len(records), len(columns)), np.nan) for condition in corruptions}
+    for batch_rows, loaded in _decoded(records):
+        start = len(rows)
+        rows += batch_rows
+        for condition, corruption in corruptions.items():
+            places, pictures = _altered(batch_rows, loaded, corruption, seed)
+            if places:
+                batch = Batch(condition, Images.from_rows([batch_rows[place] for place in places]), pictures)
+                found = np.concatenate([_checked(source, batch) for source in sources], axis=1)
+                scores[condition][[start + place for place in places]] = found
+        if progress:
+            progress(len(rows), len(records))
+    images = Images.from_rows(rows)
+    require_both(images.label[images.readable], "the test set")
+    for values in scores.values():
+        values[~images.readable] = np.nan  # also where only a later condition refused the picture
+    return Predictions(images, columns, scores, about or {})
+
+
+def _decoded(
+    records: Sequence[ImageRecord],
+) -> Iterator[tuple[list[dict[str, Any]], list[LoadedImage | None]]]:
+    """Yield batches of rows and pictures; one batch is decoded while the detectors work on another."""
+    with ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="cinemae-decode") as pool:
+        starts = range(0, len(records), BATCH_SIZE)
+        ahead = None
+        for start in [*starts, None]:
+            batch = None
+            if start is not None:
+                batch = [pool.submit(load_row, record) for record in records[start : start + BATCH_SIZE]]
+            if ahead is not None:
+                rows, loaded = zip(*(future.result() for future in ahead), strict=True)
+                yield list(rows), list(loaded)
+            ahead = batch
+
+
+def _altered(
+    rows: Sequence[dict[str, Any]], loaded: Sequence[LoadedImage | None], corruption: Corruption, seed: int
+) -> tuple[list[int], list[Image.Image]]:
+    """Return the pictures of a batch under one condition, and their places; one that refuses it is marked unreadable."""
+    places, pictures = [], []
+    for place, (row, one) in enumerate(zip(rows, loaded, strict=True)):
+        if one is None or row.get("error_message"):
+            continue
+        try:
+            pictures.append(corruption.apply(one.image, one.content_hash, seed))
+            places.append(place)
+        except ImageError as error:  # such as a side longer than a codec takes
+            row["error_message"] = f"under {corruption.name}: {error}"
+    return places, pictures
+
+
+def _checked(source: ScoreSource, batch: Batch) -> NDArray[np.float64]:
+    """Return a source's scores, refusing what no figure can be computed from."""
+    name = source.columns[0].detector
+    found = np.asarray(source.score(batch), dtype=np.float64)
+    shape = len(batch.pictures), len(source.columns)
+    if found.shape != shape:
+        raise EvaluationError(
+            f"detector {name} must return one score an image, {shape[0]} of them, got an array of shape {found.shape}."
+        )
+    bad = ~np.isfinite(found) & ~np.isnan(found).all(axis=0)
+    if bad.any():
+        at = int(np.nonzero(bad.any(axis=1))[0][0])
+        raise EvaluationError(
+            f"a score must be a finite number, {name} returned {found[at].tolist()} for {batch.images.path[at]} under "
+            f"{batch.condition}: mend the detector, or leave the image out."
+        )
+    for index, column in enumerate(source.columns):
+        scores = found[:, index]
+        if column.outputs == "probability" and not np.isnan(scores).all() and not ((scores >= 0) & (scores <= 1)).all():
+            worst = float(scores[(scores < 0) | (scores > 1)][0])
+            raise EvaluationError(
+                f'a detector whose outputs are "probability" must return values in [0, 1], {name} returned {worst:g}: '
+                'set its outputs to "score".'
+            )
+    return found

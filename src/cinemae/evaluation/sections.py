@@ -1,0 +1,277 @@
+"""From results to the parts of a report: headings, sentences, tables and plots, before any format is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from cinemae.evaluation import plots
+from cinemae.evaluation.reliability import plot_reliability
+from cinemae.evaluation.risk_coverage import RiskCoverage, plot_risk_coverage
+from cinemae.evaluation.tables import FULL_CONDITIONS
+from cinemae.jobs.format_probe import ALARM
+
+_COLUMNS = (
+    ("real_accuracy", "real acc."),
+    ("fake_accuracy", "fake acc."),
+    ("balanced_accuracy", "balanced acc."),
+    ("auc", "AUC"),
+    ("average_precision", "AP"),
+    ("tpr_at_fpr_0.01", "TPR at 1 % FPR"),
+    ("tpr_at_fpr_0.05", "TPR at 5 % FPR"),
+    ("calibration_error", "ECE"),
+    ("brier_score", "Brier"),
+    ("oracle_balanced_accuracy", "oracle threshold"),
+)
+_PLAIN = ("auc", "average_precision", "calibration_error", "brier_score")  # shown as they are; the others in per cent
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text cells."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a report.
+
+    Attributes:
+        title: Its heading.
+        text: Sentences, one paragraph each.
+        table: Below the text.
+        figure: Below the table.
+        warning: Shown so that nobody overlooks it.
+        level: 2 for a main part, 3 below it.
+        maps: Captions and PNG files of example maps, in the HTML report only.
+    """
+
+    title: str
+    text: Sequence[str] = ()
+    table: Table | None = None
+    figure: Figure | None = None
+    warning: str | None = None
+    level: int = 2
+    maps: Sequence[tuple[str, bytes]] = ()
+
+
+def show(figure: dict[str, Any] | None, name: str) -> str:
+    """Return a figure with its interval as text: per cent, or a plain number for AUC and its like.
+
+    Example:
+        >>> show({"value": 0.5, "low": 0.4, "high": 0.6}, "auc"), show({"value": 0.5, "low": 0.4, "high": 0.6}, "x")
+        ('0.500 [0.400, 0.600]', '50.0 % [40.0, 60.0]')
+    """
+    if figure is None:
+        return "-"
+    scale, digits, unit = (1, 3, "") if name in _PLAIN else (100, 1, " %")
+    text = f"{figure['value'] * scale:.{digits}f}{unit}"
+    if "low" in figure:
+        return f"{text} [{figure['low'] * scale:.{digits}f}, {figure['high'] * scale:.{digits}f}]"
+    return text if figure.get("std") is None else f"{text} ± {figure['std'] * scale:.{digits}f}"
+
+
+def build_sections(results: dict[str, Any]) -> list[Section]:
+    """Return the whole report, the warnings first.
+
+    Args:
+        results: What `cinemae.evaluation.tables.tabulate` returns.
+    """
+    sections = [_images(results), _bias(results), _summary(results)]
+    for detector in results["detectors"]:
+        sections += _detector_sections(detector, results)
+    if len(results["conditions"]) > len(FULL_CONDITIONS):
+        sections += _corruption_sections(results)
+    return [*sections, _origin(results)]
+
+
+def summary_lines(results: dict[str, Any]) -> list[str]:
+    """Return what a terminal shows of an evaluation: a line for each detector and condition, warnings first."""
+    images = results["images"]
+    lines = [
+        f"{images['num_real']} photographs, {images['num_fake']} generated, {images['num_unread']} unreadable files"
+    ]
+    if (warning := _bias(results).warning) is not None:
+        lines.append(f"WARNING: {warning}")
+    elif results["format_probe"] is not None:
+        lines.append(f"format probe: {show(results['format_probe'], 'x')} balanced accuracy without looking at a pixel")
+    lines.append(f"{'detector':<14}  {'condition':<9}  {'AUC':<22}  {'balanced accuracy':<22}  worst generator")
+    for detector in results["detectors"]:
+        for condition in FULL_CONDITIONS:
+            if (found := detector["conditions"].get(condition)) is None:
+                continue
+            mean, worst = found["mean"], found["generators"][0]
+            key = "balanced_accuracy" if "balanced_accuracy" in worst else "auc"
+            lines.append(
+                f"{detector['detector']:<14}  {condition:<9}  {show(mean['auc'], 'auc'):<22}  "
+                f"{show(mean.get('balanced_accuracy'), 'x'):<22}  {worst['generator']} {show(worst[key], key)}"
+            )
+    return lines
+
+
+def _images(results: dict[str, Any]) -> Section:
+    images = results["images"]
+    text = [
+        f"{images['num_real']} photographs and {images['num_fake']} generated images could be read; "
+        f"{images['num_unread']} files could not and count nowhere. {images['num_duplicates']} images occur twice."
+    ]
+    rows = [["generated", name, str(n)] for name, n in images["generators"].items()]
+    rows += [["photographs", name or "not stated", str(n)] for name, n in images["photo_sources"].items()]
+    rows += [["unread", one["path"], one["error_message"]] for one in images["unread"][:10]]
+    return Section("Images", text, Table(("class", "generator or source", "n"), rows))
+
+
+def _bias(results: dict[str, Any]) -> Section:
+    probe = results["format_probe"]
+    if probe is None:
+        return Section("Format probe", ["Too few images of a class to ask what their format gives away."])
+    sentence = (
+        "A random forest that sees only container, JPEG quality, width and height of the files, not one pixel, reaches "
+        f"a balanced accuracy of {show(probe, 'x')} on images it was not trained on (n = {probe['n']}); chance is 50 %."
+    )
+    warning = None
+    if probe["alarm"]:
+        warning = (
+            f'The files alone tell the classes apart ({show(probe, "x")}, alarm at {ALARM:.0%}). Figures under "raw" '
+            'may say how pictures were saved, not how they were made: read them beside "aligned", where both classes '
+            "went through the same resize and codec."
+        )
+    return Section("Format probe", [sentence], warning=warning)
+
+
+def _summary(results: dict[str, Any]) -> Section:
+    rows = []
+    for detector in results["detectors"]:
+        for condition in FULL_CONDITIONS:
+            if condition not in detector["conditions"]:
+                continue
+            mean = detector["conditions"][condition]["mean"]
+            cells = [show(mean.get(name), name) for name, _ in _COLUMNS if name != "oracle_balanced_accuracy"]
+            spread = detector["conditions"][condition]["spread"]
+            rows.append([detector["detector"], condition, *cells, _spread_text(spread)])
+    header = ["detector", "condition", *(title for name, title in _COLUMNS if name != "oracle_balanced_accuracy")]
+    text = [
+        "Means over generators, each generator against its photographs; ± is the deviation between generators. The last "
+        "column is the mean AUC over training seeds or mask seeds, ± their deviation.",
+        *(f"{one['detector']}: threshold {_threshold(one)}." for one in results["detectors"]),
+        _probe_sentence(results),
+    ]
+    return Section("Summary", text, Table([*header, "AUC over seeds"], rows))
+
+
+def _spread_text(spread: dict[str, Any]) -> str:
+    parts = [
+        f"{spread[name]['auc']['mean']:.3f} ± {spread[name]['auc']['std']:.3f} ({len(spread[name]['runs'])} {words})"
+        for name, words in (("seeds", "trainings"), ("mask_seeds", "mask seeds"))
+        if name in spread
+    ]
+    return "; ".join(parts) or "one run"
+
+
+def _threshold(detector: dict[str, Any]) -> str:
+    if detector["threshold"] is None:
+        return f"{detector['threshold_rule']}, so no accuracy"
+    return f"{detector['threshold']:.4g} ({detector['threshold_rule']})"
+
+
+def _probe_sentence(results: dict[str, Any]) -> str:
+    probe = results["format_probe"]
+    return (
+        ""
+        if probe is None
+        else f"Format probe of this data set: {show(probe, 'x')}" + (": ALARM, see above." if probe["alarm"] else ".")
+    )
+
+
+def _detector_sections(detector: dict[str, Any], results: dict[str, Any]) -> list[Section]:
+    sections = []
+    for condition in FULL_CONDITIONS:
+        if condition not in detector["conditions"]:
+            continue
+        found = detector["conditions"][condition]
+        names = [(name, title) for name, title in _COLUMNS if name in found["pooled"]]
+        rows = [
+            [row["generator"], f"{row['num_real']} / {row['num_fake']}", *(show(row[name], name) for name, _ in names)]
+            for row in found["generators"]
+        ]
+        pooled = found["pooled"]
+        n = f"{pooled['num_real']} / {pooled['num_fake']}"
+        rows.append(["all images", n, *(show(pooled[name], name) for name, _ in names)])
+        text = [
+            f"{detector['description']} Threshold {_threshold(detector)}; 95 % intervals in brackets, worst generator "
+            "first. The oracle column takes the best threshold for these very images: nobody can have it beforehand.",
+            _probe_sentence(results),
+        ]
+        header = ["generator", "n real / fake", *(title for _, title in names)]
+        title = f"{detector['detector']}, {condition}"
+        sections.append(Section(title, text, Table(header, rows), plots.generators(found["generators"], title)))
+        if sources := found.get("photo_sources"):
+            accused = [
+                [
+                    row["source"] or "not stated",
+                    str(row["false_positive_rate"]["n"]),
+                    show(row["false_positive_rate"], "x"),
+                ]
+                for row in sources
+            ]
+            sections.append(
+                Section(
+                    f"Photographs accused, {title}", (), Table(("source", "n", "called generated"), accused), level=3
+                )
+            )
+        if "risk_coverage" in found:
+            name, curve = detector["detector"], RiskCoverage.from_dict(found["risk_coverage"])
+            reliability = plot_reliability(found["reliability"], name)
+            sections.append(Section(f"Calibration, {title}", figure=reliability, level=3))
+            abstention = plot_risk_coverage({name: curve})
+            sections.append(Section(f"Abstention, {title}", _risk_text(curve), figure=abstention, level=3))
+    return sections
+
+
+def _risk_text(curve: RiskCoverage) -> list[str]:
+    parts = [
+        f"{show(found.to_dict(), 'x')} of the images at {level:.0%} error" for level, found in curve.coverage_at.items()
+    ]
+    return [f"Left to judge the images it is surest of, it can judge {'; '.join(parts)}."]
+
+
+def _corruption_sections(results: dict[str, Any]) -> list[Section]:
+    text = [
+        "Every condition is applied to both classes alike; the last columns apply it to one class only. Where those "
+        "differ much from the first, the detector looks at the alteration itself. A flat curve is a reason for a bias "
+        "check, not for a celebration.",
+        _probe_sentence(results),
+    ]
+    rows = []
+    for detector in results["detectors"]:
+        for condition, found in detector["conditions"].items():
+            alone = found.get("one_class_only", {})
+            rows.append([
+                detector["detector"],
+                condition,
+                show(found["mean"].get("balanced_accuracy"), "balanced_accuracy"),
+                show(found["pooled"].get("real_accuracy"), "real_accuracy"),
+                show(found["pooled"].get("fake_accuracy"), "fake_accuracy"),
+                show(found["mean"]["auc"], "auc"),
+                *(show(alone[name]["auc"], "auc") if alone else "-" for name in ("fakes", "photographs")),
+            ])  # fmt: skip
+    header = ("detector", "condition", "balanced acc.", "real acc.", "fake acc.", "AUC", "AUC, fakes only altered",
+              "AUC, photographs only altered")  # fmt: skip
+    sections = [Section("Corruptions", text, Table(header, rows), plots.corruption_curves(results))]
+    sections += [
+        Section(f"{detector['detector']}: which generators lose what", figure=radar, level=3)
+        for detector in results["detectors"]
+        if (radar := plots.radar(detector)) is not None
+    ]
+    return sections
+
+
+def _origin(results: dict[str, Any]) -> Section:
+    rows = [[name, str(value)] for name, value in sorted(results["about"].items())]
+    text = ["All figures follow from the predictions file alone: cinemae report rebuilds them."]
+    return Section("Where this comes from", text, Table(("what", "value"), rows))

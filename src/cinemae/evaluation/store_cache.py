@@ -1,0 +1,115 @@
+"""The feature stores that protocols share: each made once, found again by name, and gone on with after a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from cinemae.config import ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
+from cinemae.core.backbone import FrozenMAE
+from cinemae.core.features import FeatureExtractor
+from cinemae.data.datasets import ImageRecord
+from cinemae.data.model_dir import BACKBONE_DIR, read_model_config, resolve_model
+from cinemae.data.model_weights import load_extractor
+from cinemae.data.store import FeatureStore
+from cinemae.jobs.extract import extract
+from cinemae.scorers import find_device
+
+
+@dataclass(frozen=True)
+class FrozenHalf:
+    """A backbone, and the settings that a head on it is trained with.
+
+    Attributes:
+        name: For people.
+        backbone: The frozen masked autoencoder.
+        extractor: Image, mask and deviation settings.
+        head: Architecture of the head.
+        lcas: Weight and reduction of Eq. 4's terms.
+        train: Training of the head.
+        backbone_source: What the backbone was loaded from, as `FrozenMAE.from_pretrained` takes it.
+    """
+
+    name: str
+    backbone: FrozenMAE
+    extractor: ExtractorConfig
+    head: HeadConfig = field(default_factory=HeadConfig)
+    lcas: LcasConfig = field(default_factory=LcasConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    backbone_source: str = ""
+
+    @classmethod
+    def of_model(cls, model: str | None, device: str = "auto") -> FrozenHalf:
+        """Take a model's frozen half, and the settings its head was trained with.
+
+        Args:
+            model: Model directory or Hub id; None for the bundled one.
+            device: Where it runs.
+        """
+        directory = resolve_model(model)
+        config = read_model_config(directory)
+        loaded = load_extractor(directory, config, device=find_device(device), dtype=torch.float32)
+        train = TrainConfig.from_dict(config.provenance.get("train", {}))
+        source = str(directory / BACKBONE_DIR)
+        return cls(config.model_id, loaded.backbone, config.extractor, config.head, config.lcas, train, source)
+
+    @classmethod
+    def of_backbone(cls, backbone: str, device: str = "auto") -> FrozenHalf:
+        """Take a bare backbone with the paper's settings.
+
+        Args:
+            backbone: As `FrozenMAE.from_pretrained` takes it.
+            device: Where it runs.
+        """
+        frozen = FrozenMAE.from_pretrained(backbone, device=find_device(device))
+        image = ImageConfig(size=frozen.image_size, resize_to=round(frozen.image_size * 8 / 7))
+        return cls(f"{backbone}, the paper's settings", frozen, ExtractorConfig(image=image), backbone_source=backbone)
+
+
+class StoreCache:
+    """Stores in one folder, made with one frozen half.
+
+    Args:
+        folder: Where they lie.
+        frozen: What makes them.
+        tell: Called with (store, images done, images in all).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        frozen: FrozenHalf,
+        tell: Callable[[str, int, int], None] = lambda name, done, total: None,
+    ) -> None:
+        self.folder, self.frozen, self._tell = folder, frozen, tell
+
+    def get(
+        self, name: str, records: Sequence[ImageRecord], *, condition: str = "raw", mask: MaskConfig | None = None
+    ) -> FeatureStore:
+        """Return a store of some records, making what of it is missing.
+
+        Args:
+            name: Of the set of images, such as "train".
+            records: The images.
+            condition: What is done to them first.
+            mask: Other masks than the model's.
+
+        Raises:
+            StoreError: If the folder of that name holds another set of images.
+            FingerprintMismatchError: If it was made with another backbone or other settings.
+        """
+        mask = mask or self.frozen.extractor.mask
+        stem = f"{name}.{condition.replace('=', '-')}.{mask.scheme}-{mask.num_passes}.seed-{mask.seed}"
+        backbone = self.frozen.backbone
+        extractor = FeatureExtractor(backbone, replace(self.frozen.extractor, mask=mask))
+        extract(
+            records,
+            self.folder / stem,
+            extractor.to(next(backbone.parameters()).device),
+            condition=None if condition == "raw" else condition,
+            progress=lambda done, total: self._tell(stem, done, total),
+        )
+        return FeatureStore.open(self.folder / stem)

@@ -1,0 +1,262 @@
+"""From stored predictions to every figure of a report: nothing here looks at a picture.
+
+Each figure carries its n and a 95 % interval: Wilson for shares, bootstrap over images for the others. Generators stand
+worst first. The threshold is the one a column was given; the best one for the very images judged is kept apart as
+``oracle_balanced_accuracy``, which nobody can have beforehand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinemae.errors import EvaluationError
+from cinemae.evaluation.pictures import find_duplicates, require_both
+from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Images, Predictions
+from cinemae.evaluation.probe_source import facts_of
+from cinemae.evaluation.reliability import reliability_bins
+from cinemae.evaluation.risk_coverage import RiskCoverage, risk_coverage
+from cinemae.jobs import resampling
+from cinemae.jobs.format_probe import ALARM, format_probe_of
+from cinemae.jobs.metrics import rate
+from cinemae.jobs.resampling import estimate
+
+RESULTS_VERSION = 1
+FULL_CONDITIONS = (RAW, ALIGNED)
+"""Conditions with every figure; the others get those that their curves are drawn from."""
+
+_MOST_POINTS = 300
+_Scores = NDArray[np.float64]
+
+
+def tabulate(predictions: Predictions) -> dict[str, Any]:
+    """Compute all figures.
+
+    Args:
+        predictions: Of any number of detectors and conditions.
+
+    Returns:
+        Plain JSON types.
+
+    Raises:
+        EvaluationError: If a class is empty, or a detector has scores for a part of the readable images only.
+    """
+    images = predictions.images
+    require_both(images.label[images.readable], "the test set")
+    detectors: dict[str, list[Column]] = {}
+    for column in predictions.columns:
+        detectors.setdefault(column.detector, []).append(column)
+    readable = images.chosen(images.readable)
+    probe = format_probe_of(facts_of(readable), readable.label)
+    return {
+        "results_version": RESULTS_VERSION,
+        "about": predictions.about,
+        "images": _describe(images),
+        "format_probe": None if probe is None else {**probe.to_dict(), "alarm": probe.value > ALARM},
+        "conditions": list(predictions.conditions),
+        "detectors": [_detector(predictions, columns) for columns in detectors.values()],
+    }
+
+
+def pairs(images: Images, scores: _Scores) -> list[tuple[str, _Scores, _Scores]]:
+    """Return each generator's name, the scores of the photographs it is held against, and those of its fakes.
+
+    Where photographs carry the generator's name, as in data sets in which each generator has its own, they are those;
+    else all photographs.
+    """
+    usable = np.isfinite(scores)
+    real, fake = usable & (images.label == 0), usable & (images.label == 1)
+    everyone = scores[real]
+    result = []
+    for name in sorted(set(images.generator[fake].tolist())):
+        own = scores[real & (images.generator == name)]
+        result.append((name, own if len(own) else everyone, scores[fake & (images.generator == name)]))
+    return result
+
+
+def _describe(images: Images) -> dict[str, Any]:
+    readable, label = images.readable, images.label
+    unread = np.nonzero(~readable)[0]
+    counts = {
+        name: dict(sorted(Counter(images.generator[readable & (label == value)].tolist()).items()))
+        for name, value in (("photo_sources", 0), ("generators", 1))
+    }
+    return {
+        "num_images": len(images),
+        "num_real": int((readable & (label == 0)).sum()),
+        "num_fake": int((readable & (label == 1)).sum()),
+        "num_unread": len(unread),
+        "unread": [{"path": str(images.path[i]), "error_message": str(images.error_message[i])} for i in unread[:50]],
+        "num_duplicates": len(find_duplicates(images)),
+        **counts,
+    }
+
+
+def _detector(predictions: Predictions, columns: Sequence[Column]) -> dict[str, Any]:
+    first = columns[0]
+    conditions = {}
+    for condition in predictions.conditions:
+        scores = predictions.of(first, condition)
+        if np.isnan(scores).all():
+            continue
+        _require_complete(predictions.images, scores, first, condition)
+        conditions[condition] = _condition(predictions, columns, condition)
+    return {
+        "detector": first.detector,
+        "outputs": first.outputs,
+        "threshold": first.threshold,
+        "threshold_rule": first.threshold_rule,
+        "description": first.description,
+        "runs": [{"seed": column.seed, "mask_seed": column.mask_seed} for column in columns],
+        "conditions": conditions,
+    }
+
+
+def _require_complete(images: Images, scores: _Scores, column: Column, condition: str) -> None:
+    lacking = images.readable & ~np.isfinite(scores)
+    if lacking.any():
+        raise EvaluationError(
+            f"a score must be a finite number for every image that can be read; {column.detector} has none for "
+            f"{images.path[lacking][0]} under {condition} (and {int(lacking.sum()) - 1} more): evaluate it again."
+        )
+
+
+def _condition(predictions: Predictions, columns: Sequence[Column], condition: str) -> dict[str, Any]:
+    images, first = predictions.images, columns[0]
+    full = condition in FULL_CONDITIONS
+    scores = predictions.of(first, condition)
+    real, fake = (scores[images.readable & (images.label == label)] for label in (0, 1))
+    of_generators = pairs(images, scores)
+    generators = [
+        {"generator": name, **_figures(own_real, own_fake, first, full=full)}
+        for name, own_real, own_fake in of_generators
+    ]
+    key = "auc" if first.threshold is None else "balanced_accuracy"
+    result: dict[str, Any] = {
+        "pooled": _figures(real, fake, first, full=full),
+        "mean": _mean(of_generators, generators, first, full=full),
+        "generators": sorted(generators, key=lambda row: row[key]["value"]),
+        "spread": _spread(predictions, columns, condition),
+    }
+    if full:
+        result["photo_sources"] = _photo_sources(images, scores, first)
+        if first.outputs == "probability":
+            known = np.isfinite(scores)
+            result["reliability"] = reliability_bins(scores[known], images.label[known])
+            threshold = 0.5 if first.threshold is None else first.threshold
+            result["risk_coverage"] = _thinned(risk_coverage(scores[known], images.label[known], threshold=threshold))
+    elif RAW in predictions.scores:
+        raw = predictions.of(first, RAW)
+        raw_real, raw_fake = (raw[images.readable & (images.label == label)] for label in (0, 1))
+        result["one_class_only"] = {
+            "fakes": _figures(raw_real, fake, first, full=False),
+            "photographs": _figures(real, raw_fake, first, full=False),
+        }
+    return result
+
+
+def _thinned(curve: RiskCoverage) -> dict[str, Any]:
+    """Return a curve with at most some hundred points, both ends among them."""
+    found = curve.to_dict()
+    kept = np.unique(np.linspace(0, len(curve.coverage) - 1, _MOST_POINTS).round().astype(int))
+    return {**found, "coverage": curve.coverage[kept].tolist(), "error": curve.error[kept].tolist()}
+
+
+def _figures(real: _Scores, fake: _Scores, column: Column, *, full: bool) -> dict[str, Any]:
+    shares = {}
+    if column.threshold is not None:
+        shares = {
+            "real_accuracy": rate(int((real < column.threshold).sum()), len(real)).to_dict(),
+            "fake_accuracy": rate(int((fake >= column.threshold).sum()), len(fake)).to_dict(),
+        }
+    statistics = _statistics(column, full=full)
+    found = {name: value.to_dict() for name, value in estimate(real, fake, statistics).items()}
+    return {"num_real": len(real), "num_fake": len(fake), **shares, **found}
+
+
+def _statistics(column: Column, *, full: bool) -> dict[str, resampling.Statistic]:
+    chosen: dict[str, resampling.Statistic] = {"auc": resampling.auc_of}
+    if column.threshold is not None:
+        chosen["balanced_accuracy"] = resampling.balanced_accuracy_at(column.threshold)
+        chosen["accuracy"] = resampling.accuracy_at(column.threshold)
+    if full:
+        chosen["average_precision"] = resampling.average_precision_of
+        chosen["tpr_at_fpr_0.01"] = resampling.tpr_at(0.01)
+        chosen["tpr_at_fpr_0.05"] = resampling.tpr_at(0.05)
+        chosen["oracle_balanced_accuracy"] = resampling.oracle_accuracy_of
+        if column.outputs == "probability":
+            chosen["brier_score"] = resampling.brier_of
+            chosen["calibration_error"] = resampling.calibration_error_of
+    return chosen
+
+
+def _mean(
+    of_generators: Sequence[tuple[str, _Scores, _Scores]], rows: Sequence[dict[str, Any]], column: Column, *, full: bool
+) -> dict[str, Any]:
+    """Return the mean over generators of each figure with its interval, and how far generators lie apart."""
+    statistics = _statistics(column, full=full)
+    if column.threshold is not None:
+        statistics["real_accuracy"] = resampling.real_accuracy_at(column.threshold)
+        statistics["fake_accuracy"] = resampling.fake_accuracy_at(column.threshold)
+    means = resampling.estimate_mean([(real, fake) for _, real, fake in of_generators], statistics)
+    result = {}
+    for name, mean in means.items():
+        values = [row[name]["value"] for row in rows]
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        result[name] = {**mean.to_dict(), "std": std, "min": min(values), "max": max(values)}
+    return result
+
+
+def _photo_sources(images: Images, scores: _Scores, column: Column) -> list[dict[str, Any]]:
+    """Return which photographs are accused, by source, the most accused first."""
+    if column.threshold is None:
+        return []
+    rows = []
+    real = images.readable & (images.label == 0)
+    for name in sorted(set(images.generator[real].tolist())):
+        chosen = scores[real & (images.generator == name)]
+        accused = rate(int((chosen >= column.threshold).sum()), len(chosen))
+        rows.append({"source": name, "false_positive_rate": accused.to_dict()})
+    return sorted(rows, key=lambda row: -row["false_positive_rate"]["value"])
+
+
+def _spread(predictions: Predictions, columns: Sequence[Column], condition: str) -> dict[str, Any]:
+    """Return the mean over generators of AUC and balanced accuracy for each training seed, and for each mask seed."""
+    first = columns[0]
+    families = {
+        "seeds": [column for column in columns if column.mask_seed == first.mask_seed],
+        "mask_seeds": [column for column in columns if column.seed == first.seed],
+    }
+    result = {}
+    for name, family in families.items():
+        if len(family) < 2:
+            continue
+        scores = [predictions.of(one, condition) for one in family]
+        if np.isnan(scores).all(axis=1).any():
+            continue
+        runs = [_plain_means(pairs(predictions.images, s), one) for s, one in zip(scores, family, strict=True)]
+        result[name] = {
+            "runs": [one.seed if name == "seeds" else one.mask_seed for one in family],
+            **{
+                figure: {
+                    "values": (values := [run[figure] for run in runs]),
+                    "mean": float(np.mean(values)),
+                    "std": float(np.std(values, ddof=1)),
+                }
+                for figure in runs[0]
+            },
+        }
+    return result
+
+
+def _plain_means(of_generators: Sequence[tuple[str, _Scores, _Scores]], column: Column) -> dict[str, float]:
+    """Return means over generators without intervals."""
+    statistics: dict[str, resampling.Statistic] = {"auc": resampling.auc_of}
+    if column.threshold is not None:
+        statistics["balanced_accuracy"] = resampling.balanced_accuracy_at(column.threshold)
+    found = [resampling.point(real, fake, statistics) for _, real, fake in of_generators]
+    return {name: float(np.mean([one[name] for one in found])) for name in statistics}

@@ -1,0 +1,246 @@
+"""UnivFD: frozen CLIP image features and the simplest of classifiers (Ojha et al. 2023, CVPR, arXiv 2302.10174)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cinemae.data.model_dir import file_hash
+from cinemae.errors import ConfigError, FingerprintMismatchError
+from cinemae.evaluation.baseline_options import settings_from_options
+from cinemae.evaluation.crops import center_square, training_square
+from cinemae.evaluation.linear_probe import LinearProbe, not_trained, require_labels
+from cinemae.evaluation.network_training import to_pixels
+from cinemae.evaluation.networks import ClipEncoder, load_clip_encoder
+from cinemae.evaluation.saved_detector import Arrays, misfit, read_detector, read_settings, write_detector
+from cinemae.settings import Settings, require
+
+HUB_REPOSITORY = "openai/clip-vit-large-patch14"
+_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class UnivFdConfig(Settings):
+    """Which encoder, and which classifier on its features.
+
+    `backbone` is a local folder with CLIP; the paper's is ViT-L/14. "linear" is logistic regression, trained as in
+    Wang et al. 2020 on a random crop of each picture that is blurred and recompressed with the given probabilities;
+    "nearest" compares centre crops with those of all training pictures, unaltered, by cosine. Crops are of the
+    encoder's own input size.
+    """
+
+    backbone: str = ""
+    mode: Literal["linear", "nearest"] = "linear"
+    blur: float = 0.5
+    recompress: float = 0.5
+    c: float = 100.0  # inverse L2 penalty times the length of a feature; not stated by the paper
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("blur", "recompress"):
+            require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}.")
+        require(self.c > 0, f"c must be positive, got {self.c}.")
+        require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}.")
+
+
+@dataclass(frozen=True)
+class NearestNeighbours:
+    """Training features of length 1, to compare with.
+
+    Attributes:
+        real: (R, D) float32.
+        fake: (F, D) float32.
+    """
+
+    real: NDArray[np.float32]
+    fake: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, features: NDArray[np.float32], labels: NDArray[np.int64]) -> Self:
+        """Keep the features (N, D) of both classes apart."""
+        unit = _to_unit_length(features)
+        return cls(unit[labels == 0], unit[labels == 1])
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return cosine similarity to the nearest fake less that to the nearest real, (N,), in [-2, 2].
+
+        Example:
+            >>> bank = NearestNeighbours.fit(np.eye(2, dtype=np.float32), np.array([0, 1]))
+            >>> bank.score(np.array([[3.0, 4.0]], np.float32)).round(3).tolist()
+            [0.2]
+        """
+        unit = _to_unit_length(features)
+        nearest: NDArray[np.float64] = ((unit @ self.fake.T).max(1) - (unit @ self.real.T).max(1)).astype(np.float64)
+        return nearest
+
+    def arrays(self) -> Arrays:
+        """Return both sets of features by name, to be saved."""
+        return {"real": self.real, "fake": self.fake}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, folder: Path) -> Self:
+        """Rebuild from saved arrays, read from `folder`.
+
+        Raises:
+            ModelDirError: If one is missing or both do not fit each other.
+        """
+        try:
+            bank = cls(arrays["real"], arrays["fake"])
+        except KeyError as error:
+            raise misfit(folder, f"there is no {error.args[0]}") from error
+        if bank.real.ndim != 2 or bank.real.shape[1:] != bank.fake.shape[1:]:
+            raise misfit(folder, f"features of both classes have shapes {bank.real.shape} and {bank.fake.shape}")
+        return bank
+
+
+class UnivFd:
+    """The detector. The encoder is read at the first need and never changed.
+
+    Args:
+        config: Its settings.
+
+    Raises:
+        ConfigError: If no encoder is named, or no folder of that name holds one.
+    """
+
+    name: ClassVar[str] = "univfd"
+
+    def __init__(self, config: UnivFdConfig) -> None:
+        _require_backbone(config.backbone)
+        self.config = config
+        self.outputs: Literal["probability", "score"] = "probability" if config.mode == "linear" else "score"
+        self.threshold = 0.5 if config.mode == "linear" else 0.0
+        self._encoder: ClipEncoder | None = None
+        self._classifier: LinearProbe | NearestNeighbours | None = None
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str]) -> Self:
+        """Build from settings in text, as in ``{"backbone": "clip", "mode": "nearest"}``.
+
+        Raises:
+            ConfigError: If a name is unknown, a value is refused, or no encoder is named.
+        """
+        return cls(settings_from_options(UnivFdConfig, options, detector=cls.name))
+
+    @property
+    def description(self) -> str:
+        """What the detector is, in a line."""
+        how = "logistic regression" if self.config.mode == "linear" else "nearest neighbour by cosine"
+        return f"{how} on frozen CLIP image features, encoder {Path(self.config.backbone).name}"
+
+    def fit(self, pictures: Sequence[Image.Image], labels: NDArray[np.int64], *, seed: int) -> None:
+        """Learn from labelled pictures, each indexed once.
+
+        Args:
+            pictures: RGB; may decode when indexed.
+            labels: (N,), 0 real, 1 fake.
+            seed: Of crops and alterations in mode "linear"; mode "nearest" draws nothing.
+
+        Raises:
+            TrainingError: If labels and pictures do not match, or a class is missing.
+            CheckpointError: If the encoder cannot be read.
+        """
+        require_labels(pictures, labels)
+        if self.config.mode == "linear":
+            features = self._features(pictures, seed=seed)
+            self._classifier = LinearProbe.fit(features, labels, self.config.c)
+        else:
+            self._classifier = NearestNeighbours.fit(self._features(pictures), labels)
+
+    def predict(self, images: Sequence[Image.Image]) -> NDArray[np.float64]:
+        """Return the probability that each RGB picture is generated, or its score in mode "nearest", (N,).
+
+        Raises:
+            TrainingError: If the detector has not been trained.
+        """
+        if self._classifier is None:
+            raise not_trained(self.name)
+        features = self._features(images)
+        if isinstance(self._classifier, LinearProbe):
+            return self._classifier.probability(features)
+        return self._classifier.score(features)
+
+    def save(self, folder: Path) -> None:
+        """Write settings and classifier; of the encoder only where it lies and the hash of its weights.
+
+        Raises:
+            TrainingError: If the detector has not been trained.
+        """
+        if self._classifier is None:
+            raise not_trained(self.name)
+        values = {"config": self.config.to_dict(), "backbone_sha256": self._backbone_hash()}
+        write_detector(folder, self.name, values, self._classifier.arrays())
+
+    @classmethod
+    def load(cls, folder: Path, *, backbone: str | None = None) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            folder: The folder that was saved to.
+            backbone: Where the encoder lies now; None for where it lay.
+
+        Raises:
+            ModelDirError: If the folder does not hold a saved UnivFD.
+            ConfigError: If the encoder is not there.
+            FingerprintMismatchError: If it is another one.
+        """
+        values, arrays = read_detector(folder, cls.name)
+        config = read_settings(folder, values, "config", UnivFdConfig)
+        detector = cls(dataclasses.replace(config, backbone=backbone) if backbone else config)
+        there, now = values.get("backbone_sha256"), detector._backbone_hash()
+        if there != now:
+            raise FingerprintMismatchError(
+                f"{folder} was trained on features of an encoder {str(there)[:16]}, {detector.config.backbone} holds "
+                f"{now[:16]}: name the encoder it was trained on, or train again."
+            )
+        linear = detector.config.mode == "linear"
+        detector._classifier = (
+            LinearProbe.from_arrays(arrays, None, folder) if linear else NearestNeighbours.from_arrays(arrays, folder)
+        )
+        return detector
+
+    def _features(self, pictures: Sequence[Image.Image], seed: int | None = None) -> NDArray[np.float32]:
+        """Return features (N, D): of centre crops, or with a seed of altered random crops."""
+        if self._encoder is None:
+            self._encoder = load_clip_encoder(Path(self.config.backbone))
+        features = np.empty((len(pictures), self._encoder.dim), np.float32)
+        for start in range(0, len(pictures), self.config.batch_size):
+            rows = range(start, min(start + self.config.batch_size, len(pictures)))
+            squares = [self._square(pictures[row], self._encoder.image_size, row, seed) for row in rows]
+            features[rows.start : rows.stop] = self._encoder(to_pixels(squares)).numpy()
+        return features
+
+    def _square(self, image: Image.Image, size: int, row: int, seed: int | None) -> NDArray[np.uint8]:
+        if seed is None:
+            return center_square(image, size)
+        rng = np.random.default_rng([seed, row])
+        return training_square(image, size, rng, blur=self.config.blur, recompress=self.config.recompress)
+
+    def _backbone_hash(self) -> str:
+        return file_hash(Path(self.config.backbone) / _WEIGHTS)
+
+
+def _require_backbone(backbone: str) -> None:
+    missing = [name for name in ("config.json", _WEIGHTS) if not (Path(backbone) / name).is_file()]
+    if backbone and not missing:
+        return
+    came = f"{backbone} has no {missing[0]}" if backbone else "none was named"
+    raise ConfigError(
+        f"univfd needs CLIP's image encoder as a local folder with config.json and {_WEIGHTS}; {came}. Download "
+        f"{HUB_REPOSITORY} from the Hub (hf download {HUB_REPOSITORY} --local-dir clip) and name the folder: "
+        "univfd,backbone=clip"
+    )
+
+
+def _to_unit_length(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = features / np.maximum(lengths, np.float32(1e-12))
+    return unit

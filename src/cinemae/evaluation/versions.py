@@ -1,0 +1,24 @@
+"""Versions that a score can depend on: decoders change pixels, libraries change sums."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+
+from PIL import features
+
+from cinemae.version import __version__
+
+_PACKAGES = ("numpy", "pillow", "onnxruntime", "torch", "transformers", "scikit-learn", "scipy")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of cinemae, Python, the packages that compute scores, and the codecs of pictures."""
+    found = {"cinemae": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    jpeg = features.version_feature("libjpeg_turbo") or features.version_codec("jpg")
+    return {**found, "libjpeg": str(jpeg), "libwebp": str(features.version_module("webp"))}
