@@ -1,4 +1,4 @@
-"""Run every benchmark, each in a process of its own; with --save keep the records and render docs/benchmarks.md."""
+"""Run every benchmark, each in a process of its own; with --save keep the records and render docs/performance.md."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="NAME",
-            help="How SOURCE is laid out: genimage, aigcdetect, forensynths, chameleon, tree, manifest, tar, parquet, or "
-            "auto, which tells by the names of folders.",
+            help="How SOURCE is laid out: genimage, aigcdetect, forensynths, chameleon, tree, manifest, tar, parquet, "
+            "or auto, which tells by the names of folders.",
         ),
     ] = "auto",
     split: Annotated[
@@ -64,7 +64,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="A,B",
-            help='Conditions beside raw and aligned: "standard" for the whole grid, or such as jpeg=50,resize=0.5+jpeg=70.',
+            help='Conditions beside raw and aligned: "standard" for the whole grid, or such as '
+            "jpeg=50,resize=0.5+jpeg=70.",
             show_default="none",
         ),
     ] = "",

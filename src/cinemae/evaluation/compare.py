@@ -149,7 +149,7 @@ def _matched(
         images = side.predictions.images
         keys = list(zip(images.content_hash.tolist(), images.label.tolist(), strict=True))
         scores = side.predictions.of(side.column, side.condition)
-        usable = [index for index in np.nonzero(images.readable)[0]]
+        usable = np.nonzero(images.readable)[0].tolist()
         missing = [index for index in usable if not np.isfinite(scores[index])]
         if missing:
             raise EvaluationError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,10 +25,10 @@ from cinemae.evaluation.baseline_options import options_from_text
 from cinemae.evaluation.baselines import BASELINES, load_baseline
 from cinemae.evaluation.frozen_detectors import FrozenDetector
 from cinemae.evaluation.own_model import CinemaeSource
-from cinemae.evaluation.pictures import PictureList
-from cinemae.evaluation.predictions import Column, Images, Outputs
+from cinemae.evaluation.pictures import PictureList, require_both
+from cinemae.evaluation.predictions import RAW, Column, Images, Outputs
 from cinemae.evaluation.probe_source import ProbeSource
-from cinemae.evaluation.run import Batch, ScoreSource
+from cinemae.evaluation.run import BATCH_SIZE, Batch, ScoreSource, checked_scores, require_finite
 from cinemae.evaluation.saved_detector import DETECTOR_FILE
 from cinemae.evaluation.score_file import ScoreFile
 from cinemae.evaluation.transfer import best_threshold
@@ -101,24 +102,36 @@ def make_sources(specs: Sequence[str], setup: Setup) -> list[ScoreSource]:
         setup: What they may need.
 
     Raises:
-        ConfigError: If there is no such detector or option, or it cannot be made.
+        ConfigError: If there is no such detector or option, it cannot be made, or two have one name.
         EvaluationError: If it must be trained and there is no training set, or a file of scores does not fit.
     """
-    return [source for spec in specs for source in _sources_of(spec, setup)]
+    sources: list[ScoreSource] = []
+    spec_of: dict[str, str] = {}
+    for spec in specs:
+        made = _sources_of(spec, setup)
+        name = made[0].columns[0].detector
+        if name in spec_of:
+            raise ConfigError(
+                f"each detector needs a name of its own, {spec_of[name]} and {spec} are both {name}: rename one, or "
+                "evaluate them apart."
+            )
+        spec_of[name] = spec
+        sources += made
+    return sources
 
 
 def _sources_of(spec: str, setup: Setup) -> list[ScoreSource]:
     name, _, rest = spec.partition(",")
     name = name.strip()
-    if name.lower().endswith(".csv"):
+    if spec.lower().endswith(".csv"):
         return [ScoreFile(Path(spec))]
-    if ":" in name:
-        return _with_threshold(_import_detector(name), name, setup)
     options = options_from_text(rest)
     if name in BASELINES:
         return _trained(lambda: BASELINES[name].from_options(options), spec, setup)
     if options:
         raise ConfigError(f"{name} takes no option here, got {', '.join(options)}.")
+    if ":" in name:
+        return _with_threshold(_import_detector(name), name, setup)
     if name == "cinemae":
         return [CinemaeSource(setup.model, setup.device, setup.mask_seeds)]
     if name in ("nll", "lcas"):
@@ -138,9 +151,22 @@ class PictureSource:
         self._detector = detector
 
     def score(self, batch: Batch) -> NDArray[np.float64]:
-        """Return what the detector predicts, (n, 1)."""
-        found = np.asarray(self._detector.predict(batch.pictures), dtype=np.float64)
-        return found.reshape(-1, 1) if found.ndim == 1 else found
+        """Return what the detector predicts, (n, 1).
+
+        Raises:
+            EvaluationError: If that is not made of finite numbers.
+        """
+        name = self.columns[0].detector
+        predicted = self._detector.predict(batch.pictures)
+        try:
+            found = np.asarray(predicted, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise EvaluationError(f"detector {name} must return one number an image: {error}.") from error
+        if found.ndim == 1:
+            found = found.reshape(-1, 1)
+        if found.shape == (len(batch.pictures), 1):
+            require_finite(found, batch, name)  # unlike other sources it may not keep silent
+        return found
 
 
 def _trained(make: Callable[[], Any], spec: str, setup: Setup) -> list[ScoreSource]:
@@ -150,11 +176,12 @@ def _trained(make: Callable[[], Any], spec: str, setup: Setup) -> list[ScoreSour
     sources: list[ScoreSource] = []
     for seed in range(setup.seeds):
         fitted, held_out = train.split(seed) if setup.validation is None else (train, setup.validation)
+        where = "held out from training" if setup.validation is None else "of the validation set"
+        require_both(held_out.images.label, "the quarter of the training set held out to choose the threshold on")
         detector = _fit(make(), spec, fitted, seed, setup)
-        threshold, rule = _choose(detector, held_out)
-        own = None if setup.seeds == 1 and name in ("nll", "lcas") else seed
-        column = Column(name, own, None, detector.outputs, threshold, rule, str(getattr(detector, "description", "")))
-        sources.append(PictureSource(detector, column))
+        own = None if name in ("nll", "lcas") else seed
+        column = Column(name, own, outputs=detector.outputs, description=str(getattr(detector, "description", "")))
+        sources.append(PictureSource(detector, _with_best_threshold(detector, column, held_out, where)))
     return sources
 
 
@@ -178,29 +205,37 @@ def _with_threshold(detector: ImageDetector, name: str, setup: Setup) -> list[Sc
     outputs: Outputs = getattr(detector, "outputs", "score")
     if outputs not in ("probability", "score"):
         raise ConfigError(f'outputs of {name} must be "probability" or "score", got {outputs!r}.')
-    threshold = getattr(detector, "threshold", 0.5 if outputs == "probability" else None)
-    rule = "the detector's own" if threshold is not None else "none: the detector states none"
-    if setup.validation is not None:
-        threshold, rule = _choose(detector, setup.validation)
+    threshold, rule = getattr(detector, "threshold", None), "the detector's own"
+    if not hasattr(detector, "threshold") and outputs == "probability":
+        threshold, rule = 0.5, "0.5, the detector states probabilities and no threshold"
+    elif threshold is None:
+        rule = "none: the detector states none"
+    elif not isinstance(threshold, int | float | np.number) or not math.isfinite(threshold):
+        raise ConfigError(f"threshold of {name} must be a finite number or None, got {threshold!r}.")
     column = Column(
         str(getattr(detector, "name", name)),
-        None,
-        None,
-        outputs,
-        None if threshold is None else float(threshold),
-        rule,
-        str(getattr(detector, "description", name)),
+        outputs=outputs,
+        threshold=None if threshold is None else float(threshold),
+        threshold_rule=rule,
+        description=str(getattr(detector, "description", name)),
     )
+    if setup.validation is not None:
+        column = _with_best_threshold(detector, column, setup.validation, "of the validation set")
     return [PictureSource(detector, column)]
 
 
-def _choose(detector: ImageDetector, on: PictureSet) -> tuple[float, str]:
-    """Return the threshold of best balanced accuracy on some images, and the rule in words."""
-    batches = [on.pictures[start : start + 16] for start in range(0, len(on.pictures), 16)]
-    scores = np.concatenate([np.asarray(detector.predict(batch), np.float64) for batch in batches])
-    labels = on.images.label
-    threshold = best_threshold(scores[labels == 0], scores[labels == 1])
-    return threshold, f"best balanced accuracy on {len(labels)} images held out from training"
+def _with_best_threshold(detector: ImageDetector, column: Column, on: PictureSet, where: str) -> Column:
+    """Return the column with the threshold of best balanced accuracy on some images, scored as test images are."""
+    source = PictureSource(detector, column)
+    scores = []
+    for start in range(0, len(on.pictures), BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
+        batch = Batch(RAW, on.images.chosen(part), list(on.pictures[part]))
+        scores.append(checked_scores(source, batch)[:, 0])
+    of_images, labels = np.concatenate(scores), on.images.label
+    threshold = best_threshold(of_images[labels == 0], of_images[labels == 1])
+    rule = f"best balanced accuracy on {len(labels)} images {where}"
+    return replace(column, threshold=threshold, threshold_rule=rule)
 
 
 def _require_training(setup: Setup, name: str) -> PictureSet:

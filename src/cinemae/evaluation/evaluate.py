@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,6 +74,7 @@ def evaluate(
     Raises:
         CinemaeError: One sentence for whatever is wrong with data set, detectors or scores.
     """
+    out.mkdir(parents=True, exist_ok=True)  # now, not when all the work is done
     data = read_dataset(plan.source, layout=plan.layout, split=plan.split)
     require_labels(data.records, "the test set")
     sets = {
@@ -81,9 +83,9 @@ def evaluate(
         if source
     }
     if sets and not plan.allow_overlap:
-        test = survey(data.records)
-        for one in sets.values():
-            refuse_overlap(one.images, test)
+        known = {name: one.images for name, one in sets.items()} | {"test": survey(data.records)}
+        for first, second in itertools.combinations(known, 2):
+            refuse_overlap(known[first], known[second], (first, second))
     setup = _filled(plan.setup, sets)
     sources = make_sources(plan.detectors, setup)
     predictions = run(
@@ -94,7 +96,6 @@ def evaluate(
         about=_about(plan, data),
         progress=progress,
     )
-    out.mkdir(parents=True, exist_ok=True)
     predictions.save(out / PREDICTIONS_FILE)
     results = tabulate(predictions)
     more = []

@@ -100,18 +100,23 @@ def require_both(labels: NDArray[Any], name: str) -> None:
         )
 
 
-def refuse_overlap(training: Images, test: Images) -> None:
-    """Refuse test images whose file is in the training set too, whatever its name.
+def refuse_overlap(seen: Images, judged: Images, names: tuple[str, str] = ("training", "test")) -> None:
+    """Refuse images to judge whose file is in the set seen before too, whatever its name.
+
+    Args:
+        seen: What detectors were fitted or thresholds chosen on.
+        judged: What they are judged on.
+        names: What the sentence calls the two sets.
 
     Raises:
         EvaluationError: If there is one.
     """
-    seen = set(training.content_hash[training.readable].tolist())
-    shared = [str(path) for path, digest in _hashes(test) if digest in seen]
+    digests = set(seen.content_hash[seen.readable].tolist())
+    shared = [str(path) for path, digest in _hashes(judged) if digest in digests]
     if shared:
         raise EvaluationError(
-            f"no image may be both trained and tested on; {len(shared)} of the test images are in the training set as "
-            f"well, such as {shared[0]}: take them out, or allow it (--allow-overlap) and trust no figure."
+            f"no image may be in two sets; {len(shared)} of the {names[1]} images are in the {names[0]} set as well, "
+            f"such as {shared[0]}: take them out, or allow it (--allow-overlap) and trust no figure."
         )
 
 

@@ -33,16 +33,16 @@ def generators(rows: Sequence[dict[str, Any]], title: str) -> Figure:
         offset = (index - (len(shown) - 1) / 2) * 0.22
         axes.errorbar(values, places + offset, xerr=bars, fmt="o", color=color, label=label, capsize=2, ms=5)
     axes.axvline(0.5, color=_GREY, lw=1, ls=":")
-    axes.set(yticks=places, yticklabels=[row["generator"] for row in rows], xlim=(0, 1.01), title=title)
+    axes.set(yticks=places, yticklabels=[row["generator"] or "not stated" for row in rows], xlim=(0, 1.01), title=title)
     axes.set_xlabel("dotted: chance")
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower left", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
 
 
 def corruption_curves(results: dict[str, Any]) -> Figure:
-    """Draw mean AUC over generators against each family of corruptions, one line a detector (Fig. 6)."""
+    """Draw the AUC of all images against each family of corruptions, one line a detector (Fig. 6)."""
     present = set(results["conditions"])
     families = {name: [level for level in levels if level in present] for name, levels in STANDARD_GRID.items()}
     families = {name: levels for name, levels in families.items() if levels}
@@ -80,7 +80,8 @@ def corruption_curves(results: dict[str, Any]) -> Figure:
         axes.axhline(0.5, color=_GREY, lw=1, ls=":")
         axes.grid(alpha=0.3)
     grid[0][0].set_ylabel("AUC, all images")
-    grid[0][0].legend(fontsize=7)
+    if grid[0][0].lines[:-1]:  # the last line is that of chance
+        grid[0][0].legend(fontsize=7)
     return figure
 
 
@@ -93,7 +94,7 @@ def radar(
         None with fewer than three generators, no threshold, or none of the conditions.
     """
     found = {name: detector["conditions"][name] for name in ("raw", *conditions) if name in detector["conditions"]}
-    if len(found) < 2 or detector["threshold"] is None or len(found["raw"]["generators"]) < 3:
+    if "raw" not in found or len(found) < 2 or detector["threshold"] is None or len(found["raw"]["generators"]) < 3:
         return None
     names = sorted(row["generator"] for row in found["raw"]["generators"])
     angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)

@@ -1,7 +1,7 @@
 """Per-image predictions: what every table, plot and comparison is computed from, in one Parquet file.
 
-The file is in long form, one row for each image, condition and score: it opens in any tool. What is known of the run (the
-detectors with their thresholds, data set, versions, seeds) lies in the file's own metadata as JSON.
+The file is in long form, one row for each image, condition and score: it opens in any tool. What is known of the run
+(the detectors with their thresholds, data set, versions, seeds) lies in the file's own metadata as JSON.
 """
 
 from __future__ import annotations
@@ -77,6 +77,17 @@ class Column:
         return self.detector, self.seed, self.mask_seed
 
 
+def require_distinct(columns: Sequence[Column]) -> None:
+    """Refuse two columns that nothing tells apart.
+
+    Raises:
+        EvaluationError: If detector, seed and mask seed of two are the same.
+    """
+    if len({column.key for column in columns}) < len(columns):
+        names = ", ".join(sorted(column.detector for column in columns))
+        raise EvaluationError(f"each detector, seed and mask seed may have one column, got {names}: rename one.")
+
+
 @dataclass(frozen=True)
 class Images:
     """What is known of N images without looking at their pixels; arrays of length N.
@@ -113,8 +124,8 @@ class Images:
         """Which images could be read, (N,)."""
         return np.asarray(self.error_message == "", np.bool_)
 
-    def chosen(self, which: NDArray[Any] | list[int]) -> Self:
-        """Return some of them, by mask or index."""
+    def chosen(self, which: NDArray[Any] | list[int] | slice) -> Self:
+        """Return some of them, by mask, index or slice."""
         return type(self)(**{name: getattr(self, name)[which] for name in _IMAGE_COLUMNS})
 
     @classmethod
@@ -125,7 +136,7 @@ class Images:
         for name in _IMAGE_COLUMNS:
             values = [row.get(name) for row in rows]
             default = blank.get(name, "")
-            filled = [default if value is None else value for value in values]
+            filled = [default if value is None else _to_unicode(value) for value in values]
             kind = np.float64 if name == "jpeg_quality" else np.int64 if name in blank else np.str_
             columns[name] = np.array(filled, dtype=kind)
         return cls(**columns)
@@ -148,9 +159,7 @@ class Predictions:
     about: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len({column.key for column in self.columns}) < len(self.columns):
-            names = ", ".join(sorted(column.detector for column in self.columns))
-            raise EvaluationError(f"each detector, seed and mask seed may have one column, got {names}: rename one.")
+        require_distinct(self.columns)
         shape = len(self.images), len(self.columns)
         for condition, values in self.scores.items():
             if values.shape != shape:
@@ -182,7 +191,7 @@ class Predictions:
             "num_images": len(self.images),
             "about": self.about,
         }
-        schema = _SCHEMA.with_metadata({_METADATA_KEY: json.dumps(about, sort_keys=True).encode()})
+        schema = _SCHEMA.with_metadata({_METADATA_KEY: json.dumps(about).encode()})
         target = Path(path)
         partial = target.with_name(f".{target.name}.partial")
         try:
@@ -223,11 +232,11 @@ class Predictions:
         try:
             columns = tuple(Column(**values) for values in about["columns"])
             conditions, n = list(about["conditions"]), int(about["num_images"])
-            if len(table) != n * len(columns) * len(conditions):
-                raise EvaluationError(f"{path} holds {len(table)} rows, not what its header says: write it again.")  # noqa: TRY301
             images = Images.from_rows(table.slice(0, n).select(list(_IMAGE_COLUMNS)).to_pylist())
             scores = table["score"].to_numpy(zero_copy_only=False).reshape(len(conditions), len(columns), n)
             return cls(images, columns, {name: scores[i].T for i, name in enumerate(conditions)}, about["about"])
+        except EvaluationError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise EvaluationError(
                 f"{path} has a header that does not fit its rows ({error}): write it again."
@@ -244,13 +253,23 @@ def _read(path: Path) -> tuple[dict[str, Any], pa.Table]:
     text = (table.schema.metadata or {}).get(_METADATA_KEY)
     if text is None or not set(_SCHEMA.names) <= set(table.column_names):
         raise EvaluationError(f"{path} is a Parquet file of another kind: predictions come from cinemae evaluate.")
-    about: dict[str, Any] = json.loads(text)
+    try:
+        about: dict[str, Any] = dict(json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise EvaluationError(f"{path} has a damaged header ({error}): write it again.") from error
     if about.get("format_version") != FORMAT_VERSION:
         raise EvaluationError(
             f"this cinemae reads predictions of format {FORMAT_VERSION}, {path} has {about.get('format_version')!r}: "
             "upgrade cinemae, or evaluate again."
         )
     return about, table
+
+
+def _to_unicode(value: Any) -> Any:  # noqa: ANN401 - text or number
+    """Spell out the bytes of a file name that is not valid in the file system's encoding: no file here can hold it."""
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _to_arrow(values: NDArray[Any], kind: pa.DataType) -> pa.Array:

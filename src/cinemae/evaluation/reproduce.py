@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,6 +23,7 @@ from cinemae.evaluation.stand_in import adapt
 from cinemae.evaluation.store_cache import FrozenHalf, StoreCache
 from cinemae.evaluation.versions import versions
 from cinemae.jobs.format_probe import ALARM, format_probe_of
+from cinemae.settings import require
 
 Figures = dict[tuple[str, str], Measurement]
 
@@ -88,9 +89,39 @@ class Reproduced:
             ],
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from `to_dict` output, without plots: what pages are written from.
+
+        Raises:
+            ConfigError: If the protocol has another version now, or other cells.
+        """
+        protocol = read_protocol(values["protocol"])
+        require(
+            protocol.version == values["version"],
+            f"{protocol.name} is at version {protocol.version}, the result is of version {values['version']}: run it "
+            "again.",
+        )
+        measured = values["measured_on"]
+        if measured and measured["stand_in"]:
+            protocol = adapt(protocol, tuple(measured["train"]["fakes"]), tuple(measured["test"]["fakes"]))
+        tables = []
+        for stored in values["tables"]:
+            figures = {
+                (one["row"], one["column"]): Measurement(**one["measured"])
+                for one in stored["cells"]
+                if one["measured"]
+            }
+            blank = blank_table(protocol, condition=stored["condition"], metric=stored["metric"])
+            tables.append(blank.with_measured(figures))
+        shown = {"protocol", "version", "place", "title", "unit", "tables"}
+        return cls(protocol, tables, {name: value for name, value in values.items() if name not in shown})
+
     def to_markdown(self) -> str:
         """Return all tables, what was measured on, and the warnings."""
-        parts = [_data_text(self.about), *(table.to_markdown() for table in self.tables)]
+        first, *others = (table.to_markdown() for table in self.tables)
+        heading, _, rest = first.partition("\n\n")
+        parts = [heading, _data_text(self.about), rest, *others]
         return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
@@ -258,9 +289,11 @@ def _data_text(about: Mapping[str, Any]) -> str:
             lines.append(
                 f"Format probe, {name}: balanced accuracy {100 * probe['value']:.1f} % {ends} without a pixel.{alarm}"
             )
-    for row, found in about.get("mask_seeds", {}).items():
+    if masks := about.get("mask_seeds"):
+        parts = [f"{row} {found['auc']:.1f} ± {found['std']:.1f}" for row, found in masks.items()]
+        count = next(iter(masks.values()))["mask_seeds"]
         lines.append(
-            f"{row}: mean AUC over {found['mask_seeds']} seeds of the masks {found['auc']:.1f} ± {found['std']:.1f}."
+            f"Mean AUC over generators in per cent, first training, over {count} seeds of the masks: {'; '.join(parts)}."
         )
     if measured["unread"]:
         lines.append(f"{measured['unread']} files could not be read and count nowhere.")

@@ -1,7 +1,7 @@
 """Score the images of a test set with any number of detectors, under any number of conditions.
 
-Reader → detectors → predictions: threads decode a batch ahead, every condition is made from the decoded picture, and every
-detector sees the same pictures. An image that cannot be read is a row without scores.
+Reader → detectors → predictions: threads decode a batch ahead, every condition is made from the decoded picture, and
+every detector sees the same pictures. An image that cannot be read is a row without scores.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cinemae.data.corruptions import Corruption, parse_condition
 from cinemae.data.datasets import ImageRecord
 from cinemae.errors import EvaluationError, ImageError
 from cinemae.evaluation.pictures import NUM_WORKERS, load_row, require_both, require_labels
-from cinemae.evaluation.predictions import RAW, Column, Images, Predictions
+from cinemae.evaluation.predictions import RAW, Column, Images, Predictions, require_distinct
 
 BATCH_SIZE = 16
 
@@ -86,6 +86,7 @@ def run(
     parsed = [parse_condition(condition) for condition in conditions]
     corruptions = {one.name: one for one in parsed}
     columns = tuple(column for source in sources for column in source.columns)
+    require_distinct(columns)
     rows: list[dict[str, Any]] = []
     scores = {condition: np.full((len(records), len(columns)), np.nan) for condition in corruptions}
     for batch_rows, loaded in _decoded(records):
@@ -95,7 +96,7 @@ def run(
             places, pictures = _altered(batch_rows, loaded, corruption, seed)
             if places:
                 batch = Batch(condition, Images.from_rows([batch_rows[place] for place in places]), pictures)
-                found = np.concatenate([_checked(source, batch) for source in sources], axis=1)
+                found = np.concatenate([checked_scores(source, batch) for source in sources], axis=1)
                 scores[condition][[start + place for place in places]] = found
         if progress:
             progress(len(rows), len(records))
@@ -126,7 +127,7 @@ def _decoded(
 def _altered(
     rows: Sequence[dict[str, Any]], loaded: Sequence[LoadedImage | None], corruption: Corruption, seed: int
 ) -> tuple[list[int], list[Image.Image]]:
-    """Return the pictures of a batch under one condition, and their places; one that refuses it is marked unreadable."""
+    """Return a batch's pictures under one condition, and their places; one that refuses it is marked unreadable."""
     places, pictures = [], []
     for place, (row, one) in enumerate(zip(rows, loaded, strict=True)):
         if one is None or row.get("error_message"):
@@ -139,8 +140,12 @@ def _altered(
     return places, pictures
 
 
-def _checked(source: ScoreSource, batch: Batch) -> NDArray[np.float64]:
-    """Return a source's scores, refusing what no figure can be computed from."""
+def checked_scores(source: ScoreSource, batch: Batch) -> NDArray[np.float64]:
+    """Return a source's scores, (n, columns), refusing what no figure can be computed from.
+
+    Raises:
+        EvaluationError: If they are not one finite number an image, or probabilities lie outside [0, 1].
+    """
     name = source.columns[0].detector
     found = np.asarray(source.score(batch), dtype=np.float64)
     shape = len(batch.pictures), len(source.columns)
@@ -148,13 +153,8 @@ def _checked(source: ScoreSource, batch: Batch) -> NDArray[np.float64]:
         raise EvaluationError(
             f"detector {name} must return one score an image, {shape[0]} of them, got an array of shape {found.shape}."
         )
-    bad = ~np.isfinite(found) & ~np.isnan(found).all(axis=0)
-    if bad.any():
-        at = int(np.nonzero(bad.any(axis=1))[0][0])
-        raise EvaluationError(
-            f"a score must be a finite number, {name} returned {found[at].tolist()} for {batch.images.path[at]} under "
-            f"{batch.condition}: mend the detector, or leave the image out."
-        )
+    silent = np.isnan(found).all(axis=0) & (batch.condition != RAW)
+    require_finite(found[:, ~silent], batch, name)
     for index, column in enumerate(source.columns):
         scores = found[:, index]
         if column.outputs == "probability" and not np.isnan(scores).all() and not ((scores >= 0) & (scores <= 1)).all():
@@ -164,3 +164,18 @@ def _checked(source: ScoreSource, batch: Batch) -> NDArray[np.float64]:
                 'set its outputs to "score".'
             )
     return found
+
+
+def require_finite(scores: NDArray[np.float64], batch: Batch, detector: str) -> None:
+    """Refuse scores, (n, columns), that are NaN or infinite.
+
+    Raises:
+        EvaluationError: If there is one; the sentence names the image.
+    """
+    bad = ~np.isfinite(scores).all(axis=1)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise EvaluationError(
+            f"a score must be a finite number, {detector} returned {scores[at].tolist()} for {batch.images.path[at]} "
+            f"under {batch.condition}: mend the detector, or leave the image out."
+        )

@@ -82,12 +82,12 @@ def build_sections(results: dict[str, Any]) -> list[Section]:
     Args:
         results: What `cinemae.evaluation.tables.tabulate` returns.
     """
-    sections = [_images(results), _bias(results), _summary(results)]
+    sections = [_summary(results)]
     for detector in results["detectors"]:
         sections += _detector_sections(detector, results)
     if len(results["conditions"]) > len(FULL_CONDITIONS):
         sections += _corruption_sections(results)
-    return [*sections, _origin(results)]
+    return [*sections, _bias(results), _images(results), _origin(results)]
 
 
 def summary_lines(results: dict[str, Any]) -> list[str]:
@@ -106,10 +106,11 @@ def summary_lines(results: dict[str, Any]) -> list[str]:
             if (found := detector["conditions"].get(condition)) is None:
                 continue
             mean, worst = found["mean"], found["generators"][0]
+            name = worst["generator"] or "not stated"
             key = "balanced_accuracy" if "balanced_accuracy" in worst else "auc"
             lines.append(
                 f"{detector['detector']:<14}  {condition:<9}  {show(mean['auc'], 'auc'):<22}  "
-                f"{show(mean.get('balanced_accuracy'), 'x'):<22}  {worst['generator']} {show(worst[key], key)}"
+                f"{show(mean.get('balanced_accuracy'), 'x'):<22}  {name} {show(worst[key], key)}"
             )
     return lines
 
@@ -120,7 +121,7 @@ def _images(results: dict[str, Any]) -> Section:
         f"{images['num_real']} photographs and {images['num_fake']} generated images could be read; "
         f"{images['num_unread']} files could not and count nowhere. {images['num_duplicates']} images occur twice."
     ]
-    rows = [["generated", name, str(n)] for name, n in images["generators"].items()]
+    rows = [["generated", name or "not stated", str(n)] for name, n in images["generators"].items()]
     rows += [["photographs", name or "not stated", str(n)] for name, n in images["photo_sources"].items()]
     rows += [["unread", one["path"], one["error_message"]] for one in images["unread"][:10]]
     return Section("Images", text, Table(("class", "generator or source", "n"), rows))
@@ -156,12 +157,12 @@ def _summary(results: dict[str, Any]) -> Section:
             rows.append([detector["detector"], condition, *cells, _spread_text(spread)])
     header = ["detector", "condition", *(title for name, title in _COLUMNS if name != "oracle_balanced_accuracy")]
     text = [
-        "Means over generators, each generator against its photographs; ± is the deviation between generators. The last "
-        "column is the mean AUC over training seeds or mask seeds, ± their deviation.",
+        "Means over generators, each generator against its photographs; ± is the deviation between generators. The "
+        "last column is the mean AUC over training seeds or mask seeds, ± their deviation.",
         *(f"{one['detector']}: threshold {_threshold(one)}." for one in results["detectors"]),
         _probe_sentence(results),
     ]
-    return Section("Summary", text, Table([*header, "AUC over seeds"], rows))
+    return Section("Summary", text, Table([*header, "AUC over seeds"], rows), warning=_bias(results).warning)
 
 
 def _spread_text(spread: dict[str, Any]) -> str:
@@ -196,14 +197,18 @@ def _detector_sections(detector: dict[str, Any], results: dict[str, Any]) -> lis
         found = detector["conditions"][condition]
         names = [(name, title) for name, title in _COLUMNS if name in found["pooled"]]
         rows = [
-            [row["generator"], f"{row['num_real']} / {row['num_fake']}", *(show(row[name], name) for name, _ in names)]
+            [
+                row["generator"] or "not stated",
+                f"{row['num_real']} / {row['num_fake']}",
+                *(show(row[name], name) for name, _ in names),
+            ]
             for row in found["generators"]
         ]
         pooled = found["pooled"]
         n = f"{pooled['num_real']} / {pooled['num_fake']}"
         rows.append(["all images", n, *(show(pooled[name], name) for name, _ in names)])
         text = [
-            f"{detector['description']} Threshold {_threshold(detector)}; 95 % intervals in brackets, worst generator "
+            f"{detector['description']}; threshold {_threshold(detector)}; 95 % intervals in brackets, worst generator "
             "first. The oracle column takes the best threshold for these very images: nobody can have it beforehand.",
             _probe_sentence(results),
         ]

@@ -73,7 +73,7 @@ def pairs(images: Images, scores: _Scores) -> list[tuple[str, _Scores, _Scores]]
     everyone = scores[real]
     result = []
     for name in sorted(set(images.generator[fake].tolist())):
-        own = scores[real & (images.generator == name)]
+        own = scores[real & (images.generator == name) & (name != "")]
         result.append((name, own if len(own) else everyone, scores[fake & (images.generator == name)]))
     return result
 
@@ -100,10 +100,10 @@ def _detector(predictions: Predictions, columns: Sequence[Column]) -> dict[str, 
     first = columns[0]
     conditions = {}
     for condition in predictions.conditions:
-        scores = predictions.of(first, condition)
-        if np.isnan(scores).all():
+        if np.isnan(predictions.of(first, condition)).all():
             continue
-        _require_complete(predictions.images, scores, first, condition)
+        for column in columns:
+            _require_complete(predictions, column, condition)
         conditions[condition] = _condition(predictions, columns, condition)
     return {
         "detector": first.detector,
@@ -116,9 +116,10 @@ def _detector(predictions: Predictions, columns: Sequence[Column]) -> dict[str, 
     }
 
 
-def _require_complete(images: Images, scores: _Scores, column: Column, condition: str) -> None:
+def _require_complete(predictions: Predictions, column: Column, condition: str) -> None:
+    images, scores = predictions.images, predictions.of(column, condition)
     lacking = images.readable & ~np.isfinite(scores)
-    if lacking.any():
+    if lacking.any() and not np.isnan(scores).all():
         raise EvaluationError(
             f"a score must be a finite number for every image that can be read; {column.detector} has none for "
             f"{images.path[lacking][0]} under {condition} (and {int(lacking.sum()) - 1} more): evaluate it again."

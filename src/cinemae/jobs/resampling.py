@@ -148,7 +148,7 @@ def estimate_mean(
 def mean_draws(
     groups: Sequence[tuple[NDArray[Any], NDArray[Any]]], statistics: Mapping[str, Statistic], *, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the mean over groups of each statistic for every resample, (RESAMPLES,); arguments as in `estimate_mean`."""
+    """Return the mean over groups of each statistic for every resample, (RESAMPLES,); arguments of `estimate_mean`."""
     totals = {name: np.zeros(RESAMPLES) for name in statistics}
     for number, (real, fake) in enumerate(groups):
         rngs = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1 + number])
