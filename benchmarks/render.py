@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from benchmarks.measure import RESULTS, ROOT, Target
-from cinemae.evaluation.reproduce import Reproduced
+from cinemae.evaluation.protocols.reproduce import Reproduced
 
 SPEED_PAGE = ROOT / "docs" / "performance.md"
 ACCURACY_PAGE = ROOT / "docs" / "benchmarks.md"
@@ -36,8 +36,9 @@ run: the ratios carry over to other machines better than the seconds do.
 """
 ACCURACY_HEAD = """# Benchmarks
 
-Written by `python -m benchmarks.render` from `benchmarks/results/protocols/`; do not edit. Each part is a table or figure
-of the paper, run by `cinemae reproduce NAME --data ROOT`; [the commands](../benchmarks/README.md) say with which options.
+Written by `python -m benchmarks.render` from `benchmarks/results/protocols/`; do not edit. Each part is a table or
+figure of the paper, run by `cinemae reproduce NAME --data ROOT`; [the commands](../benchmarks/README.md) say with which
+options.
 
 **Nothing here was measured on the paper's data sets, nor with its backbone.** GenImage, AIGCDetectBenchmark, Chameleon
 and the ViT-L weights were not at hand. What stands beside the paper's figures was measured on a small, old set of

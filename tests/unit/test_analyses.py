@@ -7,16 +7,16 @@ from scipy.stats import spearmanr
 from skimage.measure import shannon_entropy as reference_entropy
 
 from cinemae.errors import ConfigError, EvaluationError, ImageError
-from cinemae.evaluation.correlation import correlation_table, plot_correlations, spearman
-from cinemae.evaluation.image_statistics import (
+from cinemae.evaluation.analyses.correlation import correlation_table, plot_correlations, spearman
+from cinemae.evaluation.analyses.image_statistics import (
     gradient_total_variation,
     high_frequency_ratio,
     image_statistics,
     luminance,
     shannon_entropy,
 )
-from cinemae.evaluation.plot_style import new_figure, save_figure
-from cinemae.evaluation.scored_set import ScoredSet
+from cinemae.evaluation.analyses.plot_style import new_figure, save_figure
+from cinemae.evaluation.analyses.scored_set import ScoredSet
 
 
 def texts_of(figure):

@@ -10,10 +10,10 @@ from safetensors.numpy import load_file, save_file
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from cinemae.errors import CheckpointError, ImageError, TrainingError
-from cinemae.evaluation.cnnspot import CnnSpot, CnnSpotConfig
-from cinemae.evaluation.crops import center_square, training_square
-from cinemae.evaluation.network_training import NetworkConfig, predict_logits, to_pixels, train_network
-from cinemae.evaluation.networks import LogitResNet, bottleneck_shape, load_resnet
+from cinemae.evaluation.baselines.cnnspot import CnnSpot, CnnSpotConfig
+from cinemae.evaluation.baselines.crops import center_square, training_square
+from cinemae.evaluation.baselines.network_training import NetworkConfig, predict_logits, to_pixels, train_network
+from cinemae.evaluation.baselines.networks import LogitResNet, bottleneck_shape, load_resnet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,14 +14,14 @@ from sklearn.metrics import roc_auc_score
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from cinemae.errors import CheckpointError, ConfigError, FingerprintMismatchError, ModelDirError, TrainingError
-from cinemae.evaluation.baselines import BASELINES, baseline_from_text, load_baseline
-from cinemae.evaluation.cnnspot import CnnSpot, CnnSpotConfig
-from cinemae.evaluation.frequency import FreDect, FreDectConfig, log_dct
-from cinemae.evaluation.linear_probe import LinearProbe
-from cinemae.evaluation.network_training import to_pixels
-from cinemae.evaluation.networks import CLIP_MEAN, CLIP_STD, load_clip_encoder
-from cinemae.evaluation.npr import Npr, NprConfig, NprNetwork, npr_residual
-from cinemae.evaluation.univfd import UnivFd, UnivFdConfig
+from cinemae.evaluation.baselines.cnnspot import CnnSpot, CnnSpotConfig
+from cinemae.evaluation.baselines.frequency import FreDect, FreDectConfig, log_dct
+from cinemae.evaluation.baselines.linear_probe import LinearProbe
+from cinemae.evaluation.baselines.network_training import to_pixels
+from cinemae.evaluation.baselines.networks import CLIP_MEAN, CLIP_STD, load_clip_encoder
+from cinemae.evaluation.baselines.npr import Npr, NprConfig, NprNetwork, npr_residual
+from cinemae.evaluation.baselines.registry import BASELINES, baseline_from_text, load_baseline
+from cinemae.evaluation.baselines.univfd import UnivFd, UnivFdConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,12 +14,12 @@ from cinemae.core.preprocess import preprocess
 from cinemae.data.datasets import ImageRecord, read_records
 from cinemae.data.model_dir import read_model_config
 from cinemae.errors import ConfigError, EvaluationError
+from cinemae.evaluation.analyses.transfer import best_threshold
+from cinemae.evaluation.baselines.frequency import FreDect, FreDectConfig
 from cinemae.evaluation.detectors import PictureSet, Setup, make_sources
 from cinemae.evaluation.evaluate import picture_set
-from cinemae.evaluation.frequency import FreDect, FreDectConfig
 from cinemae.evaluation.predictions import Column
 from cinemae.evaluation.run import Batch, ScoreSource, run
-from cinemae.evaluation.transfer import best_threshold
 from cinemae.jobs.training_set import hold_out
 
 pytestmark = pytest.mark.usefixtures("one_thread")

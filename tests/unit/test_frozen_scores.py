@@ -15,7 +15,7 @@ from cinemae.data.model_dir import BACKBONE_DIR
 from cinemae.data.store import FeatureStore, prepare_store, write_shard
 from cinemae.data.store_format import StoreHeader, StoreRow
 from cinemae.errors import EvaluationError, FingerprintMismatchError
-from cinemae.evaluation.frozen_scores import FrozenScores
+from cinemae.evaluation.analyses.frozen_scores import FrozenScores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,9 +8,9 @@ from PIL import Image
 from sklearn.calibration import calibration_curve
 
 from cinemae.errors import ConfigError, EvaluationError
-from cinemae.evaluation.plot_style import save_figure
-from cinemae.evaluation.reliability import plot_reliability, reliability_bins
-from cinemae.evaluation.risk_coverage import plot_risk_coverage, risk_coverage
+from cinemae.evaluation.analyses.plot_style import save_figure
+from cinemae.evaluation.analyses.reliability import plot_reliability, reliability_bins
+from cinemae.evaluation.analyses.risk_coverage import plot_risk_coverage, risk_coverage
 from cinemae.jobs.metrics import calibration_error, rate
 
 

@@ -11,13 +11,13 @@ from sklearn.metrics import roc_auc_score
 
 from cinemae.data.layouts import read_dataset
 from cinemae.errors import ConfigError, EvaluationError
-from cinemae.evaluation.bench_data import find_data
-from cinemae.evaluation.measure import Bench, Scored, cell
-from cinemae.evaluation.protocols import ProtocolColumn, ProtocolRow, read_protocol
-from cinemae.evaluation.reproduce import ReproduceOptions, Reproduced, Reproducer, save
-from cinemae.evaluation.stand_in import STARTER_ROW, adapt
-from cinemae.evaluation.store_cache import FrozenHalf, StoreCache
-from cinemae.evaluation.trained_here import HeadRecipe, train_heads
+from cinemae.evaluation.protocols.bench_data import find_data
+from cinemae.evaluation.protocols.heads import HeadRecipe, train_heads
+from cinemae.evaluation.protocols.measure import Bench, Scored, cell
+from cinemae.evaluation.protocols.protocol import ProtocolColumn, ProtocolRow, read_protocol
+from cinemae.evaluation.protocols.reproduce import Reproduced, ReproduceOptions, Reproducer, save
+from cinemae.evaluation.protocols.stand_in import STARTER_ROW, adapt
+from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.jobs.training_set import hold_out
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -49,9 +49,7 @@ def work(tmp_path_factory):
 @pytest.fixture(scope="module")
 def reproducer(root, work, tiny_model):
     baselines = {"npr": "npr,epochs=1,crop=16,width=4", "cnnspot": "cnnspot,epochs=1,crop=32,width=4,depths=1+1"}
-    return Reproducer(
-        ReproduceOptions(data=root, work=work, model=str(tiny_model), baselines=baselines, seeds=2)
-    )
+    return Reproducer(ReproduceOptions(data=root, work=work, model=str(tiny_model), baselines=baselines, seeds=2))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +68,10 @@ class TestData:
 
     def test_the_papers_layout_is_told(self, tmp_path, picture):
         for seed, (generator, split) in enumerate([("SD v1.4", "train"), ("SD v1.4", "val"), ("BigGAN", "val")]):
-            folder = {"SD v1.4": "stable_diffusion_v_1_4/imagenet_ai_0419_sdv4", "BigGAN": "BigGAN/imagenet_ai_0419_biggan"}
+            folder = {
+                "SD v1.4": "stable_diffusion_v_1_4/imagenet_ai_0419_sdv4",
+                "BigGAN": "BigGAN/imagenet_ai_0419_biggan",
+            }
             for number, label in enumerate(("ai", "nature")):
                 target = tmp_path / folder[generator] / split / label
                 target.mkdir(parents=True)
@@ -88,7 +89,7 @@ class TestData:
 
         shutil.copytree(root, tmp_path / "both")
         shutil.copy(root / "train/real/camera/0.png", tmp_path / "both/val/real/camera/again.png")
-        with pytest.raises(EvaluationError, match="1 of the test images are in the training set as well, such as .*again"):
+        with pytest.raises(EvaluationError, match="1 of the test images .* such as .*again"):
             find_data(read_protocol("table1"), tmp_path / "both")
 
 
@@ -115,13 +116,12 @@ class TestStandIn:
     def test_rows_of_backbones_become_ways_of_freezing(self):
         assert [row.name for row in adapt(read_protocol("table5b"), ("a",), ("x",)).rows] == [STARTER_ROW]
         freezing = adapt(read_protocol("figure10"), ("a",), ("x",))
-        assert [row.name for row in freezing.rows] == ["neither frozen", "encoder frozen", "decoder frozen", "both frozen"]
+        assert [row.name.split()[0] for row in freezing.rows] == ["neither", "encoder", "decoder", "both"]
 
-    def test_a_row_with_one_training_generator_keeps_it_where_it_is_there(self):
+    def test_of_several_training_sets_the_largest_stays(self):
         rows = adapt(read_protocol("table4"), ("SD v1.4", "a"), ("x",)).rows
-        assert {row.train for row in rows if row.name.endswith("All GenImage")} == {()}
-        alone = adapt(read_protocol("figure4"), ("SD v1.4",), ("x",)).rows
-        assert [row.train for row in alone] == [("SD v1.4",)]
+        assert all(row.name.endswith("All GenImage") for row in rows)
+        assert {row.train for row in rows} == {()}
 
 
 class TestHeads:
@@ -235,7 +235,7 @@ def test_a_protocol_measures_its_rows(reproducer, tmp_path, name, rows):
 
 
 def test_freezing_is_measured_by_fine_tuning(root, work, tiny_model, tmp_path):
-    from cinemae.evaluation.protocol_finetune import FinetuneOptions
+    from cinemae.evaluation.protocols.finetuning import FinetuneOptions
 
     lines = []
     options = ReproduceOptions(
@@ -257,7 +257,7 @@ def test_freezing_is_measured_by_fine_tuning(root, work, tiny_model, tmp_path):
 
 
 def test_the_nll_is_followed_while_the_decoder_learns(root, work, tiny_model):
-    from cinemae.evaluation.protocol_finetune import FinetuneOptions
+    from cinemae.evaluation.protocols.finetuning import FinetuneOptions
 
     options = ReproduceOptions(data=root, work=work, model=str(tiny_model), finetune=FinetuneOptions(max_steps=3))
     reproduced = Reproducer(options).run("figure2")

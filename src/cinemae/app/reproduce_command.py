@@ -55,7 +55,7 @@ def reproduce(
         list[str] | None,
         typer.Option(
             metavar="NAME,OPTION=VALUE",
-            help="How a baseline is trained, as in npr,epochs=8,crop=96; univfd runs only where this names its backbone.",
+            help="How a baseline is trained, as in npr,epochs=8,crop=96; univfd runs only where its backbone is named.",
             show_default="as published",
         ),
     ] = None,
@@ -75,9 +75,9 @@ def reproduce(
     On other images than the paper's the same rows and metrics are measured on the generators at hand, and the result
     says so.
     """
-    from cinemae.evaluation.protocol_finetune import FinetuneOptions
-    from cinemae.evaluation.protocols import list_protocols
-    from cinemae.evaluation.reproduce import ReproduceOptions, Reproducer, save
+    from cinemae.evaluation.protocols.finetuning import FinetuneOptions
+    from cinemae.evaluation.protocols.protocol import list_protocols
+    from cinemae.evaluation.protocols.reproduce import ReproduceOptions, Reproducer, save
 
     options = ReproduceOptions(
         data=data,

@@ -1,4 +1,4 @@
-"""``cinemae train`` and ``cinemae export``: stores in, a model out; a model's ONNX graph."""
+"""``cinemae train`` and ``cinemae export``: stores in, or images with --unfreeze, a model out; a model's ONNX graph."""
 
 from __future__ import annotations
 
@@ -8,32 +8,50 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cinemae.app.finetune_command import FinetuneOptions, finetune_from_images, require_stores, summarise_model
 from cinemae.config import HeadConfig, LcasConfig, TrainConfig
 from cinemae.errors import ConfigError
+from cinemae.jobs.finetune_config import FINETUNE_SEEDS, FinetuneConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cinemae.jobs.train import EpochLine, TrainReport
 
-_HEAD, _LCAS, _TRAIN = HeadConfig(), LcasConfig(), TrainConfig()
+_HEAD, _LCAS, _TRAIN, _FINETUNE = HeadConfig(), LcasConfig(), TrainConfig(), FinetuneConfig()
+
+
+def _with_unfreeze(metavar: str, text: str, default: object) -> Any:  # noqa: ANN401 - typer's own type
+    return typer.Option(metavar=metavar, help=f"With --unfreeze: {text}", show_default=str(default))
 
 
 def train(
-    stores: Annotated[
+    sources: Annotated[
         list[Path],
-        typer.Argument(metavar="STORE", help="Feature stores that cinemae extract wrote.", show_default=False),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Feature stores that cinemae extract wrote; with --unfreeze the images themselves, as extract takes "
+            "them.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="MODEL", help="Model directory to write.", show_default=False)],
     backbone: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="The backbone that made the stores; copied into the model.",
+            help="The backbone that made the stores, copied into the model; with --unfreeze the one to begin with, "
+            "with the paper's image and mask settings.",
             show_default="the bundled model's",
         ),
     ] = None,
     val: Annotated[
         list[Path] | None,
-        typer.Option(metavar="STORE", help="Store to validate on; may be given several times.", show_default=False),
+        typer.Option(
+            metavar="SOURCE",
+            help="What to validate on, of the same kind; may be given several times.",
+            show_default=False,
+        ),
     ] = None,
     val_generators: Annotated[
         str | None,
@@ -53,7 +71,14 @@ def train(
         str, typer.Option(metavar="none|class|generator", help="What gets equal weight in the loss.")
     ] = _TRAIN.class_balance,
     seed: Annotated[int, typer.Option(help="Of the first run, whose head is kept.")] = _TRAIN.seed,
-    num_seeds: Annotated[int, typer.Option(help="Runs to measure the spread over.")] = _TRAIN.num_seeds,
+    num_seeds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Runs to measure the spread over.",
+            show_default=f"{_TRAIN.num_seeds}, or {FINETUNE_SEEDS} with --unfreeze",
+        ),
+    ] = None,
     target_fpr: Annotated[
         float, typer.Option(help='Share of validation photographs that may be called "ai".')
     ] = _TRAIN.target_fpr,
@@ -109,11 +134,66 @@ def train(
             show_default=False,
         ),
     ] = None,
+    unfreeze: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|encoder|decoder|both",
+            help="Train from images, end to end, and let these parts of the backbone learn too.",
+            show_default="train from stores",
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        _with_unfreeze(
+            "bce|reconstruction",
+            "what to learn: to classify, or to redraw patches, following the NLL of each generator instead of making "
+            "a model.",
+            _FINETUNE.objective,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        _with_unfreeze(
+            "DIR|HUB_ID", "the model whose backbone, image and mask settings to begin with.", "the bundled one"
+        ),
+    ] = None,
+    backbone_learning_rate: Annotated[
+        float | None, _with_unfreeze("X", "Adam's, for the backbone.", _FINETUNE.backbone_learning_rate)
+    ] = None,
+    masks: Annotated[
+        str | None,
+        _with_unfreeze("fixed|fresh", "train under the masks of scoring, or others at each step.", _FINETUNE.masks),
+    ] = None,
+    reconstructed: Annotated[
+        str | None,
+        _with_unfreeze("both|real|fake", "which training images to learn to redraw.", _FINETUNE.reconstructed),
+    ] = None,
+    measure_every: Annotated[
+        int | None, _with_unfreeze("N", "steps between two measurements of the NLL.", _FINETUNE.measure_every)
+    ] = None,
+    max_steps: Annotated[int | None, _with_unfreeze("N", "end a run after so many steps.", "no limit")] = None,
+    max_seconds: Annotated[float | None, _with_unfreeze("X", "end a run after so many seconds.", "no limit")] = None,
+    device: Annotated[str | None, _with_unfreeze("auto|cpu|cuda|mps", "where to train.", "auto")] = None,
 ) -> None:
-    """Train a head on stored features and write a model.
+    """Train a head on stored features, or on images with parts of the backbone unfrozen, and write a model.
 
-    The thresholds are chosen on validation images only; the model card holds every figure.
+    The thresholds are chosen on validation images only; the model card holds every figure. Ends with 1 if images were
+    left out because they could not be read.
     """
+    options = FinetuneOptions(
+        {
+            "unfreeze": unfreeze,
+            "objective": objective,
+            "backbone_learning_rate": backbone_learning_rate,
+            "masks": masks,
+            "reconstructed": reconstructed,
+            "measure_every": measure_every,
+            "max_steps": max_steps,
+            "max_seconds": max_seconds,
+        },
+        model=model,
+        device=device,
+    )
     head = HeadConfig.from_dict(
         {
             "view_pooling": view_pooling,
@@ -136,27 +216,27 @@ def train(
             "weight_decay": weight_decay,
             "class_balance": class_balance,
             "seed": seed,
-            "num_seeds": num_seeds,
+            "num_seeds": num_seeds if num_seeds is not None else FINETUNE_SEEDS if unfreeze else _TRAIN.num_seeds,
             "views_drawn": views_drawn,
             "target_fpr": target_fpr,
             "target_fnr": target_fnr,
         }
     )
-    from cinemae.jobs.build_model import ModelRecipe
-
-    recipe = ModelRecipe(
-        stores=stores,
-        backbone=backbone or _bundled_backbone(stores[0]),
-        val_stores=val or (),
-        val_generators=None if val_generators is None else _split(val_generators),
-        name=name,
-        head=head,
-        lcas=LcasConfig.from_dict({"fidelity_weight": fidelity_weight, "reduction": reduction}),
-        train=training,
-        allow_overlap=allow_overlap,
-        provenance=_read_json(provenance) if provenance else {},
-    )
-    typer.echo(_summary(_run(recipe, out), out))
+    shared: dict[str, Any] = {
+        "name": name,
+        "head": head,
+        "lcas": LcasConfig.from_dict({"fidelity_weight": fidelity_weight, "reduction": reduction}),
+        "train": training,
+        "allow_overlap": allow_overlap,
+        "provenance": _read_json(provenance) if provenance else {},
+    }
+    if unfreeze is not None:
+        if val_generators is not None:
+            raise ConfigError("--val-generators splits stores: with --unfreeze name the validation images with --val.")
+        finetune_from_images(sources, val or (), backbone, options, shared, out)
+        return
+    require_stores([*sources, *(val or ())], options)
+    typer.echo(_train_on_stores(sources, val or (), backbone, val_generators, shared, out))
 
 
 def export(
@@ -167,6 +247,26 @@ def export(
 
     path = export_onnx(model)
     typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _train_on_stores(
+    stores: Sequence[Path],
+    val: Sequence[Path],
+    backbone: Path | None,
+    val_generators: str | None,
+    shared: dict[str, Any],
+    out: Path,
+) -> str:
+    from cinemae.jobs.build_model import ModelRecipe
+
+    recipe = ModelRecipe(
+        stores=stores,
+        backbone=backbone or _bundled_backbone(stores[0]),
+        val_stores=val,
+        val_generators=None if val_generators is None else _split(val_generators),
+        **shared,
+    )
+    return summarise_model(_run(recipe, out), out)
 
 
 def _run(recipe: Any, out: Path) -> TrainReport:  # noqa: ANN401 - its class needs torch
@@ -181,20 +281,6 @@ def _run(recipe: Any, out: Path) -> TrainReport:  # noqa: ANN401 - its class nee
             bar.update(done, note=f"seed {line.seed}, loss {line.train_loss:.3f}, validation AUC {line.val_auc:.3f}")
 
         return build_model(recipe, out, progress=tell)
-
-
-def _summary(report: TrainReport, out: Path) -> str:
-    results, decision = report.results, report.decision
-    seeds = results["mean_generator_auc_over_seeds"]
-    spread = (
-        "" if seeds["std"] is None else f", {seeds['mean']:.3f} ± {seeds['std']:.3f} over {len(seeds['values'])} seeds"
-    )
-    return (
-        f"{out}: validation AUC {results['mean_generator_auc']:.3f} (mean over generators{spread})\n"
-        f'"ai" from {decision.threshold:.3f}, "real" below {decision.real_below:.3f}: {decision.rule}\n'
-        f"{results['split']}\n"
-        f"every figure: {out / 'README.md'}"
-    )
 
 
 def _bundled_backbone(store: Path) -> Path:

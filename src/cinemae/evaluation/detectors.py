@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cinemae.errors import CinemaeError, ConfigError, EvaluationError
-from cinemae.evaluation.baseline_options import options_from_text
-from cinemae.evaluation.baselines import BASELINES, load_baseline
+from cinemae.evaluation.analyses.transfer import best_threshold
+from cinemae.evaluation.baselines.options import options_from_text
+from cinemae.evaluation.baselines.registry import BASELINES, load_baseline
+from cinemae.evaluation.baselines.saved import DETECTOR_FILE
 from cinemae.evaluation.frozen_detectors import FrozenDetector
 from cinemae.evaluation.own_model import CinemaeSource
 from cinemae.evaluation.pictures import PictureList, require_both
 from cinemae.evaluation.predictions import RAW, Column, Images, Outputs
 from cinemae.evaluation.probe_source import ProbeSource
 from cinemae.evaluation.run import BATCH_SIZE, Batch, ScoreSource, checked_scores, require_finite
-from cinemae.evaluation.saved_detector import DETECTOR_FILE
 from cinemae.evaluation.score_file import ScoreFile
-from cinemae.evaluation.transfer import best_threshold
 from cinemae.jobs.training_set import hold_out
 
 DEFAULT_DETECTORS = ("cinemae",)

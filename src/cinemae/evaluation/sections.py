@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from cinemae.evaluation import plots
-from cinemae.evaluation.reliability import plot_reliability
-from cinemae.evaluation.risk_coverage import RiskCoverage, plot_risk_coverage
+from cinemae.evaluation.analyses.reliability import plot_reliability
+from cinemae.evaluation.analyses.risk_coverage import RiskCoverage, plot_risk_coverage
 from cinemae.evaluation.tables import FULL_CONDITIONS
 from cinemae.jobs.format_probe import ALARM
 

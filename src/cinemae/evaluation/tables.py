@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.errors import EvaluationError
+from cinemae.evaluation.analyses.reliability import reliability_bins
+from cinemae.evaluation.analyses.risk_coverage import RiskCoverage, risk_coverage
 from cinemae.evaluation.pictures import find_duplicates, require_both
 from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Images, Predictions
 from cinemae.evaluation.probe_source import facts_of
-from cinemae.evaluation.reliability import reliability_bins
-from cinemae.evaluation.risk_coverage import RiskCoverage, risk_coverage
 from cinemae.jobs import resampling
 from cinemae.jobs.format_probe import ALARM, format_probe_of
 from cinemae.jobs.metrics import rate

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
@@ -92,7 +93,7 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
     }
 
     out.mkdir(parents=True, exist_ok=True)
-    _write_backbone(backbone, recipe.backbone, out / BACKBONE_DIR)
+    write_backbone(backbone, recipe.backbone, out / BACKBONE_DIR)
     config = ModelConfig(
         name=recipe.name,
         backbone=first.backbone,
@@ -108,11 +109,16 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
             "altered_copies": [store.header.augment.to_dict() for store in stores if store.header.augment],
         },
     )
+    write_model(config, report, out)
+    return report
+
+
+def write_model(config: ModelConfig, report: TrainReport, out: Path) -> None:
+    """Write all of a model directory but its backbone, which must be there: config, head, results, graph and card."""
     write_model_config(config, out)
     save_training(report, out)
     export_onnx(out)
     write_model_card(config, json.loads(json.dumps(report.results)), out)
-    return report
 
 
 def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig) -> LcasReference:
@@ -129,11 +135,16 @@ def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig) -> LcasRefe
             patch_dim=3 * store.backbone.patch_size**2,
         )
         values.append(scores[~scores.isnan()].numpy())
-    quantiles = np.quantile(np.concatenate(values), REFERENCE_LEVELS)
+    return lcas_quantiles(np.concatenate(values))
+
+
+def lcas_quantiles(values: NDArray[Any]) -> LcasReference:
+    """Return the quantiles of `REFERENCE_LEVELS` of patch LCAS, (n,)."""
+    quantiles = np.quantile(values, REFERENCE_LEVELS)
     return LcasReference(levels=REFERENCE_LEVELS, values=tuple(float(value) for value in quantiles))
 
 
-def _write_backbone(backbone: FrozenMAE, source: Path, target: Path) -> None:
+def write_backbone(backbone: FrozenMAE, source: Path, target: Path) -> None:
     """Copy a local folder's files as they are; write anything else (Hub id, .pth) in the Hub's layout."""
     files = [source / name for name in ("config.json", "model.safetensors")]
     if not all(file.is_file() for file in files):
@@ -159,22 +170,38 @@ def _split(
     if not recipe.allow_overlap:
         _refuse_overlap(stores, val_stores)
     validation = TrainingSet.from_stores(val_stores, recipe.lcas)
-    shared = sorted(set(data.generators[data.labels == 1]) & set(validation.generators[validation.labels == 1]))
-    seen = f"; generators in both: {', '.join(shared)}" if shared else "; no generator in both"
-    return data, validation, f"validation from its own store{seen}"
+    shared = shared_generators(data.generators[data.labels == 1], validation.generators[validation.labels == 1])
+    return data, validation, f"validation from its own store; {shared}"
+
+
+def shared_generators(trained: NDArray[np.str_], validated: NDArray[np.str_]) -> str:
+    """Say which generators are both trained and validated on."""
+    shared = sorted(set(trained.tolist()) & set(validated.tolist()))
+    return f"generators in both: {', '.join(shared)}" if shared else "no generator in both"
 
 
 def _refuse_overlap(stores: Sequence[FeatureStore], val_stores: Sequence[FeatureStore]) -> None:
-    """Refuse files of the same content in training and validation, whatever their names."""
     seen = {digest for store in stores for digest in store.load(("content_hash",))["content_hash"]}
-    shared = []
-    for store in val_stores:
-        columns = store.load(("content_hash", "path"))
-        hashes_and_paths = zip(columns["content_hash"], columns["path"], strict=True)
-        shared += [str(path) for digest, path in hashes_and_paths if digest in seen]
+    columns = [store.load(("content_hash", "path")) for store in val_stores]
+    pairs = (pair for part in columns for pair in zip(part["content_hash"], part["path"], strict=True))
+    refuse_shared(seen, pairs, "stores")
+
+
+def refuse_shared(trained: Set[str], validated: Iterable[tuple[str, str]], where: str) -> None:
+    """Refuse files of the same content in training and validation, whatever their names.
+
+    Args:
+        trained: SHA-256 of every training file.
+        validated: SHA-256 and path of every validation file.
+        where: What the training files lie in, such as "stores".
+
+    Raises:
+        TrainingError: If there is one; the first is named.
+    """
+    shared = [str(path) for digest, path in validated if digest in trained]
     if shared:
         raise TrainingError(
             f"no image may be both trained and validated on; {len(shared)} of the validation images are in the "
-            f"training stores as well, such as {shared[0]}: take them out, or allow it (--allow-overlap) and trust no "
+            f"training {where} as well, such as {shared[0]}: take them out, or allow it (--allow-overlap) and trust no "
             "figure."
         )

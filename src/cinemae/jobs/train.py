@@ -98,7 +98,7 @@ def train(
         heads.append(head)
         logits.append(predict_logits(head, validation))
     decision = choose_decision(logits[0], validation.labels, config)
-    results = _results(logits, validation, decision, config)
+    results = validation_results(logits, validation, decision, config)
     return TrainReport(heads[0], decision, history, results)
 
 
@@ -132,7 +132,7 @@ def fit_head(
                 loss.backward()
                 optimizer.step()
                 total += loss.item() * len(chosen)
-        line = _epoch_line(seed, epoch, total / len(samples.labels), predict_logits(head, validation), validation)
+        line = epoch_line(seed, epoch, total / len(samples.labels), predict_logits(head, validation), validation)
         history.append(line)
         if progress:
             progress(line)
@@ -220,9 +220,10 @@ def save_training(report: TrainReport, directory: Path) -> None:
     _plot_history(report.history, directory / "training.png")
 
 
-def _epoch_line(
+def epoch_line(
     seed: int, epoch: int, train_loss: float, logits: NDArray[np.float64], validation: TrainingSet
 ) -> EpochLine:
+    """Measure one epoch on validation."""
     labels = validation.labels
     losses = np.logaddexp(0.0, np.where(labels == 1, -logits, logits))
     right = (logits >= 0) == (labels == 1)
@@ -236,9 +237,10 @@ def _epoch_line(
     )
 
 
-def _results(
+def validation_results(
     logits: Sequence[NDArray[np.float64]], validation: TrainingSet, decision: DecisionConfig, config: TrainConfig
 ) -> dict[str, Any]:
+    """Return `metrics.evaluate` of the first seed's logits, cross-fitted rates, and the spread over seeds."""
     labels, generators = validation.labels, validation.generators
     prob = apply_platt(logits[0], decision.platt_scale, decision.platt_offset)
     of_seeds = [mean_generator_auc(values, labels, generators) for values in logits]

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cinemae.errors import ConfigError, ModelDirError
-from cinemae.evaluation.baseline_options import options_from_text
-from cinemae.evaluation.cnnspot import CnnSpot
-from cinemae.evaluation.frequency import FreDect
-from cinemae.evaluation.npr import Npr
-from cinemae.evaluation.saved_detector import saved_name
-from cinemae.evaluation.univfd import UnivFd
+from cinemae.evaluation.baselines.cnnspot import CnnSpot
+from cinemae.evaluation.baselines.frequency import FreDect
+from cinemae.evaluation.baselines.npr import Npr
+from cinemae.evaluation.baselines.options import options_from_text
+from cinemae.evaluation.baselines.saved import saved_name
+from cinemae.evaluation.baselines.univfd import UnivFd
 
 Baseline: TypeAlias = FreDect | Npr | CnnSpot | UnivFd
 

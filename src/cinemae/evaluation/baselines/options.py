@@ -47,7 +47,7 @@ def settings_from_options(kind: type[SettingsT], options: Mapping[str, str], *, 
         ConfigError: If a name is unknown, a number is none, or the settings refuse a value.
 
     Example:
-        >>> from cinemae.evaluation.npr import NprConfig
+        >>> from cinemae.evaluation.baselines.npr import NprConfig
         >>> settings_from_options(NprConfig, {"depths": "1+1"}, detector="npr").depths
         (1, 1)
     """

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cinemae.errors import TrainingError
-from cinemae.evaluation.crops import center_square, training_square
-from cinemae.evaluation.linear_probe import require_labels
+from cinemae.evaluation.baselines.crops import center_square, training_square
+from cinemae.evaluation.baselines.linear_probe import require_labels
 from cinemae.settings import Settings, require
 
 _ASKED_AT_ONCE = 32
@@ -25,8 +25,8 @@ _ORDER, _SQUARE = 0, 1  # streams of random numbers that never meet
 class NetworkConfig(Settings):
     """How a network is trained: Adam, binary cross-entropy, random crops and mirror images.
 
-    `blur` and `recompress` are probabilities (see `cinemae.evaluation.crops.training_square`); the learning rate is
-    multiplied by `decay` after every `decay_every` epochs.
+    `blur` and `recompress` are probabilities (see `cinemae.evaluation.baselines.crops.training_square`); the learning
+    rate is multiplied by `decay` after every `decay_every` epochs.
     """
 
     crop: int = 224

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from cinemae.evaluation.plot_style import VERMILION, cell_colours, draw_cells, new_figure
-from cinemae.evaluation.scored_set import ScoredSet, finite_scores
+from cinemae.evaluation.analyses.plot_style import VERMILION, cell_colours, draw_cells, new_figure
+from cinemae.evaluation.analyses.scored_set import ScoredSet, finite_scores
 from cinemae.jobs.calibrate import between
 from cinemae.jobs.metrics import rate
 from cinemae.jobs.resampling import Estimate

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cinemae.errors import ConfigError, EvaluationError
-from cinemae.evaluation.plot_style import GREY, LINES, new_figure, quiet_axes
-from cinemae.evaluation.scored_set import binary_labels, finite_scores
+from cinemae.evaluation.analyses.plot_style import GREY, LINES, new_figure, quiet_axes
+from cinemae.evaluation.analyses.scored_set import binary_labels, finite_scores
 from cinemae.jobs.resampling import RESAMPLES, Estimate
 
 ERROR_LEVELS = (0.01, 0.02, 0.05)

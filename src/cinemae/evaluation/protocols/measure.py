@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.config import LcasConfig, MaskConfig
-from cinemae.evaluation.bench_data import BenchData
+from cinemae.evaluation.analyses.frozen_scores import FrozenScores
+from cinemae.evaluation.analyses.transfer import best_threshold
 from cinemae.evaluation.detectors import PictureSet, Setup, make_sources
-from cinemae.evaluation.frozen_scores import FrozenScores
 from cinemae.evaluation.pictures import PictureList
 from cinemae.evaluation.predictions import RAW
-from cinemae.evaluation.protocol_table import Measurement
-from cinemae.evaluation.protocols import MEAN, POOLED, ProtocolColumn, ProtocolRow
+from cinemae.evaluation.protocols.bench_data import BenchData
+from cinemae.evaluation.protocols.heads import HeadRecipe, TrainedHead, logits_of, train_heads
+from cinemae.evaluation.protocols.protocol import MEAN, POOLED, ProtocolColumn, ProtocolRow
+from cinemae.evaluation.protocols.store_cache import StoreCache
+from cinemae.evaluation.protocols.table import Measurement
 from cinemae.evaluation.run import ScoreSource, run
-from cinemae.evaluation.store_cache import StoreCache
 from cinemae.evaluation.tables import pairs
-from cinemae.evaluation.trained_here import HeadRecipe, TrainedHead, logits_of, train_heads
-from cinemae.evaluation.transfer import best_threshold
 from cinemae.jobs import resampling
 from cinemae.jobs.training_set import hold_out
 
@@ -191,9 +191,9 @@ def cell(
 ) -> Measurement | None:
     """Return one cell of a protocol's table.
 
-    The figure is the mean over seeds, the spread its deviation; the interval is that of the mean, over images. On images
-    that stand in for the paper's, "accuracy" is the mean of both classes' accuracies, which is what accuracy is on the
-    paper's balanced sets.
+    The figure is the mean over seeds, the spread its deviation; the interval is that of the mean, over images. On
+    images that stand in for the paper's, "accuracy" is the mean of both classes' accuracies, which is what accuracy is
+    on the paper's balanced sets.
 
     Args:
         data: The test images.

@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cinemae.core.preprocess import looked_at
-from cinemae.evaluation.correlation import correlation_table, plot_correlations
-from cinemae.evaluation.distributions import plot_distributions, score_distributions
-from cinemae.evaluation.image_statistics import HIGH_FREQUENCY_RADIUS, IMAGE_STATISTICS, image_statistics
-from cinemae.evaluation.measure import Bench
+from cinemae.evaluation.analyses.correlation import correlation_table, plot_correlations
+from cinemae.evaluation.analyses.distributions import plot_distributions, score_distributions
+from cinemae.evaluation.analyses.image_statistics import HIGH_FREQUENCY_RADIUS, image_statistics
+from cinemae.evaluation.analyses.transfer import plot_transfer, transfer_matrix
 from cinemae.evaluation.pictures import NUM_WORKERS, PictureList
 from cinemae.evaluation.predictions import RAW
-from cinemae.evaluation.protocol_finetune import FinetuneOptions, unfrozen
-from cinemae.evaluation.protocol_table import Measurement
-from cinemae.evaluation.protocols import Protocol, ProtocolRow
-from cinemae.evaluation.transfer import plot_transfer, transfer_matrix
+from cinemae.evaluation.protocols.finetuning import FinetuneOptions, unfrozen
+from cinemae.evaluation.protocols.measure import Bench
+from cinemae.evaluation.protocols.protocol import Protocol, ProtocolRow
+from cinemae.evaluation.protocols.table import Measurement
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe
 from cinemae.jobs.finetune_nll import PHOTOGRAPHS, GroupNll, plot_nll, train_reconstruction
 from cinemae.jobs.metrics import auc

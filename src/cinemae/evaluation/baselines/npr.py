@@ -12,9 +12,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cinemae.evaluation.network_detector import NetworkDetector
-from cinemae.evaluation.network_training import NetworkConfig
-from cinemae.evaluation.networks import LogitResNet, ResNetShape, bottleneck_shape
+from cinemae.evaluation.baselines.network_detector import NetworkDetector
+from cinemae.evaluation.baselines.network_training import NetworkConfig
+from cinemae.evaluation.baselines.networks import LogitResNet, ResNetShape, bottleneck_shape
 from cinemae.settings import require
 
 _STEM_KERNEL = 3  # with it the network has the 1.44 million parameters that the paper states; with 7, 1.45

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cinemae.evaluation.protocols import METRICS, Protocol, ProtocolColumn
-from cinemae.evaluation.toml_settings import PaperFigure
+from cinemae.evaluation.protocols.protocol import METRICS, Protocol, ProtocolColumn
+from cinemae.evaluation.protocols.toml_settings import PaperFigure
 from cinemae.settings import require
 
 NOT_MEASURED = "not measured"
@@ -209,7 +209,7 @@ def blank_table(protocol: Protocol, *, condition: str | None = None, metric: str
         ConfigError: If the protocol does not ask for such a condition or metric.
 
     Example:
-        >>> from cinemae.evaluation.protocols import read_protocol
+        >>> from cinemae.evaluation.protocols.protocol import read_protocol
         >>> str(blank_table(read_protocol("table1")).cells[13][-1])
         '96.63 | not measured'
     """

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from cinemae.evaluation.network_detector import NetworkDetector
-from cinemae.evaluation.network_training import NetworkConfig
-from cinemae.evaluation.networks import LogitResNet, ResNetShape, bottleneck_shape, load_resnet
+from cinemae.evaluation.baselines.network_detector import NetworkDetector
+from cinemae.evaluation.baselines.network_training import NetworkConfig
+from cinemae.evaluation.baselines.networks import LogitResNet, ResNetShape, bottleneck_shape, load_resnet
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from PIL import Image
 
 from cinemae.data.model_dir import file_hash
 from cinemae.errors import ConfigError, FingerprintMismatchError
-from cinemae.evaluation.baseline_options import settings_from_options
-from cinemae.evaluation.crops import center_square, training_square
-from cinemae.evaluation.linear_probe import LinearProbe, not_trained, require_labels
-from cinemae.evaluation.network_training import to_pixels
-from cinemae.evaluation.networks import ClipEncoder, load_clip_encoder
-from cinemae.evaluation.saved_detector import Arrays, misfit, read_detector, read_settings, write_detector
+from cinemae.evaluation.baselines.crops import center_square, training_square
+from cinemae.evaluation.baselines.linear_probe import LinearProbe, not_trained, require_labels
+from cinemae.evaluation.baselines.network_training import to_pixels
+from cinemae.evaluation.baselines.networks import ClipEncoder, load_clip_encoder
+from cinemae.evaluation.baselines.options import settings_from_options
+from cinemae.evaluation.baselines.saved import Arrays, misfit, read_detector, read_settings, write_detector
 from cinemae.settings import Settings, require
 
 HUB_REPOSITORY = "openai/clip-vit-large-patch14"

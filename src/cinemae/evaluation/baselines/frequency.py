@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
-from cinemae.evaluation.baseline_options import settings_from_options
-from cinemae.evaluation.crops import center_square
-from cinemae.evaluation.linear_probe import LinearProbe, not_trained, require_labels
-from cinemae.evaluation.saved_detector import read_detector, read_settings, write_detector
+from cinemae.evaluation.baselines.crops import center_square
+from cinemae.evaluation.baselines.linear_probe import LinearProbe, not_trained, require_labels
+from cinemae.evaluation.baselines.options import settings_from_options
+from cinemae.evaluation.baselines.saved import read_detector, read_settings, write_detector
 from cinemae.settings import Settings, require
 
 _FLOOR = 1e-3  # far below the 0.3 that rounding to 8 bits leaves in a coefficient: keeps log of flat pictures finite
@@ -69,7 +69,7 @@ def log_dct(pixels: NDArray[np.uint8], color: Literal["grey", "rgb"] = "grey") -
 
 
 class FreDect:
-    """The detector; the squares it sees are cut from the centre, unscaled (see `cinemae.evaluation.crops`).
+    """The detector; the squares it sees are cut from the centre, unscaled (see `cinemae.evaluation.baselines.crops`).
 
     Example:
         >>> FreDect(FreDectConfig(crop=64)).description

@@ -15,7 +15,7 @@ from cinemae.data.published import BENCHMARKS
 from cinemae.errors import EvaluationError
 from cinemae.evaluation.pictures import refuse_overlap, require_both, survey
 from cinemae.evaluation.predictions import Images
-from cinemae.evaluation.protocols import Protocol
+from cinemae.evaluation.protocols.protocol import Protocol
 
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
 
@@ -106,7 +106,7 @@ def _all_trained(protocol: Protocol) -> tuple[str, ...]:
 
 
 def _of(data: DataSet, generators: Sequence[str], *, training: bool) -> list[ImageRecord]:
-    """Return the images of some generators, photographs of their sets included; of the training split or of the rest."""
+    """Return the images of some generators and the photographs of their sets; of the training split, or of the rest."""
     both = zip(data.records, data.splits, strict=True)
     chosen = [record for record, split in both if split is None or (split == "train") == training]
     own = {record.generator for record in chosen if record.label == 0}

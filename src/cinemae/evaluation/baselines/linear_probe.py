@@ -13,7 +13,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from cinemae.errors import TrainingError
-from cinemae.evaluation.saved_detector import Arrays, misfit
+from cinemae.evaluation.baselines.saved import Arrays, misfit
 
 _MAX_ITERATIONS = 1000
 _CONSTANT = 1e-6  # a feature that varies less than this, beside its mean, does so by rounding alone

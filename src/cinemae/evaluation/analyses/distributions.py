@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cinemae.errors import ConfigError
-from cinemae.evaluation.plot_style import BLUE, GREY, new_figure, quiet_axes
-from cinemae.evaluation.scored_set import ScoredSet
+from cinemae.evaluation.analyses.plot_style import BLUE, GREY, new_figure, quiet_axes
+from cinemae.evaluation.analyses.scored_set import ScoredSet
 from cinemae.jobs.metrics import auc
 
 NUM_BINS = 40

@@ -15,7 +15,7 @@ from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.lcas import combine_terms
 from cinemae.data.store import FeatureStore
 from cinemae.errors import EvaluationError, FingerprintMismatchError
-from cinemae.evaluation.scored_set import ScoredSet
+from cinemae.evaluation.analyses.scored_set import ScoredSet
 
 FrozenScore = Literal["nll", "lcas"]
 _TEXTS = ("generator", "path", "content_hash")

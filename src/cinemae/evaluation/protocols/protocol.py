@@ -19,7 +19,7 @@ from cinemae.config import HeadConfig, LcasConfig, MaskConfig
 from cinemae.data.corruptions import parse_condition
 from cinemae.data.published import BENCHMARKS
 from cinemae.errors import ConfigError
-from cinemae.evaluation.toml_settings import PaperFigure, build, build_all, within
+from cinemae.evaluation.protocols.toml_settings import PaperFigure, build, build_all, within
 from cinemae.settings import Settings, require
 
 Layout = Literal["genimage", "aigcdetect", "chameleon", "tree"]
@@ -54,8 +54,8 @@ MEAN = "mean"
 POOLED = "pooled"
 OWN_MEASUREMENT = "measured by the paper"
 
-_PACKAGED = Path(__file__).parent / "protocol_files"  # where a wheel has them
-_CHECKOUT = Path(__file__).parents[3] / "benchmarks" / "protocols"
+_PACKAGED = Path(__file__).parents[1] / "protocol_files"  # where a wheel has them
+_CHECKOUT = Path(__file__).parents[4] / "benchmarks" / "protocols"
 _KINDS_OF: dict[str, tuple[str, ...]] = {
     "head": ("ablation", "analysis"),
     "lcas": ("ablation",),

@@ -11,16 +11,16 @@ from typing import Any, Self
 import numpy as np
 from matplotlib.figure import Figure
 
-from cinemae.evaluation.bench_data import BenchData, find_data
-from cinemae.evaluation.measure import Bench, Scored, cell
 from cinemae.evaluation.predictions import ALIGNED, RAW
 from cinemae.evaluation.probe_source import facts_of
-from cinemae.evaluation.protocol_analyses import ANALYSES
-from cinemae.evaluation.protocol_finetune import FinetuneOptions, scored_finetuned
-from cinemae.evaluation.protocol_table import Measurement, ProtocolTable, blank_table
-from cinemae.evaluation.protocols import MEAN, Protocol, ProtocolColumn, ProtocolRow, read_protocol
-from cinemae.evaluation.stand_in import adapt
-from cinemae.evaluation.store_cache import FrozenHalf, StoreCache
+from cinemae.evaluation.protocols.analysis import ANALYSES
+from cinemae.evaluation.protocols.bench_data import BenchData, find_data
+from cinemae.evaluation.protocols.finetuning import FinetuneOptions, scored_finetuned
+from cinemae.evaluation.protocols.measure import Bench, Scored, cell
+from cinemae.evaluation.protocols.protocol import MEAN, Protocol, ProtocolColumn, ProtocolRow, read_protocol
+from cinemae.evaluation.protocols.stand_in import adapt
+from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
+from cinemae.evaluation.protocols.table import Measurement, ProtocolTable, blank_table
 from cinemae.evaluation.versions import versions
 from cinemae.jobs.format_probe import ALARM, format_probe_of
 from cinemae.settings import require
@@ -293,7 +293,7 @@ def _data_text(about: Mapping[str, Any]) -> str:
         parts = [f"{row} {found['auc']:.1f} ± {found['std']:.1f}" for row, found in masks.items()]
         count = next(iter(masks.values()))["mask_seeds"]
         lines.append(
-            f"Mean AUC over generators in per cent, first training, over {count} seeds of the masks: {'; '.join(parts)}."
+            f"Mean AUC over generators in %, first training, over {count} seeds of the masks: {'; '.join(parts)}."
         )
     if measured["unread"]:
         lines.append(f"{measured['unread']} files could not be read and count nowhere.")

@@ -10,11 +10,11 @@ import numpy as np
 from cinemae.data.datasets import ImageRecord
 from cinemae.data.model_dir import CONFIG_FILE, read_model_config
 from cinemae.data.model_weights import load_head
-from cinemae.evaluation.measure import Bench, Scored
-from cinemae.evaluation.protocols import ProtocolRow
-from cinemae.evaluation.store_cache import FrozenHalf, StoreCache
-from cinemae.evaluation.trained_here import HeadRecipe, TrainedHead, logits_of
-from cinemae.evaluation.transfer import best_threshold
+from cinemae.evaluation.analyses.transfer import best_threshold
+from cinemae.evaluation.protocols.heads import HeadRecipe, TrainedHead, logits_of
+from cinemae.evaluation.protocols.measure import Bench, Scored
+from cinemae.evaluation.protocols.protocol import ProtocolRow
+from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.jobs.finetune import finetune
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, Unfreeze
 from cinemae.jobs.training_set import TrainingSet, hold_out

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cinemae.data.published import canonical_generator
-from cinemae.evaluation.protocols import MEAN, POOLED, Protocol, ProtocolColumn, ProtocolRow
+from cinemae.evaluation.protocols.protocol import MEAN, POOLED, Protocol, ProtocolColumn, ProtocolRow
 
 STARTER_ROW = "backbone of the model at hand"
 
@@ -18,8 +17,9 @@ def adapt(protocol: Protocol, train: tuple[str, ...], test: tuple[str, ...]) -> 
     """Put other generators in the place of a protocol's.
 
     Columns of single generators become one for each test generator, for every metric and condition that they had. Rows
-    of single generators become one for each. Rows of the paper's backbones become one for each way of freezing, with the
-    backbone of the model at hand. A row with training generators of its own keeps those that are there, all if none is.
+    of single generators become one for each. Rows of the paper's backbones become one for each way of freezing, with
+    the backbone of the model at hand. Of a protocol with several training sets the rows with the largest stay: all rows
+    are trained on all training images.
 
     Args:
         protocol: As the paper has it.
@@ -56,6 +56,7 @@ def _column_of(column: ProtocolColumn, generator: str, named: tuple[ProtocolColu
 def _rows(protocol: Protocol, train: tuple[str, ...], test: tuple[str, ...], kept: list[int]) -> list[ProtocolRow]:
     """Return the rows; of the paper's figures those of the columns that stay, by their places."""
     places = [index for index, column in enumerate(protocol.columns) if column.in_paper]
+    largest = any(row.train for row in protocol.rows)
     rows: list[ProtocolRow] = []
     seen: set[object] = set()
     for row in protocol.rows:
@@ -63,8 +64,7 @@ def _rows(protocol: Protocol, train: tuple[str, ...], test: tuple[str, ...], kep
         changed = replace(row, paper=paper, origin=row.origin if paper else "")
         if row.test is not None:  # Figs. 2 and 3: a row a generator
             if row.test == next(one.test for one in protocol.rows if one.test is not None):
-                chosen = [name for name in test]
-                rows += [replace(changed, name=name, test=name, train=(), paper=(), origin="") for name in chosen]
+                rows += [replace(changed, name=name, test=name, train=(), paper=(), origin="") for name in test]
         elif protocol.analysis == "threshold_transfer":  # Fig. 4: a row for each generator trained on
             if row is protocol.rows[0]:
                 rows += [
@@ -75,8 +75,8 @@ def _rows(protocol: Protocol, train: tuple[str, ...], test: tuple[str, ...], kep
             if key not in seen:
                 rows.append(replace(changed, name=_freezing(row, protocol), paper=(), origin="", backbone=None))
             seen.add(key)
-        else:
-            rows.append(replace(changed, train=_own(row.train, train)))
+        elif row.train or not largest:
+            rows.append(replace(changed, train=()))
     return rows
 
 
@@ -90,8 +90,3 @@ def _freezing(row: ProtocolRow, protocol: Protocol) -> str:
         (True, True): "both frozen",
     }
     return words[row.freeze_encoder, row.freeze_decoder]
-
-
-def _own(wanted: tuple[str, ...], there: tuple[str, ...]) -> tuple[str, ...]:
-    known = tuple(name for name in there if canonical_generator(name) in wanted)
-    return known if len(wanted) == 1 else ()

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import expit
 
-from cinemae.evaluation.baseline_options import settings_from_options
-from cinemae.evaluation.linear_probe import not_trained, require_labels
-from cinemae.evaluation.network_training import EpochDone, NetworkConfig, predict_logits, train_network
-from cinemae.evaluation.networks import LogitResNet, ResNetShape
-from cinemae.evaluation.saved_detector import misfit, read_detector, read_settings, write_detector
+from cinemae.evaluation.baselines.linear_probe import not_trained, require_labels
+from cinemae.evaluation.baselines.network_training import EpochDone, NetworkConfig, predict_logits, train_network
+from cinemae.evaluation.baselines.networks import LogitResNet, ResNetShape
+from cinemae.evaluation.baselines.options import settings_from_options
+from cinemae.evaluation.baselines.saved import misfit, read_detector, read_settings, write_detector
 
 ConfigT = TypeVar("ConfigT", bound=NetworkConfig)
 

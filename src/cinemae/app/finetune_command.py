@@ -1,0 +1,183 @@
+"""``cinemae train --unfreeze``: images in, a model with a fine-tuned backbone out, or the history of its NLL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cinemae.data.store_format import HEADER_NAME
+from cinemae.errors import ConfigError
+from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
+
+if TYPE_CHECKING:
+    from cinemae.data.datasets import ImageRecord
+    from cinemae.jobs.finetune_nll import NllReport
+    from cinemae.jobs.train import TrainReport
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """The options that belong to --unfreeze; None where not given.
+
+    Attributes:
+        settings: Of `FinetuneConfig`, by name.
+        model: The model to begin with.
+        device: Where to train.
+    """
+
+    settings: Mapping[str, Any]
+    model: str | None
+    device: str | None
+
+    def given(self) -> dict[str, Any]:
+        """Return the settings that were given."""
+        return {name: value for name, value in self.settings.items() if value is not None}
+
+
+def require_stores(sources: Sequence[Path], options: FinetuneOptions) -> None:
+    """Refuse what makes sense with --unfreeze only: its options, and images in place of stores.
+
+    Raises:
+        ConfigError: If there is either.
+    """
+    named = {**options.given(), "model": options.model, "device": options.device}
+    if stray := [f"--{name.replace('_', '-')}" for name, value in named.items() if value is not None]:
+        raise ConfigError(
+            f"{', '.join(stray)} belongs to training from images: give --unfreeze as well, or leave it out."
+        )
+    for source in sources:
+        if source.exists() and not (source / HEADER_NAME).is_file():
+            raise ConfigError(
+                f"a head is trained on feature stores, and {source} is none: make one of its images with cinemae "
+                "extract, or train from the images with --unfreeze."
+            )
+
+
+def finetune_from_images(
+    sources: Sequence[Path],
+    val: Sequence[Path],
+    backbone: Path | None,
+    options: FinetuneOptions,
+    shared: dict[str, Any],
+    out: Path,
+) -> None:
+    """Fine-tune, tell the user what came of it, and end with 1 if images could not be read.
+
+    Args:
+        sources: Image sources to train on.
+        val: Image sources to validate on.
+        backbone: A bare backbone to begin with, in place of a model's.
+        options: Those of --unfreeze.
+        shared: What training from stores takes as well, by the names of `FinetuneRecipe`.
+        out: Directory to write.
+
+    Raises:
+        ConfigError: If there is nothing to validate on, a store was given, or two things to begin with.
+    """
+    config = FinetuneConfig.from_dict(options.given())
+    if not val:
+        raise ConfigError("training from images needs images to validate on, of their own: name them with --val.")
+    recipe = FinetuneRecipe(
+        training=_read(sources),
+        validation=_read(val),
+        **_beginning(backbone, options.model),
+        finetune=config,
+        device=_find_device(options.device),
+        **shared,
+    )
+    if config.objective == "reconstruction":
+        report: Any = _follow_nll(recipe, out)
+        summary = _summarise_nll(report, out)
+    else:
+        report = _finetune(recipe, out)
+        summary = summarise_model(report, out)
+    typer.echo(summary)
+    if unreadable := sum(report.results["unreadable"].values()):
+        typer.echo(f"{unreadable} images could not be read: {out / 'unreadable.txt'}")
+        raise typer.Exit(1)
+
+
+def summarise_model(report: TrainReport, out: Path) -> str:
+    """Return the few lines that a command ends with."""
+    results, decision = report.results, report.decision
+    seeds = results["mean_generator_auc_over_seeds"]
+    spread = (
+        "" if seeds["std"] is None else f", {seeds['mean']:.3f} ± {seeds['std']:.3f} over {len(seeds['values'])} seeds"
+    )
+    return (
+        f"{out}: validation AUC {results['mean_generator_auc']:.3f} (mean over generators{spread})\n"
+        f'"ai" from {decision.threshold:.3f}, "real" below {decision.real_below:.3f}: {decision.rule}\n'
+        f"{results['split']}\n"
+        f"every figure: {out / 'README.md'}"
+    )
+
+
+def _read(sources: Sequence[Path]) -> list[ImageRecord]:
+    from cinemae.data.datasets import read_records
+
+    for source in sources:
+        if (source / HEADER_NAME).is_file():
+            raise ConfigError(
+                f"--unfreeze trains from images, and {source} is a feature store: give the images that it was "
+                "extracted from."
+            )
+    return [record for source in sources for record in read_records(source)]
+
+
+def _beginning(backbone: Path | None, model: str | None) -> dict[str, Any]:
+    """Return `backbone` and `extractor` of the recipe."""
+    from cinemae.data.model_dir import BACKBONE_DIR, read_model_config, resolve_model
+
+    if backbone is not None:
+        if model is not None:
+            raise ConfigError(
+                "training begins with a model or with a bare backbone: give --model or --backbone, not both."
+            )
+        return {"backbone": backbone}
+    directory = resolve_model(model)
+    return {"backbone": directory / BACKBONE_DIR, "extractor": read_model_config(directory).extractor}
+
+
+def _find_device(name: str | None) -> str:
+    from cinemae.scorers import find_device
+
+    return str(find_device(name or "auto"))
+
+
+def _finetune(recipe: FinetuneRecipe, out: Path) -> TrainReport:
+    from cinemae.app.progress import ProgressBar
+    from cinemae.jobs.finetune import finetune
+
+    first, runs = recipe.train.seed, recipe.train.num_seeds
+    with ProgressBar("fine-tuning", None, unit="steps", log_every=60) as bar:
+
+        def tell(line: StepLine) -> None:
+            done = (line.seed - first) * line.num_steps + line.step
+            bar.update(done, total=runs * line.num_steps, note=f"seed {line.seed}, loss {line.loss:.3f}")
+
+        return finetune(recipe, out, progress=tell)
+
+
+def _follow_nll(recipe: FinetuneRecipe, out: Path) -> NllReport:
+    from cinemae.app.progress import ProgressBar
+    from cinemae.jobs.finetune_nll import train_reconstruction
+
+    with ProgressBar("fine-tuning", None, unit="steps", log_every=60) as bar:
+        return train_reconstruction(
+            recipe,
+            out,
+            progress=lambda line: bar.update(line.step, total=line.num_steps, note=f"loss {line.loss:.3f}"),
+        )
+
+
+def _summarise_nll(report: NllReport, out: Path) -> str:
+    first, last = report.history[0], report.history[-1]
+    groups = "\n".join(
+        f"  {name}: {first.groups[name].value:.2f} at step 0, {group.value:.2f} at step {last.step} (n = {group.n})"
+        for name, group in last.groups.items()
+    )
+    return f"{out}: mean patch NLL_approx of held-out images\n{groups}\nevery figure: {out / 'nll.json'}"

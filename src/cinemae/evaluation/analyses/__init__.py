@@ -1,0 +1,1 @@
+"""What scores say beyond accuracy: pure functions and their plots."""

@@ -1,0 +1,1 @@
+"""Other people's detectors, written from their papers and trained here."""
