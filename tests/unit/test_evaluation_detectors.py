@@ -300,6 +300,34 @@ class TestFilesOfScores:
 class TestTrainedHere:
     """Test images choose nothing: neither what is fitted nor a threshold."""
 
+    def test_anybodys_class_with_a_fit_is_trained_too(self, training: PictureSet, tmp_path: Path, monkeypatch):
+        body = (
+            "    def fit(self, pictures, labels, *, seed):\n"
+            "        self.sign = (-1) ** seed * len(pictures) * (labels.mean() > 0)\n\n"
+            "    def predict(self, images):\n"
+            "        return [self.sign * np.asarray(image).std() for image in images]\n"
+        )
+        spec = own_detector(tmp_path, monkeypatch, body)
+        sources = make_sources([spec], Setup(train=training, seeds=2))
+        assert [source.columns[0].seed for source in sources] == [0, 1]
+        assert {source.columns[0].threshold_rule for source in sources} == {
+            "best balanced accuracy on 8 images held out from training"
+        }
+        batch = Batch("raw", training.images.chosen([0]), [training.pictures[0]])
+        (first, second) = (float(source.score(batch)[0, 0]) for source in sources)
+        assert first == -second > 0
+
+    def test_a_kept_baseline_is_not_trained_again(self, trained, training: PictureSet, tmp_path: Path):
+        for told in (2, 0):
+            lines: list[str] = []
+            again = make_sources([FREDECT], Setup(train=training, seeds=2, keep=tmp_path, tell=lines.append))
+            assert len(lines) == told
+            assert [source.columns for source in again] == [source.columns for source in trained[0]]
+        fewer = training.chosen(list(range(len(training.images) - 1)))
+        lines = []
+        make_sources([FREDECT], Setup(train=fewer, seeds=1, keep=tmp_path, tell=lines.append))
+        assert len(lines) == 1  # other images, so another detector
+
     def test_the_threshold_is_the_best_on_training_images_held_out(self, trained, training: PictureSet):
         sources, lines = trained
         assert lines == [f"training {FREDECT}, seed {seed}, on 24 images" for seed in (0, 1)]

@@ -13,11 +13,13 @@ from cinemae.core.image import load_image
 from cinemae.data.corruptions import parse_condition
 from cinemae.data.datasets import ImageRecord, read_records
 from cinemae.data.file_facts import read_facts
+from cinemae.data.layouts import read_dataset
 from cinemae.data.model_dir import read_model_config
 from cinemae.detector import Detector
 from cinemae.errors import ConfigError, EvaluationError, SourceError
 from cinemae.evaluation.detectors import PictureSet, Setup, make_sources
 from cinemae.evaluation.evaluate import Plan, conditions_of, evaluate, picture_set
+from cinemae.evaluation.evaluate import tested as tested_images
 from cinemae.evaluation.pictures import PictureList, find_duplicates, refuse_overlap, survey
 from cinemae.evaluation.predictions import Column, Predictions
 from cinemae.evaluation.run import BATCH_SIZE, Batch, run
@@ -342,3 +344,20 @@ class TestWholeEvaluations:
         grid = conditions_of(["standard"])
         assert len(grid) == len(set(grid)) == 2 + 30
         assert "social=2" in grid
+
+
+def test_what_is_tested_of_a_published_data_set_is_not_what_was_trained_on(tmp_path: Path):
+    for split in ("train", "val"):
+        for folder in ("ai", "nature"):
+            target = tmp_path / "BigGAN" / "imagenet_ai_0419_biggan" / split / folder
+            target.mkdir(parents=True)
+            (target / "a.png").touch()
+    (tmp_path / "ADM" / "imagenet_ai_0508_adm" / "val" / "ai").mkdir(parents=True)
+    (tmp_path / "ADM" / "imagenet_ai_0508_adm" / "val" / "ai" / "a.png").touch()  # no photographs: tests nothing
+    data = read_dataset(tmp_path)
+    assert data.layout == "genimage"
+    assert [Path(record.path).relative_to(tmp_path).parts[::2] for record in tested_images(data)] == [
+        ("BigGAN", "val", "a.png"),
+        ("BigGAN", "val", "a.png"),
+    ]
+    assert any("ADM" in problem for problem in data.report.problems)

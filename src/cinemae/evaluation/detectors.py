@@ -131,7 +131,10 @@ def _sources_of(spec: str, setup: Setup) -> list[ScoreSource]:
     if options:
         raise ConfigError(f"{name} takes no option here, got {', '.join(options)}.")
     if ":" in name:
-        return _with_threshold(_import_detector(name), name, setup)
+        detector = _import_detector(name)
+        if setup.train is not None and callable(getattr(detector, "fit", None)):
+            return _trained(lambda: _import_detector(name), name, setup)
+        return [_with_threshold(detector, name, setup)]
     if name == "cinemae":
         return [CinemaeSource(setup.model, setup.device, setup.mask_seeds)]
     if name in ("nll", "lcas"):
@@ -179,8 +182,7 @@ def _trained(make: Callable[[], Any], spec: str, setup: Setup) -> list[ScoreSour
         where = "held out from training" if setup.validation is None else "of the validation set"
         require_both(held_out.images.label, "the quarter of the training set held out to choose the threshold on")
         detector = _fit(make(), spec, fitted, seed, setup)
-        own = None if name in ("nll", "lcas") else seed
-        column = Column(name, own, outputs=detector.outputs, description=str(getattr(detector, "description", "")))
+        column = replace(_stated(detector, name), seed=None if name in ("nll", "lcas") else seed)
         sources.append(PictureSource(detector, _with_best_threshold(detector, column, held_out, where)))
     return sources
 
@@ -190,18 +192,27 @@ def _fit(detector: Any, spec: str, fitted: PictureSet, seed: int, setup: Setup) 
     images = fitted.images
     labelled = [*zip(images.content_hash.tolist(), images.label.tolist(), strict=True)]
     digest = hashlib.sha256(json.dumps([spec, seed, labelled]).encode()).hexdigest()[:16]
-    folder = None if setup.keep is None else setup.keep / f"{detector.name}-seed-{seed}-{digest}"
+    kept = setup.keep if getattr(detector, "name", None) in BASELINES else None
+    folder = None if kept is None else kept / f"{detector.name}-seed-{seed}-{digest}"
     if folder is not None and (folder / DETECTOR_FILE).exists():
         return load_baseline(folder)
     setup.tell(f"training {spec}, seed {seed}, on {len(images)} images")
     detector.fit(fitted.pictures, images.label, seed=seed)
-    if folder is not None and detector.name in BASELINES:
+    if folder is not None:
         detector.save(folder)
     return detector
 
 
-def _with_threshold(detector: ImageDetector, name: str, setup: Setup) -> list[ScoreSource]:
+def _with_threshold(detector: ImageDetector, name: str, setup: Setup) -> ScoreSource:
     """Take anybody's detector with the threshold it states, or one chosen on the validation set."""
+    column = _stated(detector, name)
+    if setup.validation is not None:
+        column = _with_best_threshold(detector, column, setup.validation, "of the validation set")
+    return PictureSource(detector, column)
+
+
+def _stated(detector: ImageDetector, name: str) -> Column:
+    """Return the column of a detector with what it says of itself."""
     outputs: Outputs = getattr(detector, "outputs", "score")
     if outputs not in ("probability", "score"):
         raise ConfigError(f'outputs of {name} must be "probability" or "score", got {outputs!r}.')
@@ -212,16 +223,13 @@ def _with_threshold(detector: ImageDetector, name: str, setup: Setup) -> list[Sc
         rule = "none: the detector states none"
     elif not isinstance(threshold, int | float | np.number) or not math.isfinite(threshold):
         raise ConfigError(f"threshold of {name} must be a finite number or None, got {threshold!r}.")
-    column = Column(
+    return Column(
         str(getattr(detector, "name", name)),
         outputs=outputs,
         threshold=None if threshold is None else float(threshold),
         threshold_rule=rule,
         description=str(getattr(detector, "description", name)),
     )
-    if setup.validation is not None:
-        column = _with_best_threshold(detector, column, setup.validation, "of the validation set")
-    return [PictureSource(detector, column)]
 
 
 def _with_best_threshold(detector: ImageDetector, column: Column, on: PictureSet, where: str) -> Column:

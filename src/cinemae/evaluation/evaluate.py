@@ -13,6 +13,7 @@ import numpy as np
 
 from cinemae.data.archives import read_encoded
 from cinemae.data.corruptions import STANDARD_GRID
+from cinemae.data.datasets import ImageRecord
 from cinemae.data.layouts import DataSet, Layout, read_dataset
 from cinemae.detector import Detector
 from cinemae.evaluation.detectors import DEFAULT_DETECTORS, PictureSet, Setup, make_sources
@@ -77,19 +78,20 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)  # now, not when all the work is done
     data = read_dataset(plan.source, layout=plan.layout, split=plan.split)
     require_labels(data.records, "the test set")
+    records = tested(data)
     sets = {
         name: picture_set(name, source)
         for name, source in (("training", plan.train), ("validation", plan.validation))
         if source
     }
     if sets and not plan.allow_overlap:
-        known = {name: one.images for name, one in sets.items()} | {"test": survey(data.records)}
+        known = {name: one.images for name, one in sets.items()} | {"test": survey(records)}
         for first, second in itertools.combinations(known, 2):
             refuse_overlap(known[first], known[second], (first, second))
     setup = _filled(plan.setup, sets)
     sources = make_sources(plan.detectors, setup)
     predictions = run(
-        data.records,
+        records,
         sources,
         conditions_of(plan.corruptions),
         seed=plan.seed,
@@ -100,7 +102,7 @@ def evaluate(
     results = tabulate(predictions)
     more = []
     if plan.examples and "cinemae" in plan.detectors:
-        more = example_sections(predictions, plan.setup.model, plan.examples, data)
+        more = example_sections(predictions, plan.setup.model, plan.examples, records)
     write_report(results, out, title=f"Evaluation of {', '.join(names(predictions))}", more=more)
     return predictions, results
 
@@ -135,19 +137,30 @@ def picture_set(name: str, source: str) -> PictureSet:
     return PictureSet(PictureList(records), images).chosen(np.nonzero(images.readable)[0])
 
 
-def example_sections(predictions: Predictions, model: str | None, count: int, data: DataSet) -> list[Section]:
+def tested(data: DataSet) -> list[ImageRecord]:
+    """Return the images of a data set that test something: of those with a training split, the others.
+
+    Where no generator has both classes these are all images, and what is wrong with them is said when they are judged.
+    """
+    places = sorted({place for test_set in data.test_sets.values() for place in test_set})
+    return [data.records[place] for place in places] or list(data.records)
+
+
+def example_sections(
+    predictions: Predictions, model: str | None, count: int, tested_records: Sequence[ImageRecord]
+) -> list[Section]:
     """Return maps of the images that the model is surest of, rightly and wrongly (Figs. 8 and 9).
 
     Args:
         predictions: Of the model; the first of its columns is looked at.
         model: Model directory or Hub id.
         count: Images of each kind.
-        data: Where the pictures are.
+        tested_records: Where the pictures are, in the order of the predictions.
     """
     images = predictions.images
     column = next(column for column in predictions.columns if column.detector == "cinemae")
     scores = predictions.of(column)
-    records = dict(zip(images.path.tolist(), data.records, strict=True))
+    records = dict(zip(images.path.tolist(), tested_records, strict=True))
     detector = Detector.from_pretrained(model)
     sections = [
         Section(

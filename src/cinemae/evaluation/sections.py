@@ -96,6 +96,7 @@ def summary_lines(results: dict[str, Any]) -> list[str]:
     lines = [
         f"{images['num_real']} photographs, {images['num_fake']} generated, {images['num_unread']} unreadable files"
     ]
+    lines += [f"data set: {problem}" for problem in _problems(results)]
     if (warning := _bias(results).warning) is not None:
         lines.append(f"WARNING: {warning}")
     elif results["format_probe"] is not None:
@@ -124,6 +125,7 @@ def _images(results: dict[str, Any]) -> Section:
     rows = [["generated", name or "not stated", str(n)] for name, n in images["generators"].items()]
     rows += [["photographs", name or "not stated", str(n)] for name, n in images["photo_sources"].items()]
     rows += [["unread", one["path"], one["error_message"]] for one in images["unread"][:10]]
+    text += [f"The data set: {problem}" for problem in _problems(results)]
     return Section("Images", text, Table(("class", "generator or source", "n"), rows))
 
 
@@ -277,6 +279,19 @@ def _corruption_sections(results: dict[str, Any]) -> list[Section]:
 
 
 def _origin(results: dict[str, Any]) -> Section:
-    rows = [[name, str(value)] for name, value in sorted(results["about"].items())]
+    rows = [row for name, value in sorted(results["about"].items()) if name != "found" for row in _flat(name, value)]
     text = ["All figures follow from the predictions file alone: cinemae report rebuilds them."]
     return Section("Where this comes from", text, Table(("what", "value"), rows))
+
+
+def _flat(name: str, value: object) -> list[list[str]]:
+    """Return a row for each plain value of nested settings."""
+    if isinstance(value, dict):
+        return [row for key, part in value.items() for row in _flat(f"{name}, {key}", part)]
+    return [[name, "none" if value is None else str(value)]]
+
+
+def _problems(results: dict[str, Any]) -> list[str]:
+    """Return what is missing of a published data set, or wrong with this one."""
+    found: dict[str, Any] = results["about"].get("found", {})
+    return list(found.get("problems", ()))
