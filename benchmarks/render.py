@@ -25,6 +25,8 @@ BENCHMARKS = {
     "threshold, save.",
     "folder": "A folder of 12-megapixel JPEGs scored with the bundled model, and the share of each stage: reading and "
     "decoding, preprocessing, model.",
+    "rebuild_report": "`cinemae report`, a whole process: every number, plot and page of a robustness run from stored "
+    "predictions (drawn ones, of its usual sizes).",
     "onnx_parity": "The bundled model's graph against torch on the pictures that its thresholds were chosen on: "
     "`python -m benchmarks.onnx_parity FOLDER`.",
 }

@@ -8,9 +8,10 @@ thousand times; the tests hold the two against each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,11 @@ from numpy.typing import NDArray
 RESAMPLES = 1000
 CALIBRATION_BINS = 10
 _BATCH = 100
+_MOST_KEPT = 2000  # images of whose draws some sets are kept, 16 MB each at most
 _MOST_CELLS = 4_000_000  # of a table held at once
+
+_Seed: TypeAlias = int | tuple[int, int]
+_Drawn: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -116,8 +121,7 @@ def draws(
         statistics: What to compute, by name.
         seed: Of the resampling.
     """
-    rng = np.random.default_rng(seed)
-    tallies = _resamples(*_positions(real, fake), (rng, rng))
+    tallies = _resamples(real, fake, _indices(seed, seed, len(real), len(fake)))
     parts = [[statistic(tally) for statistic in statistics.values()] for tally in tallies]
     return {name: np.concatenate([part[index] for part in parts]) for index, name in enumerate(statistics)}
 
@@ -151,8 +155,7 @@ def mean_draws(
     """Return the mean over groups of each statistic for every resample, (RESAMPLES,); arguments of `estimate_mean`."""
     totals = {name: np.zeros(RESAMPLES) for name in statistics}
     for number, (real, fake) in enumerate(groups):
-        rngs = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1 + number])
-        tallies = _resamples(*_positions(real, fake), rngs)
+        tallies = _resamples(real, fake, _indices((seed, 0), (seed, 1 + number), len(real), len(fake)))
         parts = [[statistic(tally) for statistic in statistics.values()] for tally in tallies]
         for index, name in enumerate(statistics):
             totals[name] += np.concatenate([part[index] for part in parts])
@@ -168,8 +171,11 @@ def point(real: NDArray[Any], fake: NDArray[Any], statistics: Mapping[str, Stati
 
 def auc_of(tally: Tally) -> NDArray[np.float64]:
     """Area under the ROC curve: the share of pairs in which the fake scores higher, ties counting half."""
-    below = np.cumsum(tally.real, axis=1) - tally.real
-    return _sum(tally.fake * (below + tally.real / 2)) / (tally.num_real * tally.num_fake)
+    twice_below = np.cumsum(tally.real, axis=1)
+    twice_below *= 2
+    twice_below -= tally.real
+    pairs: NDArray[np.float64] = np.einsum("ij,ij->i", tally.fake, twice_below) / 2
+    return pairs / (tally.num_real * tally.num_fake)
 
 
 def average_precision_of(tally: Tally) -> NDArray[np.float64]:
@@ -244,19 +250,33 @@ def _positions(
     return values, positions[: len(real)], positions[len(real) :]
 
 
-def _resamples(
-    values: NDArray[np.float64],
-    of_real: NDArray[np.intp],
-    of_fake: NDArray[np.intp],
-    rngs: tuple[np.random.Generator, np.random.Generator],
-) -> Iterator[Tally]:
-    for _ in range(0, RESAMPLES, _BATCH):  # the draws of scipy.stats.bootstrap with batch=100
-        both = zip((of_real, of_fake), rngs, strict=True)
-        real, fake = (of[rng.integers(0, len(of), (_BATCH, len(of)))] for of, rng in both)
+def _indices(seed_real: _Seed, seed_fake: _Seed, num_real: int, num_fake: int) -> Iterable[_Drawn]:
+    """Return which photographs and which fakes each batch of resamples takes; small ones are kept to be used again."""
+    make = _kept_indices if num_real + num_fake <= _MOST_KEPT else _draw_indices
+    return make(seed_real, seed_fake, num_real, num_fake)
+
+
+@lru_cache(maxsize=16)
+def _kept_indices(seed_real: _Seed, seed_fake: _Seed, num_real: int, num_fake: int) -> tuple[_Drawn, ...]:
+    return tuple(_draw_indices(seed_real, seed_fake, num_real, num_fake))
+
+
+def _draw_indices(seed_real: _Seed, seed_fake: _Seed, num_real: int, num_fake: int) -> Iterator[_Drawn]:
+    """Draw batch by batch; with one seed for both classes these are the draws of `scipy.stats.bootstrap`."""
+    rng = np.random.default_rng(seed_real)
+    rng_fake = rng if seed_fake == seed_real else np.random.default_rng(seed_fake)
+    for _ in range(0, RESAMPLES, _BATCH):
+        yield rng.integers(0, num_real, (_BATCH, num_real)), rng_fake.integers(0, num_fake, (_BATCH, num_fake))
+
+
+def _resamples(real: NDArray[Any], fake: NDArray[Any], indices: Iterable[_Drawn]) -> Iterator[Tally]:
+    values, of_real, of_fake = _positions(real, fake)
+    for chosen_real, chosen_fake in indices:
         rows = max(1, min(_BATCH, _MOST_CELLS // len(values)))
         for start in range(0, _BATCH, rows):
-            parts = (_counts(drawn[start : start + rows], len(values)) for drawn in (real, fake))
-            yield Tally(values, *parts)
+            part = slice(start, start + rows)
+            both = (_counts(of_real[chosen_real[part]], len(values)), _counts(of_fake[chosen_fake[part]], len(values)))
+            yield Tally(values, *both)
 
 
 def _counts(positions: NDArray[np.intp], size: int) -> NDArray[np.int64]:
