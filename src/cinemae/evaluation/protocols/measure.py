@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.config import LcasConfig, MaskConfig
-from cinemae.evaluation.analyses.frozen_scores import FrozenScores
+from cinemae.evaluation.analyses.frozen_scores import FrozenScore, FrozenScores
 from cinemae.evaluation.analyses.transfer import best_threshold
 from cinemae.evaluation.detectors import PictureSet, Setup, make_sources
 from cinemae.evaluation.pictures import PictureList
@@ -91,8 +91,10 @@ class Bench:
         """
         if row.detector in (None, "cinemae"):
             return self.of_head(row, conditions, most_passes)
-        if row.detector in ("nll", "lcas"):
-            return self.of_frozen(row.detector, row.train, conditions)
+        if row.detector == "nll":
+            return self.of_frozen("nll", row.train, conditions)
+        if row.detector == "lcas":
+            return self.of_frozen("lcas", row.train, conditions)
         return self.of_detector(row.detector, row.train, conditions)
 
     def of_head(self, row: ProtocolRow, conditions: Iterable[str], most_passes: int = 0) -> Scored:
@@ -143,7 +145,7 @@ class Bench:
         store = self.cache.get(part, records, condition=condition)
         return FrozenScores.from_stores([store], lcas or self.cache.frozen.lcas)
 
-    def of_frozen(self, name: str, generators: tuple[str, ...], conditions: Iterable[str]) -> Scored:
+    def of_frozen(self, name: FrozenScore, generators: tuple[str, ...], conditions: Iterable[str]) -> Scored:
         """Return minus the mean NLL or LCAS; the threshold is chosen on training images held out, as for the others."""
         train = self.frozen("train")
         part = np.ones(len(train), bool)
@@ -151,11 +153,10 @@ class Bench:
             part = (train.labels == 0) | np.isin(train.generators, generators)
         train = train[part]
         held_out = hold_out(train.labels, train.generators, seed=0)
-        judged = train[held_out].as_detector("nll" if name == "nll" else "lcas")
+        judged = train[held_out].as_detector(name)
         threshold = best_threshold(judged.real, judged.fake)
         scores = {
-            condition: self.frozen("test", condition).as_detector("nll" if name == "nll" else "lcas").scores[:, None]
-            for condition in conditions
+            condition: self.frozen("test", condition).as_detector(name).scores[:, None] for condition in conditions
         }
         return Scored((threshold,), (threshold,), scores)
 

@@ -134,6 +134,7 @@ class Reproducer:
 
     def __init__(self, options: ReproduceOptions) -> None:
         self.options = options
+        self._data: dict[Any, BenchData] = {}
         self._benches: dict[Any, Bench] = {}
 
     def run(self, name: str) -> Reproduced:
@@ -145,7 +146,7 @@ class Reproducer:
         protocol = read_protocol(name)
         if self.options.data is None:
             return Reproduced(protocol, [blank_table(protocol)], {"measured_on": None, "versions": versions()})
-        data = find_data(protocol, self.options.data, self.options.train_data)
+        data = self._find(protocol, self.options.data)
         if data.stand_in:
             protocol = adapt(protocol, data.train_generators, data.test_generators)
         bench = self._bench(data, protocol)
@@ -163,11 +164,22 @@ class Reproducer:
         tables = [_filled(table, scored, data) for table in _tables(protocol)]
         return Reproduced(protocol, tables, {**about, "mask_seeds": _mask_spread(protocol, scored, data)})
 
+    def _find(self, protocol: Protocol, root: Path) -> BenchData:
+        """Return a protocol's images; images that stand in are the same for every protocol and surveyed once."""
+        wanted = protocol.data
+        trains = tuple(row.train for row in protocol.rows)
+        for key in ("stand-in", (wanted.train_layout, wanted.train, trains, wanted.test_layout, wanted.test)):
+            if key in self._data:
+                return self._data[key]
+        data = find_data(protocol, root, self.options.train_data)
+        self._data["stand-in" if data.stand_in else key] = data
+        return data
+
     def _bench(self, data: BenchData, protocol: Protocol, backbone: str = "") -> Bench:
         """Return the bench of these images and this backbone, made at first use."""
         options = self.options
         path = options.backbones.get(backbone)
-        key = (data.source, data.train, data.test, path)
+        key = (id(data), path)  # data is kept in self._data, so no other comes to the same place
         seeds = options.seeds or protocol.data.seeds
         if key not in self._benches or self._benches[key].seeds != seeds:
             frozen = (
