@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cinemae.data.store_format import HEADER_NAME
 from cinemae.errors import ConfigError
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
 
@@ -50,7 +49,7 @@ def require_stores(sources: Sequence[Path], options: FinetuneOptions) -> None:
             f"{', '.join(stray)} belongs to training from images: give --unfreeze as well, or leave it out."
         )
     for source in sources:
-        if source.exists() and not (source / HEADER_NAME).is_file():
+        if source.exists() and not _is_store(source):
             raise ConfigError(
                 f"a head is trained on feature stores, and {source} is none: make one of its images with cinemae "
                 "extract, or train from the images with --unfreeze."
@@ -120,7 +119,7 @@ def _read(sources: Sequence[Path]) -> list[ImageRecord]:
     from cinemae.data.datasets import read_records
 
     for source in sources:
-        if (source / HEADER_NAME).is_file():
+        if _is_store(source):
             raise ConfigError(
                 f"--unfreeze trains from images, and {source} is a feature store: give the images that it was "
                 "extracted from."
@@ -181,3 +180,9 @@ def _summarise_nll(report: NllReport, out: Path) -> str:
         for name, group in last.groups.items()
     )
     return f"{out}: mean patch NLL_approx of held-out images\n{groups}\nevery figure: {out / 'nll.json'}"
+
+
+def _is_store(source: Path) -> bool:
+    from cinemae.data.store_format import HEADER_NAME  # here, as it needs NumPy, which --help does without
+
+    return (source / HEADER_NAME).is_file()

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cinemae.config import ExtractorConfig, HeadConfig, LcasConfig, TrainConfig
-from cinemae.data.datasets import ImageRecord
 from cinemae.settings import Settings, require
+
+if TYPE_CHECKING:
+    from cinemae.data.datasets import ImageRecord
 
 Unfreeze = Literal["none", "encoder", "decoder", "both"]
 Objective = Literal["bce", "reconstruction"]
