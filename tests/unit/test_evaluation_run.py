@@ -18,8 +18,7 @@ from cinemae.data.model_dir import read_model_config
 from cinemae.detector import Detector
 from cinemae.errors import ConfigError, EvaluationError, SourceError
 from cinemae.evaluation.detectors import PictureSet, Setup, make_sources
-from cinemae.evaluation.evaluate import Plan, conditions_of, evaluate, picture_set
-from cinemae.evaluation.evaluate import tested as tested_images
+from cinemae.evaluation.evaluate import Plan, conditions_of, evaluate, judged_records, picture_set
 from cinemae.evaluation.pictures import PictureList, find_duplicates, refuse_overlap, survey
 from cinemae.evaluation.predictions import Column, Predictions
 from cinemae.evaluation.run import BATCH_SIZE, Batch, run
@@ -356,7 +355,7 @@ def test_what_is_tested_of_a_published_data_set_is_not_what_was_trained_on(tmp_p
     (tmp_path / "ADM" / "imagenet_ai_0508_adm" / "val" / "ai" / "a.png").touch()  # no photographs: tests nothing
     data = read_dataset(tmp_path)
     assert data.layout == "genimage"
-    assert [Path(record.path).relative_to(tmp_path).parts[::2] for record in tested_images(data)] == [
+    assert [Path(record.path).relative_to(tmp_path).parts[::2] for record in judged_records(data)] == [
         ("BigGAN", "val", "a.png"),
         ("BigGAN", "val", "a.png"),
     ]

@@ -1,6 +1,7 @@
 import dataclasses
 import shutil
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 
 import pytest
 
@@ -115,7 +116,11 @@ class TestFiles:
         assert {"cinemae", "nll", "lcas", "format-probe"} <= set(read_protocol(name).detectors)
 
     def test_files_that_are_read_are_those_of_the_checkout(self):
-        assert protocol_folder().parts[-2:] == ("benchmarks", "protocols")
+        checkout = Path(__file__).parents[2] / "benchmarks" / "protocols"
+        names = sorted(path.name for path in checkout.glob("*.toml"))
+        assert sorted(path.name for path in protocol_folder().glob("*.toml")) == names  # in place, or in a wheel
+        for name in names:
+            assert (protocol_folder() / name).read_bytes() == (checkout / name).read_bytes()
 
 
 class TestPaperFigures:

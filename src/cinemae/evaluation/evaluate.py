@@ -78,7 +78,7 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)  # now, not when all the work is done
     data = read_dataset(plan.source, layout=plan.layout, split=plan.split)
     require_labels(data.records, "the test set")
-    records = tested(data)
+    records = judged_records(data)
     sets = {
         name: picture_set(name, source)
         for name, source in (("training", plan.train), ("validation", plan.validation))
@@ -137,7 +137,7 @@ def picture_set(name: str, source: str) -> PictureSet:
     return PictureSet(PictureList(records), images).chosen(np.nonzero(images.readable)[0])
 
 
-def tested(data: DataSet) -> list[ImageRecord]:
+def judged_records(data: DataSet) -> list[ImageRecord]:
     """Return the images of a data set that test something: of those with a training split, the others.
 
     Where no generator has both classes these are all images, and what is wrong with them is said when they are judged.
