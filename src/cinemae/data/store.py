@@ -286,11 +286,11 @@ def _cell(row: StoreRow, name: str) -> Any:  # noqa: ANN401 - whatever the colum
     if isinstance(value, np.ndarray):
         return value.astype(np.float32, copy=False).ravel()
     if isinstance(value, str):
-        return _to_unicode(value)
-    return [_to_unicode(text) for text in value] if isinstance(value, tuple) else value
+        return to_unicode(value)
+    return [to_unicode(text) for text in value] if isinstance(value, tuple) else value
 
 
-def _to_unicode(text: str) -> str:
+def to_unicode(text: str) -> str:
     """Spell out the bytes of a file name that is not valid in the file system's encoding: Parquet cannot hold it."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cinemae.data.corruptions import STANDARD_GRID
+from cinemae.evaluation.predictions import ALIGNED, RAW
 
 _SHOWN = (("auc", "AUC", "#0072b2"), ("balanced_accuracy", "balanced accuracy", "#d55e00"))
 _GREY = "#666666"
@@ -47,7 +48,7 @@ def corruption_curves(results: dict[str, Any]) -> Figure:
     families = {name: [level for level in levels if level in present] for name, levels in STANDARD_GRID.items()}
     families = {name: levels for name, levels in families.items() if levels}
     others = [name for name in results["conditions"] if not any(name in levels for levels in STANDARD_GRID.values())]
-    others = [name for name in others if name != "raw"]
+    others = [name for name in others if name not in (RAW, ALIGNED)]
     if others:
         families["others"] = others
     columns = min(4, len(families))

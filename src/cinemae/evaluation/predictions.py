@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cinemae.data.store import to_unicode
 from cinemae.errors import EvaluationError
 
 RAW = "raw"
@@ -136,7 +137,8 @@ class Images:
         for name in _IMAGE_COLUMNS:
             values = [row.get(name) for row in rows]
             default = blank.get(name, "")
-            filled = [default if value is None else _to_unicode(value) for value in values]
+            known = [default if value is None else value for value in values]
+            filled = [to_unicode(value) if isinstance(value, str) else value for value in known]
             kind = np.float64 if name == "jpeg_quality" else np.int64 if name in blank else np.str_
             columns[name] = np.array(filled, dtype=kind)
         return cls(**columns)
@@ -263,13 +265,6 @@ def _read(path: Path) -> tuple[dict[str, Any], pa.Table]:
             "upgrade cinemae, or evaluate again."
         )
     return about, table
-
-
-def _to_unicode(value: Any) -> Any:  # noqa: ANN401 - text or number
-    """Spell out the bytes of a file name that is not valid in the file system's encoding: no file here can hold it."""
-    if not isinstance(value, str):
-        return value
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _to_arrow(values: NDArray[Any], kind: pa.DataType) -> pa.Array:

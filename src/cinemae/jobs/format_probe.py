@@ -22,7 +22,7 @@ from cinemae.jobs.metrics import balanced_accuracy
 from cinemae.jobs.resampling import Estimate
 
 ALARM = 0.6
-"""Balanced accuracy from which a reader is warned."""
+"""Balanced accuracy above which a reader is warned."""
 
 _UNKNOWN_QUALITY = -1.0
 
