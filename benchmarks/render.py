@@ -44,8 +44,10 @@ options.
 
 **Nothing here was measured on the paper's data sets, nor with its backbone.** GenImage, AIGCDetectBenchmark, Chameleon
 and the ViT-L weights were not at hand. What stands beside the paper's figures was measured on a small, old set of
-images that is described in [the model card](../src/cinemae/starter/README.md), with the bundled starter's backbone of 3
-million parameters. Some settings of that starter were chosen on these very test images, which flatters it.
+images, described in [the model card](../src/cinemae/starter/README.md), with the bundled starter's encoder of 2.7
+million parameters and a head trained anew. The starter's settings were chosen on these very test images, which flatters
+our rows. NPR and CNNSpot were trained far shorter than published, CNNSpot without ImageNet weights: their rows say what
+that reaches, not what the methods can do.
 
 A cell holds the mean over trainings, the 95 % interval over images in brackets, and after ± the deviation over
 trainings. Copied figures are the paper's; "measured here" names what was re-measured.

@@ -104,7 +104,7 @@ class TestStandIn:
     def test_columns_of_several_conditions_keep_them_apart(self):
         adapted = adapt(read_protocol("figure6"), ("a",), ("x", "y"))
         names = [column.name for column in adapted.columns if column.test == "x"]
-        assert names == ["x"]
+        assert names == ["x, grayscale"]
         assert {column.condition for column in adapted.columns if column.test == "x"} == {"grayscale"}
 
     def test_rows_of_generators_become_those_at_hand(self):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cinemae.evaluation.predictions import RAW
 from cinemae.evaluation.protocols.protocol import MEAN, POOLED, Protocol, ProtocolColumn, ProtocolRow
 
 STARTER_ROW = "backbone of the model at hand"
@@ -48,9 +49,10 @@ def adapt(protocol: Protocol, train: tuple[str, ...], test: tuple[str, ...]) -> 
 
 
 def _column_of(column: ProtocolColumn, generator: str, named: tuple[ProtocolColumn, ...]) -> ProtocolColumn:
-    several = len({(one.metric, one.condition) for one in named}) > 1
-    name = f"{generator}, {column.condition}, {column.metric}" if several else generator
-    return replace(column, name=name, test=generator, in_paper=False)
+    parts = [generator]
+    parts += [column.condition] if column.condition != RAW else []
+    parts += [column.metric] if len({one.metric for one in named}) > 1 else []
+    return replace(column, name=", ".join(parts), test=generator, in_paper=False)
 
 
 def _rows(protocol: Protocol, train: tuple[str, ...], test: tuple[str, ...], kept: list[int]) -> list[ProtocolRow]:
