@@ -3,6 +3,8 @@
 import ast
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,9 @@ def test_decisions_that_the_code_cites_exist():
     }
     assert cited
     assert cited <= {record.name[:4] for record in RECORDS}
+
+
+def test_the_pages_on_speed_and_accuracy_are_what_the_records_give():
+    command = [sys.executable, "-m", "benchmarks.render", "--check"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
