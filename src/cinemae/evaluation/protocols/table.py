@@ -176,6 +176,10 @@ class ProtocolTable:
         lines = [f"paper's figures {origin}: {'; '.join(names)}" for origin, names in origins.items()]
         return [*lines, f"measured here: {'; '.join(measured)}"] if measured else lines
 
+    def _shown(self, column: str) -> str:
+        """Return a column's name, which does not speak of accuracy where another metric takes its place."""
+        return column.replace("mAcc", "mean") if self.metric else column
+
     def _grid(self, *, every_row: bool) -> list[str]:
         cells = [row for row in self.cells if every_row or any(cell.paper or cell.measured for cell in row)]
         sideways = len(self.columns) > len(self.cells)
@@ -184,11 +188,11 @@ class ProtocolTable:
         with_paper = [any(cell.paper is not None for cell in column) for column in columns]
         header = [""]
         for column, has_paper in zip(columns, with_paper, strict=True):
-            name = _escaped(column[0].row if sideways else column[0].column)
+            name = _escaped(column[0].row if sideways else self._shown(column[0].column))
             header += [f"{name}, paper", f"{name}, measured"] if has_paper else [name]
         body = [
             [
-                _escaped(line[0].column if sideways else line[0].row),
+                _escaped(self._shown(line[0].column) if sideways else line[0].row),
                 *(str(cell) if one else cell.ours for cell, one in zip(line, with_paper, strict=True)),
             ]
             for line in lines
