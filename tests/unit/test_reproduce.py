@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from cinemae.data.layouts import read_dataset
 from cinemae.errors import ConfigError, EvaluationError
+from cinemae.evaluation.compare import compare, pick
+from cinemae.evaluation.predictions import Predictions
 from cinemae.evaluation.protocols.bench_data import find_data
 from cinemae.evaluation.protocols.heads import HeadRecipe, train_heads
 from cinemae.evaluation.protocols.measure import Bench, Scored, cell
@@ -18,6 +20,7 @@ from cinemae.evaluation.protocols.protocol import ProtocolColumn, ProtocolRow, r
 from cinemae.evaluation.protocols.reproduce import Reproduced, ReproduceOptions, Reproducer, save
 from cinemae.evaluation.protocols.stand_in import STARTER_ROW, adapt
 from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
+from cinemae.evaluation.tables import tabulate
 from cinemae.jobs.training_set import hold_out
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -232,6 +235,20 @@ def test_a_protocol_measures_its_rows(reproducer, tmp_path, name, rows):
     assert "1 files could not be read" in text
     again = Reproduced.from_dict(json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8")))
     assert again.to_markdown() == reproduced.to_markdown()
+
+
+def test_the_scores_of_a_protocol_can_be_reported_and_compared(reproducer, tmp_path):
+    reproduced = reproducer.run("table1")
+    save(reproduced, tmp_path)
+    stored = Predictions.load(tmp_path / "table1.parquet")
+    ours = next(one for one in tabulate(stored)["detectors"] if one["detector"] == "CINEMAE (Ours)")
+    runs = ours["conditions"]["raw"]["spread"]["seeds"]
+    area = next(table for table in reproduced.tables if table.metric == "auc" and table.condition is None)
+    measured = next(one.measured for one in area if (one.row, one.column) == ("CINEMAE (Ours)", "mAcc"))
+    assert 100 * runs["auc"]["mean"] == pytest.approx(measured.value)
+    assert 100 * runs["auc"]["std"] == pytest.approx(measured.spread)
+    found = compare(pick(stored, "CINEMAE (Ours)"), pick(stored, "NPR"))
+    assert (found["num_real"], found["num_fake"]) == (8, 16)
 
 
 def test_freezing_is_measured_by_fine_tuning(root, work, tiny_model, tmp_path):

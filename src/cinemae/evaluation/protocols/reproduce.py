@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from matplotlib.figure import Figure
 
-from cinemae.evaluation.predictions import ALIGNED, RAW
+from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Predictions
 from cinemae.evaluation.probe_source import facts_of
 from cinemae.evaluation.protocols.analysis import ANALYSES
 from cinemae.evaluation.protocols.bench_data import BenchData, find_data
@@ -67,12 +67,14 @@ class Reproduced:
         tables: The table as the paper has it, then the same with other metrics and under "aligned".
         about: Data, versions, format probe, spread over masks; plain JSON types.
         figures: Plots by name.
+        predictions: Every score of the test images, one detector a row; None for analyses and without data.
     """
 
     protocol: Protocol
     tables: Sequence[ProtocolTable]
     about: dict[str, Any]
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    predictions: Predictions | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -162,7 +164,8 @@ class Reproducer:
             return Reproduced(protocol, tables, {**about, **found.about}, found.plots)
         scored = {row.name: one for row in protocol.rows if (one := self._scored(protocol, row, bench)) is not None}
         tables = [_filled(table, scored, data) for table in _tables(protocol)]
-        return Reproduced(protocol, tables, {**about, "mask_seeds": _mask_spread(protocol, scored, data)})
+        about |= {"mask_seeds": _mask_spread(protocol, scored, data)}
+        return Reproduced(protocol, tables, about, predictions=_predictions(protocol, scored, data))
 
     def _find(self, protocol: Protocol, root: Path) -> BenchData:
         """Return a protocol's images; images that stand in are the same for every protocol and surveyed once."""
@@ -210,13 +213,15 @@ class Reproducer:
 
 
 def save(reproduced: Reproduced, out: Path) -> Path:
-    """Write ``NAME.json``, ``NAME.md`` and the plots; return the Markdown file."""
+    """Write ``NAME.json``, ``NAME.md``, the plots and, as ``NAME.parquet``, the scores; return the Markdown file."""
     out.mkdir(parents=True, exist_ok=True)
     name = reproduced.protocol.name
     text = reproduced.to_markdown()
     for title, figure in reproduced.figures.items():
         figure.savefig(out / f"{name}-{title}.png", dpi=110, metadata={"Software": None})
         text += f"\n![{name}, {title}]({name}-{title}.png)\n"
+    if reproduced.predictions is not None:
+        reproduced.predictions.save(out / f"{name}.parquet")
     (out / f"{name}.json").write_text(json.dumps(reproduced.to_dict(), indent=1) + "\n", encoding="utf-8")
     (out / f"{name}.md").write_text(text, encoding="utf-8")
     return out / f"{name}.md"
@@ -247,6 +252,28 @@ def _filled(table: ProtocolTable, scored: Mapping[str, Scored], data: BenchData)
             if found is not None:
                 figures[row.name, column.name] = found
     return table.with_measured(figures)
+
+
+def _predictions(protocol: Protocol, scored: Mapping[str, Scored], data: BenchData) -> Predictions | None:
+    """Return the scores in the form that ``cinemae report`` and ``cinemae compare`` read."""
+    if not scored:
+        return None
+    columns: list[Column] = []
+    for name, one in scored.items():
+        seeds = range(len(one.chosen))
+        rule = "best balanced accuracy on training images held out"
+        columns += [
+            Column(name, seed, outputs="score", threshold=one.chosen[seed], threshold_rule=rule) for seed in seeds
+        ]
+    missing = np.full((len(data.test_images), 1), np.nan)
+    scores = {
+        condition: np.concatenate(
+            [one.scores.get(condition, missing.repeat(len(one.chosen), axis=1)) for one in scored.values()], axis=1
+        )
+        for condition in protocol.data.conditions
+    }
+    about = {"protocol": protocol.name, "version": protocol.version, "versions": versions()}
+    return Predictions(data.test_images, tuple(columns), scores, about)
 
 
 def _most_passes(protocol: Protocol) -> int:
