@@ -28,7 +28,7 @@ from cinemae.jobs.resampling import (
     calibration_error_of,
     draws,
     estimate,
-    estimate_mean,
+    estimate_groups,
     fake_accuracy_at,
     mean_draws,
     oracle_accuracy_of,
@@ -175,7 +175,7 @@ def test_a_single_image_of_a_class_tells_nothing(real, fake):
     found = estimate(real, fake, {"auc": auc_of})["auc"]
     assert (found.low, found.high, found.n) == (0.0, 1.0, len(real) + len(fake))
     assert found.value == roc_auc_score(*_labels(real, fake))
-    mean = estimate_mean([(real, fake), (real, np.array([0.1, 0.2, 0.3]))], {"auc": auc_of})["auc"]
+    mean = _mean([(real, fake), (real, np.array([0.1, 0.2, 0.3]))], {"auc": auc_of})["auc"]
     assert (mean.low, mean.high, mean.n) == (0.0, 1.0, len(real) + len(fake) + 3)
 
 
@@ -227,10 +227,14 @@ def test_a_large_table_is_held_in_blocks_with_the_same_result(scores, monkeypatc
             np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-12)
 
 
+def _mean(groups, statistics, *, seed=0):
+    return estimate_groups(groups, statistics, seed=seed)[1]
+
+
 class TestEstimateMean:
     def test_is_the_mean_of_the_groups(self, scores):
         groups = [scores, (scores[0], scores[1] - 0.3), (np.array([0.2, 0.9, 0.4]), np.array([0.3, 0.8]))]
-        found = estimate_mean(groups, STATISTICS)
+        found = _mean(groups, STATISTICS)
         for name, estimated in found.items():
             expected = np.mean([point(*group, {name: STATISTICS[name]})[name] for group in groups])
             assert estimated.value == pytest.approx(expected)
@@ -239,8 +243,8 @@ class TestEstimateMean:
     def test_photographs_held_in_common_are_resampled_in_common(self, scores):
         """What depends on the photographs alone varies over two generators exactly as over one."""
         photographs = {"real_accuracy": real_accuracy_at(0.5)}
-        one = estimate_mean([scores], photographs)["real_accuracy"]
-        two = estimate_mean([scores, (scores[0], scores[1][:4])], photographs)["real_accuracy"]
+        one = _mean([scores], photographs)["real_accuracy"]
+        two = _mean([scores, (scores[0], scores[1][:4])], photographs)["real_accuracy"]
         assert (two.value, two.low, two.high) == (one.value, one.low, one.high)
         assert one.low < one.high
 
@@ -251,8 +255,8 @@ class TestEstimateMean:
 
     def test_counts_photographs_held_in_common_once(self, scores):
         real, fake = scores
-        assert estimate_mean([(real, fake), (real, fake[:4])], {"auc": auc_of})["auc"].n == 14 + 11 + 4
-        assert estimate_mean([(real, fake), (real[:6], fake[:4])], {"auc": auc_of})["auc"].n == 14 + 11 + 6 + 4
+        assert _mean([(real, fake), (real, fake[:4])], {"auc": auc_of})["auc"].n == 14 + 11 + 4
+        assert _mean([(real, fake), (real[:6], fake[:4])], {"auc": auc_of})["auc"].n == 14 + 11 + 6 + 4
 
     def test_equals_a_brute_force_bootstrap(self, scores):
         groups = [scores, (scores[0], scores[1][:6] + 0.05)]
@@ -264,5 +268,5 @@ class TestEstimateMean:
                 for rng, of in ((of_real, real), (of_fake, fake))
             )
             total += [roc_auc_score(*_labels(real[a], fake[b])) for a, b in zip(i, j, strict=True)]
-        found = estimate_mean(groups, {"auc": auc_of}, seed=3)["auc"]
+        found = _mean(groups, {"auc": auc_of}, seed=3)["auc"]
         np.testing.assert_allclose([found.low, found.high], np.percentile(total / 2, (2.5, 97.5)), rtol=0, atol=1e-12)

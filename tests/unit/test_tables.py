@@ -18,7 +18,7 @@ from cinemae.evaluation.sections import build_sections, show, summary_lines
 from cinemae.evaluation.tables import pairs, tabulate
 from cinemae.jobs import resampling
 from cinemae.jobs.metrics import rate
-from cinemae.jobs.resampling import auc_of, estimate, estimate_mean
+from cinemae.jobs.resampling import auc_of, estimate, estimate_groups
 
 OURS = Column("ours", threshold=0.5, threshold_rule="the model's own", description="a model")
 # Photographs of two sources, fakes of an easy, a hard and a medium generator.
@@ -85,6 +85,10 @@ class TestFigures:
         images, scores = predictions.images, predictions.of(OURS)
         rows = by_name(results["detectors"][0]["conditions"]["raw"]["generators"])
         assert set(rows) == {"easy", "hard", "middling"}
+        real = scores[images.label == 0]
+        groups = [(real, scores[images.generator == name]) for name in ("easy", "hard", "middling")]
+        for name, one in zip(("easy", "hard", "middling"), estimate_groups(groups, {"auc": auc_of})[0], strict=True):
+            assert rows[name]["auc"] == one["auc"].to_dict()
         for name, row in rows.items():
             chosen = (images.label == 0) | (images.generator == name)
             labels, these = images.label[chosen], scores[chosen]
@@ -95,7 +99,7 @@ class TestFigures:
             assert row["fake_accuracy"] == rate(int((fake >= 0.5).sum()), len(fake)).to_dict()
             assert row["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(labels, called))
             assert row["accuracy"]["value"] == pytest.approx(np.mean(called == labels))
-            assert row["auc"] == estimate(real, fake, {"auc": auc_of})["auc"].to_dict()
+            assert row["auc"]["value"] == estimate(real, fake, {"auc": auc_of})["auc"].value
             assert row["auc"]["value"] == pytest.approx(roc_auc_score(labels, these))
             weights = np.where(labels == 0, 1 / len(real), 1 / len(fake))
             expected = average_precision_score(labels, these, sample_weight=weights)
@@ -120,7 +124,7 @@ class TestFigures:
         found = results["detectors"][0]["conditions"]["raw"]
         groups = [(real, fake) for _, real, fake in pairs(predictions.images, predictions.of(OURS))]
         assert found["mean"]["auc"]["n"] == 38
-        expected = estimate_mean(groups, {"auc": auc_of})["auc"].to_dict()
+        expected = estimate_groups(groups, {"auc": auc_of})[1]["auc"].to_dict()
         assert {name: found["mean"]["auc"][name] for name in expected} == expected
         for name in ("auc", "balanced_accuracy", "real_accuracy", "fake_accuracy", "brier_score"):
             values = [row[name]["value"] for row in found["generators"]]

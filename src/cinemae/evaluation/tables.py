@@ -132,14 +132,11 @@ def _condition(predictions: Predictions, columns: Sequence[Column], condition: s
     scores = predictions.of(first, condition)
     real, fake = (scores[images.readable & (images.label == label)] for label in (0, 1))
     of_generators = pairs(images, scores)
-    generators = [
-        {"generator": name, **_figures(own_real, own_fake, first, full=full)}
-        for name, own_real, own_fake in of_generators
-    ]
+    generators, mean = _generators(of_generators, first, full=full)
     key = "auc" if first.threshold is None else "balanced_accuracy"
     result: dict[str, Any] = {
         "pooled": _figures(real, fake, first, full=full),
-        "mean": _mean(of_generators, generators, first, full=full),
+        "mean": mean,
         "generators": sorted(generators, key=lambda row: row[key]["value"]),
         "spread": _spread(predictions, columns, condition),
     }
@@ -168,15 +165,20 @@ def _thinned(curve: RiskCoverage) -> dict[str, Any]:
 
 
 def _figures(real: _Scores, fake: _Scores, column: Column, *, full: bool) -> dict[str, Any]:
-    shares = {}
-    if column.threshold is not None:
-        shares = {
-            "real_accuracy": rate(int((real < column.threshold).sum()), len(real)).to_dict(),
-            "fake_accuracy": rate(int((fake >= column.threshold).sum()), len(fake)).to_dict(),
-        }
-    statistics = _statistics(column, full=full)
-    found = {name: value.to_dict() for name, value in estimate(real, fake, statistics).items()}
-    return {"num_real": len(real), "num_fake": len(fake), **shares, **found}
+    found = {name: value.to_dict() for name, value in estimate(real, fake, _statistics(column, full=full)).items()}
+    return {**_shares(real, fake, column), **found}
+
+
+def _shares(real: _Scores, fake: _Scores, column: Column) -> dict[str, Any]:
+    """Return how many images of each class there are and, with a threshold, which share is judged rightly."""
+    counts: dict[str, Any] = {"num_real": len(real), "num_fake": len(fake)}
+    if column.threshold is None:
+        return counts
+    return {
+        **counts,
+        "real_accuracy": rate(int((real < column.threshold).sum()), len(real)).to_dict(),
+        "fake_accuracy": rate(int((fake >= column.threshold).sum()), len(fake)).to_dict(),
+    }
 
 
 def _statistics(column: Column, *, full: bool) -> dict[str, resampling.Statistic]:
@@ -195,21 +197,30 @@ def _statistics(column: Column, *, full: bool) -> dict[str, resampling.Statistic
     return chosen
 
 
-def _mean(
-    of_generators: Sequence[tuple[str, _Scores, _Scores]], rows: Sequence[dict[str, Any]], column: Column, *, full: bool
-) -> dict[str, Any]:
-    """Return the mean over generators of each figure with its interval, and how far generators lie apart."""
-    statistics = _statistics(column, full=full)
+def _generators(
+    of_generators: Sequence[tuple[str, _Scores, _Scores]], column: Column, *, full: bool
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return a row a generator, and the mean of each figure over them with how far generators lie apart."""
+    shown = _statistics(column, full=full)
+    statistics = dict(shown)
     if column.threshold is not None:
         statistics["real_accuracy"] = resampling.real_accuracy_at(column.threshold)
         statistics["fake_accuracy"] = resampling.fake_accuracy_at(column.threshold)
-    means = resampling.estimate_mean([(real, fake) for _, real, fake in of_generators], statistics)
+    found, means = resampling.estimate_groups([(real, fake) for _, real, fake in of_generators], statistics)
+    rows = [
+        {
+            "generator": name,
+            **_shares(real, fake, column),
+            **{figure: one[figure].to_dict() for figure in shown},
+        }
+        for (name, real, fake), one in zip(of_generators, found, strict=True)
+    ]
     result = {}
     for name, mean in means.items():
-        values = [row[name]["value"] for row in rows]
+        values = [one[name].value for one in found]
         std = float(np.std(values, ddof=1)) if len(values) > 1 else None
         result[name] = {**mean.to_dict(), "std": std, "min": min(values), "max": max(values)}
-    return result
+    return rows, result
 
 
 def _photo_sources(images: Images, scores: _Scores, column: Column) -> list[dict[str, Any]]:

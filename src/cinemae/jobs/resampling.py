@@ -99,12 +99,8 @@ def estimate(
     """
     alone = point(real, fake, statistics)
     n = len(real) + len(fake)
-    if min(len(real), len(fake)) < 2:
-        return {name: Estimate(value, 0.0, 1.0, n) for name, value in alone.items()}
-    ends = {
-        name: np.percentile(values, (2.5, 97.5)) for name, values in draws(real, fake, statistics, seed=seed).items()
-    }
-    return {name: Estimate(value, float(ends[name][0]), float(ends[name][1]), n) for name, value in alone.items()}
+    drawn = draws(real, fake, statistics, seed=seed) if min(len(real), len(fake)) > 1 else {}
+    return {name: _estimate(value, drawn.get(name), n) for name, value in alone.items()}
 
 
 def draws(
@@ -121,15 +117,13 @@ def draws(
         statistics: What to compute, by name.
         seed: Of the resampling.
     """
-    tallies = _resamples(real, fake, _indices(seed, seed, len(real), len(fake)))
-    parts = [[statistic(tally) for statistic in statistics.values()] for tally in tallies]
-    return {name: np.concatenate([part[index] for part in parts]) for index, name in enumerate(statistics)}
+    return _of_all(_resamples(real, fake, _indices(seed, seed, len(real), len(fake))), statistics)
 
 
-def estimate_mean(
+def estimate_groups(
     groups: Sequence[tuple[NDArray[Any], NDArray[Any]]], statistics: Mapping[str, Statistic], *, seed: int = 0
-) -> dict[str, Estimate]:
-    """Return the mean of each statistic over groups, such as generators, with its interval.
+) -> tuple[list[dict[str, Estimate]], dict[str, Estimate]]:
+    """Return each statistic of every group, such as a generator, and its mean over them, all with intervals.
 
     Groups held against the same photographs are resampled with the same photographs, as their errors go together.
 
@@ -137,29 +131,65 @@ def estimate_mean(
         groups: Scores of photographs and of fakes, for each group; the same photographs are the same array.
         statistics: What to compute, by name.
         seed: Of the resampling.
+
+    Returns:
+        One dictionary a group, and that of the means. A single image of a class cannot be resampled; the intervals that
+        hang on it are then [0, 1].
     """
     alone = [point(real, fake, statistics) for real, fake in groups]
-    means = {name: float(np.mean([one[name] for one in alone])) for name in statistics}
+    drawn = _group_draws(groups, statistics, seed)
+    rows = []
+    for (real, fake), values, of_group in zip(groups, alone, drawn, strict=True):
+        n = len(real) + len(fake)
+        rows.append(
+            {name: _estimate(values[name], None if of_group is None else of_group[name], n) for name in statistics}
+        )
     n = sum(len(fake) for _, fake in groups) + sum({id(real): len(real) for real, _ in groups}.values())
-    if min(min(len(real), len(fake)) for real, fake in groups) < 2:
-        return {name: Estimate(value, 0.0, 1.0, n) for name, value in means.items()}
-    ends = {
-        name: np.percentile(values, (2.5, 97.5)) for name, values in mean_draws(groups, statistics, seed=seed).items()
-    }
-    return {name: Estimate(value, float(ends[name][0]), float(ends[name][1]), n) for name, value in means.items()}
+    means = {}
+    for name in statistics:
+        whole = [of_group[name] for of_group in drawn if of_group is not None]
+        averaged = np.mean(whole, axis=0) if len(whole) == len(groups) else None
+        means[name] = _estimate(float(np.mean([one[name] for one in alone])), averaged, n)
+    return rows, means
 
 
 def mean_draws(
     groups: Sequence[tuple[NDArray[Any], NDArray[Any]]], statistics: Mapping[str, Statistic], *, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the mean over groups of each statistic for every resample, (RESAMPLES,); arguments of `estimate_mean`."""
-    totals = {name: np.zeros(RESAMPLES) for name in statistics}
+    """Return the mean over groups of each statistic for every resample, (RESAMPLES,).
+
+    Arguments as in `estimate_groups`; each group has at least two images of each class.
+    """
+    drawn = _group_draws(groups, statistics, seed)
+    return {
+        name: np.mean([of_group[name] for of_group in drawn if of_group is not None], axis=0) for name in statistics
+    }
+
+
+def _group_draws(
+    groups: Sequence[tuple[NDArray[Any], NDArray[Any]]], statistics: Mapping[str, Statistic], seed: int
+) -> list[dict[str, NDArray[np.float64]] | None]:
+    """Return what `draws` does for every group, the photographs drawn alike; None where an image is alone."""
+    result: list[dict[str, NDArray[np.float64]] | None] = []
     for number, (real, fake) in enumerate(groups):
+        if min(len(real), len(fake)) < 2:
+            result.append(None)
+            continue
         tallies = _resamples(real, fake, _indices((seed, 0), (seed, 1 + number), len(real), len(fake)))
-        parts = [[statistic(tally) for statistic in statistics.values()] for tally in tallies]
-        for index, name in enumerate(statistics):
-            totals[name] += np.concatenate([part[index] for part in parts])
-    return {name: total / len(groups) for name, total in totals.items()}
+        result.append(_of_all(tallies, statistics))
+    return result
+
+
+def _of_all(tallies: Iterable[Tally], statistics: Mapping[str, Statistic]) -> dict[str, NDArray[np.float64]]:
+    parts = [[statistic(tally) for statistic in statistics.values()] for tally in tallies]
+    return {name: np.concatenate([part[index] for part in parts]) for index, name in enumerate(statistics)}
+
+
+def _estimate(value: float, drawn: NDArray[np.float64] | None, n: int) -> Estimate:
+    if drawn is None:
+        return Estimate(value, 0.0, 1.0, n)
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return Estimate(value, float(low), float(high), n)
 
 
 def point(real: NDArray[Any], fake: NDArray[Any], statistics: Mapping[str, Statistic]) -> dict[str, float]:
