@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinemae.config import LcasConfig, MaskConfig
+from cinemae.config import MaskConfig
 from cinemae.evaluation.analyses.frozen_scores import FrozenScore, FrozenScores
 from cinemae.evaluation.analyses.transfer import best_threshold
 from cinemae.evaluation.detectors import PictureSet, Setup, make_sources
@@ -139,11 +139,11 @@ class Bench:
         }
         return np.concatenate(list(logits_of(heads, stores, recipe).values()), axis=1)
 
-    def frozen(self, part: str, condition: str = RAW, lcas: LcasConfig | None = None) -> FrozenScores:
+    def frozen(self, part: str, condition: str = RAW) -> FrozenScores:
         """Return NLL, LCAS and statistics of the "train" or "test" images."""
         records = self.data.train if part == "train" else self.data.test
         store = self.cache.get(part, records, condition=condition)
-        return FrozenScores.from_stores([store], lcas or self.cache.frozen.lcas)
+        return FrozenScores.from_stores([store], self.cache.frozen.lcas)
 
     def of_frozen(self, name: FrozenScore, generators: tuple[str, ...], conditions: Iterable[str]) -> Scored:
         """Return minus the mean NLL or LCAS; the threshold is chosen on training images held out, as for the others."""
@@ -187,10 +187,8 @@ class Bench:
         return scored
 
 
-def cell(
-    data: BenchData, scored: Scored, column: ProtocolColumn, test: str | None = None, *, percent: bool = True
-) -> Measurement | None:
-    """Return one cell of a protocol's table.
+def cell(data: BenchData, scored: Scored, column: ProtocolColumn, test: str | None = None) -> Measurement | None:
+    """Return one cell of a protocol's table, shares in per cent.
 
     The figure is the mean over seeds, the spread its deviation; the interval is that of the mean, over images. On
     images that stand in for the paper's, "accuracy" is the mean of both classes' accuracies, which is what accuracy is
@@ -201,7 +199,6 @@ def cell(
         scored: The detector's scores.
         column: Test set, condition and metric.
         test: In place of the column's test set.
-        percent: Whether shares are given in per cent.
 
     Returns:
         None if the detector says nothing under this condition, or there is no such metric or generator.
@@ -222,11 +219,8 @@ def cell(
             drawn.append(resampling.mean_draws(groups, statistic)["figure"])
         n = sum(len(fake) for _, fake in groups) + sum({id(real): len(real) for real, _ in groups}.values())
     low, high = np.percentile(np.mean(drawn, axis=0), (2.5, 97.5)) if drawn else (0.0, 1.0)
-    scale = 100 if percent else 1
-    spread = float(np.std(values, ddof=1)) * scale if len(values) > 1 else None
-    return Measurement(
-        float(np.mean(values)) * scale, spread, float(low) * scale, float(high) * scale, n, 1 if percent else 3
-    )
+    spread = 100 * float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Measurement(100 * float(np.mean(values)), spread, 100 * float(low), 100 * float(high), n, decimals=1)
 
 
 def _groups(
