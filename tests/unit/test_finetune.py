@@ -388,6 +388,18 @@ class TestReconstruction:
         assert report.results["trained_on"] == count
         assert [line.step for line in report.history] == [0, 1]
 
+    def test_a_fresh_decoder_begins_worse_and_learns_while_the_encoder_stays(self, data, tiny_model, tmp_path, run):
+        recipe = make_recipe(
+            data, tiny_model, "decoder", objective="reconstruction", fresh_decoder=True, max_steps=12, measure_every=12
+        )
+        report = train_reconstruction(recipe, tmp_path)
+        first, last = (line.groups["photographs"].value for line in report.history)
+        assert last < first
+        given = FrozenMAE.from_pretrained(tiny_model / "backbone").model.state_dict()
+        for name, weight in FrozenMAE.from_pretrained(tmp_path / "backbone").model.state_dict().items():
+            assert torch.equal(weight, given[name]) == name.startswith(("vit.", "decoder.decoder_pos_embed")), name
+        assert report.history[0].groups["photographs"] != run[1].history[0].groups["photographs"]
+
     def test_intervals_are_scipys_and_absent_for_a_single_image(self, data):
         images = LabelledImages.read(read_records(data / "val"), ExtractorConfig().image)[[0, 1, 5, 10, 11, 12]]
         assert images.generators.tolist() == ["flow", "flow", "hybrid", "scan", "scan", "scan"]
@@ -407,6 +419,7 @@ class TestRefusals:
         [
             ({"unfreeze": "head"}, 'unfreeze must be "none", "encoder", "decoder" or "both", got \'head\''),
             ({"max_steps": 0}, "max_steps must be positive, got 0"),
+            ({"unfreeze": "decoder", "fresh_decoder": True}, "a fresh decoder has to learn to redraw"),
             ({"backbone_learning_rate": -1.0}, "backbone_learning_rate must be positive, got -1.0"),
             ({"objective": "reconstruction"}, 'trains the backbone, and unfreeze is "none": choose "encoder"'),
         ],

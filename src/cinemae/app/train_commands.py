@@ -168,6 +168,12 @@ def train(
         str | None,
         _with_unfreeze("both|real|fake", "which training images to learn to redraw.", _FINETUNE.reconstructed),
     ] = None,
+    fresh_decoder: Annotated[
+        bool | None,
+        _with_unfreeze(
+            "", "begin to redraw with a decoder of random weights in place of the trained one.", _FINETUNE.fresh_decoder
+        ),
+    ] = None,
     measure_every: Annotated[
         int | None, _with_unfreeze("N", "steps between two measurements of the NLL.", _FINETUNE.measure_every)
     ] = None,
@@ -187,6 +193,7 @@ def train(
             "backbone_learning_rate": backbone_learning_rate,
             "masks": masks,
             "reconstructed": reconstructed,
+            "fresh_decoder": fresh_decoder,
             "measure_every": measure_every,
             "max_steps": max_steps,
             "max_seconds": max_seconds,

@@ -258,10 +258,7 @@ def new_mae(config: PretrainConfig) -> ViTMAEForPreTraining:
     generator = torch.Generator().manual_seed(config.seed)
     embeddings, decoder = model.vit.embeddings, model.decoder
     with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight, generator=generator)
-                nn.init.zeros_(module.bias)
+        _fill_linear(model, generator)
         nn.init.xavier_uniform_(embeddings.patch_embeddings.projection.weight.flatten(1), generator=generator)
         nn.init.zeros_(embeddings.patch_embeddings.projection.bias)
         nn.init.normal_(embeddings.cls_token, std=0.02, generator=generator)
@@ -270,3 +267,26 @@ def new_mae(config: PretrainConfig) -> ViTMAEForPreTraining:
         embeddings.position_embeddings.copy_(sincos_position_embedding(grid, config.hidden_size))
         decoder.decoder_pos_embed.copy_(sincos_position_embedding(grid, config.decoder_hidden_size))
     return model
+
+
+def renew_decoder(model: ViTMAEForPreTraining, seed: int) -> None:
+    """Give a masked autoencoder's decoder fresh weights, as `new_mae` draws them; the encoder stays as it is.
+
+    Args:
+        model: Changed in place. The decoder's fixed position embedding is kept.
+        seed: Of the weights.
+    """
+    generator, decoder = torch.Generator().manual_seed(seed), model.decoder
+    with torch.no_grad():
+        for module in decoder.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+        _fill_linear(decoder, generator)
+        nn.init.normal_(decoder.mask_token, std=0.02, generator=generator)
+
+
+def _fill_linear(model: nn.Module, generator: torch.Generator) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight, generator=generator)
+            nn.init.zeros_(module.bias)

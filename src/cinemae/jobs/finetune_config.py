@@ -39,6 +39,7 @@ class FinetuneConfig(Settings):
             anew at each step. Images are always scored with the fixed ones. "reconstruction" draws a mask for each view
             at each step, as in pretraining.
         reconstructed: Which training images "reconstruction" learns to redraw.
+        fresh_decoder: Begin "reconstruction" with a decoder of random weights in place of the trained one.
         measure_every: Steps between two measurements of the NLL in "reconstruction".
         max_steps: End a run after so many steps, whatever the epochs; None for no limit.
         max_seconds: End a run at the first step past so many seconds, measurements included; None for no limit. With
@@ -50,6 +51,7 @@ class FinetuneConfig(Settings):
     backbone_learning_rate: float = 1e-4
     masks: Masks = "fixed"
     reconstructed: Reconstructed = "both"
+    fresh_decoder: bool = False
     measure_every: int = 50
     max_steps: int | None = None
     max_seconds: float | None = None
@@ -63,6 +65,11 @@ class FinetuneConfig(Settings):
             self.objective == "bce" or self.unfreeze != "none",
             'the objective "reconstruction" trains the backbone, and unfreeze is "none": choose "encoder", "decoder" '
             'or "both".',
+        )
+        require(
+            not self.fresh_decoder or (self.objective == "reconstruction" and "decoder" in self.parts),
+            f'a fresh decoder has to learn to redraw: set unfreeze to "decoder" or "both" and the objective to '
+            f'"reconstruction", got {self.unfreeze!r} and {self.objective!r}.',
         )
 
     @property

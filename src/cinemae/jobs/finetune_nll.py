@@ -21,7 +21,7 @@ from scipy.stats import bootstrap
 from torch import Tensor
 
 from cinemae.core.backbone import FrozenMAE
-from cinemae.core.checkpoint import save_pretrained_folder
+from cinemae.core.checkpoint import renew_decoder, save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.lcas import nll_approx
 from cinemae.core.masking import patchify
@@ -112,6 +112,8 @@ def train_reconstruction(
     if recipe.finetune.objective != "reconstruction":
         raise ConfigError('this follows the NLL: set the objective of fine-tuning to "reconstruction".')
     extractor = start_from(recipe)
+    if recipe.finetune.fresh_decoder:
+        renew_decoder(extractor.backbone.model, recipe.train.seed)
     training, validation, split = read_both(recipe, extractor.config.image)
     wanted = {"both": (0, 1), "real": (0,), "fake": (1,)}[recipe.finetune.reconstructed]
     chosen = training[np.flatnonzero(np.isin(training.labels, wanted))]

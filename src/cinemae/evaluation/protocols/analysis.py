@@ -133,7 +133,7 @@ def maps(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> Analysed
 
 
 def nll_curve(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> Analysed:
-    """Fig. 2: mean NLL of test images while the decoder learns to redraw the training images."""
+    """Fig. 2: mean NLL of test images while a fresh decoder learns to redraw the training images."""
     frozen, row = bench.cache.frozen, protocol.rows[0]
     recipe = FinetuneRecipe(
         training=bench.data.train,
@@ -141,7 +141,9 @@ def nll_curve(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> Ana
         backbone=frozen.backbone_source,
         extractor=frozen.extractor,
         train=frozen.train,
-        finetune=FinetuneConfig(unfreeze=unfrozen(row), objective="reconstruction", max_steps=options.max_steps),
+        finetune=FinetuneConfig(
+            unfreeze=unfrozen(row), objective="reconstruction", fresh_decoder=True, max_steps=options.max_steps
+        ),
     )
     bench.tell(f"training the decoder on {len(bench.data.train)} images")
     report = train_reconstruction(recipe, bench.cache.folder / "nll-curve")
