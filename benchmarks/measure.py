@@ -153,7 +153,7 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def _load() -> float | None:
+def load_average() -> float | None:
     """Return the mean number of running processes over the last minute."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
@@ -191,7 +191,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 def run(measure: Callable[[argparse.Namespace], Record], parser: argparse.ArgumentParser) -> None:
     """Measure, print, and with --save keep the record. A missed target is printed; a wrong answer ends with 1."""
     options = parser.parse_args()
-    when, load = datetime.now(UTC).isoformat(timespec="seconds"), _load()
+    when, load = datetime.now(UTC).isoformat(timespec="seconds"), load_average()
     try:
         record = measure(options)
     except WrongAnswerError as error:

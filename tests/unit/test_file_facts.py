@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, JpegPresets
 
 from cinemae.core.image import load_image
+from cinemae.core.jpeg_quality import luminance_steps
 from cinemae.data.file_facts import FileFacts, estimate_jpeg_quality, read_facts
 from cinemae.errors import ImageError
 
@@ -52,6 +53,7 @@ class TestFacts:
         assert (facts.container, facts.width, facts.height, facts.num_bytes) == (format, 60, 40, len(data))
         assert (loaded.format, loaded.width, loaded.height, loaded.num_bytes) == (format, 60, 40, len(data))
         assert (facts.jpeg_quality is None) == (format != "JPEG")
+        assert loaded.jpeg_quality == facts.jpeg_quality
 
     def test_heif(self):
         file = io.BytesIO()
@@ -108,6 +110,17 @@ class TestJpegQuality:
             read_facts(encode("JPEG", image, quality=quality, **options)).jpeg_quality for quality in range(1, 101)
         ]
         assert found == list(range(1, 101))
+
+    def test_a_loaded_picture_knows_it_as_long_as_it_is_as_it_was_opened(self):
+        opened = Image.open(io.BytesIO(encode("JPEG", quality=55)))
+        assert load_image(opened).jpeg_quality == 55
+        assert load_image(opened.copy()).jpeg_quality is None
+        assert load_image(opened.convert("L")).jpeg_quality is None
+        assert load_image(np.asarray(opened)).jpeg_quality is None
+
+    @pytest.mark.parametrize("quality", [1, 49, 50, 100])
+    def test_steps_of_a_quality_are_those_that_libjpeg_writes(self, quality):
+        assert luminance_steps(quality).ravel().tolist() == tables(quality)[0]
 
     def test_the_exact_table_is_found_by_comparison_as_well(self):
         """Every pair of tables differs, so nearest and equal are the same thing."""

@@ -14,6 +14,7 @@ Pillow issues, as for damaged EXIF, go where the application's filter sends them
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import io
@@ -29,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, GifImagePlugin, Image, ImageFile, features
 
+from cinemae.core.jpeg_quality import quality_of
 from cinemae.errors import ImageError
 
 DEFAULT_MAX_PIXELS = 178_956_970
@@ -80,6 +82,8 @@ class LoadedImage:
         num_bytes: Length of the encoded bytes; None for PIL images and arrays.
         warnings: What the reader should know: ``animated_first_frame``, ``animated_other_frame`` (a PIL image that
             the caller had moved past its first frame), ``exif_unreadable`` (shown as stored).
+        jpeg_quality: From 1 to 100 by the file's own tables, see `cinemae.core.jpeg_quality`; None for other formats,
+            arrays, and PIL images that are no longer as they were opened.
     """
 
     image: Image.Image
@@ -89,6 +93,7 @@ class LoadedImage:
     content_hash: str
     num_bytes: int | None
     warnings: tuple[str, ...] = ()
+    jpeg_quality: int | None = None
 
 
 def load_image(source: ImageInput, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> LoadedImage:
@@ -128,7 +133,7 @@ HEIF, but the byte string given began with b'hello': convert it first.
         data = _read_path(path, name)
     else:
         name = "the file object given" if hasattr(source, "read") else "the byte string given"
-        data = _read_memory(source, name)
+        data = read_bytes(source, name)
     return _load_bytes(data, name, max_pixels)
 
 
@@ -211,8 +216,16 @@ def _check_length(length: int, name: str) -> None:
         raise ImageError(f"{name} has more than the {MAX_BYTES:,} bytes allowed: give a smaller image.")
 
 
-def _read_memory(source: object, name: str) -> bytes:
-    """Return the bytes of a buffer, or of a file object from its position to its end."""
+def read_bytes(source: object, name: str = "the file object given") -> bytes:
+    """Return the bytes of a buffer, or of a file object from its position to its end.
+
+    Args:
+        source: Bytes, bytearray, memoryview, or a binary file object, left open.
+        name: What an error calls it.
+
+    Raises:
+        ImageError: If it is none of these, cannot be read, or is longer than `MAX_BYTES`.
+    """
     if isinstance(source, bytes | bytearray | memoryview):
         _check_length(memoryview(source).nbytes, name)
         return bytes(source)
@@ -241,7 +254,8 @@ def _load_bytes(data: bytes, name: str, max_pixels: int) -> LoadedImage:
         warnings = ("animated_first_frame",) if getattr(image, "is_animated", False) else ()
         image.load()
         _check_pixels(image.width, image.height, name, max_pixels)  # HEIF learns its true size while decoding
-        return _describe(image, name, warnings=warnings, format=kind, data=data)
+        loaded = _describe(image, name, warnings=warnings, format=kind, data=data)
+        return dataclasses.replace(loaded, jpeg_quality=quality_of(image))
 
 
 def _reader(data: bytes, name: str) -> tuple[str, Callable[[BinaryIO], ImageFile.ImageFile]]:
@@ -266,7 +280,8 @@ def _load_pil(source: Image.Image, max_pixels: int) -> LoadedImage:
     with _failures_as_image_errors(f"{name} could not be decoded", "open it anew, and keep its file open until read"):
         image = source.copy()
         frame = "animated_first_frame" if source.tell() == 0 else "animated_other_frame"
-        return _describe(image, name, warnings=(frame,) if _is_animated(source) else (), format=source.format)
+        loaded = _describe(image, name, warnings=(frame,) if _is_animated(source) else (), format=source.format)
+        return dataclasses.replace(loaded, jpeg_quality=quality_of(source))
 
 
 def _is_animated(image: Image.Image) -> bool:
