@@ -37,7 +37,7 @@ def measure(options: argparse.Namespace) -> Record:
     """Make the folder, check the verdicts, time the stages alone, then the whole and decoding alone in turns."""
     detector = Detector.from_pretrained(options.model)
     with tempfile.TemporaryDirectory() as folder:
-        paths = [_write_photograph(Path(folder), index) for index in range(options.images)]
+        paths = [write_photograph(Path(folder), index) for index in range(options.images)]
         megabytes = sum(path.stat().st_size for path in paths) / len(paths) / 1e6
         checks = _check(detector, paths, options.model)
         wall, cpu = _time_stages(detector, paths)
@@ -69,7 +69,7 @@ def measure(options: argparse.Namespace) -> Record:
     )
 
 
-def _write_photograph(folder: Path, index: int) -> Path:
+def write_photograph(folder: Path, index: int) -> Path:
     """Enlarge a photograph to 12 megapixels, flip it for variety, add noise, write it as a camera would."""
     name = PHOTOGRAPHS[index % len(PHOTOGRAPHS)]
     picture = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")

@@ -5,6 +5,8 @@ Each sentence says the rule, what came, and what to do. All derive from `Cinemae
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class CinemaeError(Exception):
     """Root of every error that cinemae raises on purpose."""
@@ -48,3 +50,17 @@ class EvaluationError(CinemaeError, ValueError):
 
 class MissingDependencyError(CinemaeError, ImportError):
     """An optional package is needed; the sentence gives the line that installs it."""
+
+
+class ServiceError(CinemaeError, RuntimeError):
+    """A service refused a request of `cinemae.client.Client`.
+
+    Args:
+        message: What it said.
+        status: The HTTP status code.
+        problem: The RFC 9457 object that it sent; empty if it sent none.
+    """
+
+    def __init__(self, message: str, *, status: int, problem: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.status, self.problem = status, problem

@@ -1,0 +1,1 @@
+"""The REST service behind ``cinemae serve``; needs the extra ``serve`` (fastapi, uvicorn)."""
