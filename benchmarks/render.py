@@ -1,4 +1,7 @@
-"""Write docs/performance.md and docs/benchmarks.md from what lies in benchmarks/results/."""
+"""Write docs/performance.md, docs/benchmarks.md, docs/robustness.md and the table of docs/false-positives.md.
+
+All of it follows from what lies in benchmarks/results/.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import re
 import sys
 from typing import Any
 
+from benchmarks import calibration_page, robustness_page
+from benchmarks.false_positives import page as accusations
 from benchmarks.measure import RESULTS, ROOT, Target
 from cinemae.evaluation.protocols.reproduce import Reproduced
 
@@ -127,7 +132,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; end with 1 if a page is not current")
     check = parser.parse_args().check
-    for path, page in ((SPEED_PAGE, render_speed()), (ACCURACY_PAGE, render_accuracy())):
+    pages = (
+        (SPEED_PAGE, render_speed()),
+        (ACCURACY_PAGE, render_accuracy()),
+        (accusations.PAGE, accusations.render()),
+        (robustness_page.PAGE, robustness_page.render()),
+        (calibration_page.PAGE, calibration_page.render()),
+    )
+    for path, page in pages:
         if not check:
             path.write_text(page, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != page:

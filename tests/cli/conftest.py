@@ -1,4 +1,4 @@
-"""Runs the command line as a user does: in a process of its own."""
+"""Runs the command line: as a user does, in a process of its own, or quicker, in this one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
+
+from cinemae.app.cli import app
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -36,3 +39,22 @@ def run() -> Run:
         )
 
     return run_command
+
+
+@pytest.fixture(scope="session")
+def invoke() -> Callable[..., Result]:
+    """`invoke("evaluate", path)`: the same without a process."""
+    return lambda *arguments: CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory, picture) -> Path:
+    """Folders train/ and val/, each with six photographs of one camera and six fakes of a generator of its own."""
+    root = tmp_path_factory.mktemp("data")
+    for split, start in (("train", 0), ("val", 100)):
+        for folder, offset in (("real/camera", 0), (f"fake/gen-{split}", 50)):
+            target = root / split / folder
+            target.mkdir(parents=True)
+            for index in range(6):
+                picture(start + offset + index).save(target / f"{index}.png")
+    return root

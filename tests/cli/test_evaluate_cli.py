@@ -3,15 +3,17 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from cinemae.app.cli import app
+from cinemae.data.model_dir import read_model_config
 from cinemae.detector import Detector
 from cinemae.evaluation.predictions import Predictions
 
@@ -25,10 +27,6 @@ class Flatness:
     def predict(self, images):
         return [-np.asarray(image, float).std() for image in images]
 """
-
-
-def invoke(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
 
 
 def assert_refused(result: Result, sentence: str) -> None:
@@ -53,7 +51,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, picture) -> Path:
 
 
 @pytest.fixture(scope="module")
-def evaluated(dataset: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+def evaluated(dataset: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, invoke) -> tuple[Path, Result]:
     """Four kinds of detectors at once."""
     root = tmp_path_factory.mktemp("evaluated")
     (root / "flat_detector.py").write_text(OURS)
@@ -111,6 +109,7 @@ class TestEvaluate:
         assert set(detectors["cinemae"]) == {"raw", "aligned", "jpeg=50"}
         assert set(detectors["format-probe"]) == {"raw"}
         assert results["images"]["generators"] == {"gan": 5, "sd": 5}
+        assert results["about"]["fingerprints"] == {"cinemae": read_model_config(tiny_model).fingerprint}
 
     def test_the_page_shows_example_maps(self, evaluated: tuple[Path, Result]):
         page = (evaluated[0] / "report.html").read_text()
@@ -118,7 +117,7 @@ class TestEvaluate:
         assert "Example maps" in page
         assert "Example maps" not in (evaluated[0] / "report.md").read_text()
 
-    def test_files_that_cannot_be_read_are_rows_and_exit_code_1(self, tmp_path: Path, dataset: Path):
+    def test_files_that_cannot_be_read_are_rows_and_exit_code_1(self, tmp_path: Path, dataset: Path, invoke):
         for label in ("real", "fake"):
             (tmp_path / "data" / label).mkdir(parents=True)
             for index in range(2):
@@ -145,7 +144,7 @@ class TestEvaluate:
 
 class TestReport:
     def test_it_is_what_evaluate_wrote_without_a_picture_being_there(
-        self, evaluated: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, evaluated: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke
     ):
         out, first = evaluated
 
@@ -162,21 +161,33 @@ class TestReport:
         assert pages[0] != pages[1]
         assert without_maps(pages[0]) == without_maps(pages[1])
 
-    def test_what_is_no_predictions_file(self, dataset: Path, tmp_path: Path):
+    def test_it_loads_nothing_that_only_scoring_needs(self, evaluated: tuple[Path, Result], tmp_path: Path):
+        """A third of the time of a report would go into loading torch and transformers."""
+        code = (
+            "import sys\nfrom cinemae.app.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+            "print(sorted({'torch', 'transformers', 'onnxruntime', 'sklearn'} & set(sys.modules)))"
+        )
+        arguments = ["report", str(evaluated[0] / "predictions.parquet"), "--out", str(tmp_path)]
+        result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+        assert (tmp_path / "report.html").exists()
+        assert result.stdout.splitlines()[-1] == "['sklearn']"
+
+    def test_what_is_no_predictions_file(self, dataset: Path, tmp_path: Path, invoke):
         assert_refused(invoke("report", tmp_path / "none.parquet"), "there is no file .*none.parquet")
         assert_refused(invoke("report", dataset / "test/real/slr/0.png"), "predictions are a Parquet file")
 
 
 class TestCompare:
-    def test_two_detectors_of_one_file(self, evaluated: tuple[Path, Result]):
+    def test_two_detectors_of_one_file(self, evaluated: tuple[Path, Result], invoke):
         file = evaluated[0] / "predictions.parquet"
         result = invoke("compare", f"{file}::fredect", f"{file}::flatness", "--condition", "aligned")
         assert result.exit_code == 0, result.output
         assert result.stdout.startswith("A: fredect under aligned, seed 0 (logistic regression")
         assert "10 photographs and 10 generated images, the same for both." in result.stdout
         assert "McNemar  not possible: one of them has no threshold." in result.stdout
+        assert re.search(r"^Format   \d+\.\d% \[.*\] balanced accuracy without", result.stdout, re.MULTILINE)
 
-    def test_as_json(self, evaluated: tuple[Path, Result]):
+    def test_as_json(self, evaluated: tuple[Path, Result], invoke):
         file = evaluated[0] / "predictions.parquet"
         result = invoke("compare", f"{file}::cinemae", f"{file}::fredect", "--json", "--seed", "4")
         found = json.loads(result.stdout)
@@ -187,7 +198,7 @@ class TestCompare:
         counts = [found["mcnemar"][name] for name in ("only_a_right", "only_b_right", "both_right", "both_wrong")]
         assert sum(counts) == 20
 
-    def test_what_cannot_be_compared(self, evaluated: tuple[Path, Result], tmp_path: Path, dataset: Path):
+    def test_what_cannot_be_compared(self, evaluated: tuple[Path, Result], tmp_path: Path, dataset: Path, invoke):
         file = evaluated[0] / "predictions.parquet"
         assert_refused(invoke("compare", file, file), "say which to compare, as in FILE::cinemae")
         assert_refused(invoke("compare", f"{file}::cinemae", f"{file}::other"), "hold no detector other")
@@ -221,21 +232,38 @@ class TestRefused:
             (("--model", "nowhere/model"), "nowhere"),
         ],
     )
-    def test_in_one_line(self, dataset: Path, tiny_model: Path, tmp_path: Path, arguments, sentence: str):
+    def test_in_one_line(self, dataset: Path, tiny_model: Path, tmp_path: Path, arguments, sentence: str, invoke):
         places = {"TRAIN": dataset / "train", "TEST": dataset / "test"}
         chosen = [places.get(argument, argument) for argument in arguments]
         model = () if "--model" in arguments else ("--model", tiny_model)
         assert_refused(invoke("evaluate", dataset / "test", "--out", tmp_path / "out", *model, *chosen), sentence)
         assert not (tmp_path / "out/predictions.parquet").exists()
 
-    def test_a_test_set_without_labels_or_of_one_class(self, dataset: Path, tmp_path: Path, picture):
+    def test_a_test_set_without_labels_or_without_photographs(self, dataset: Path, tmp_path: Path, picture, invoke):
         picture(0).save(tmp_path / "a.png")
         assert_refused(
             invoke("evaluate", tmp_path, "--out", tmp_path / "out"), "1 of 1 carry no label, such as .*a.png"
         )
-        found = invoke("evaluate", dataset / "test/real", "--out", tmp_path / "out")
-        assert_refused(found, "the test set needs photographs and generated images; it holds 10 and 0")
+        found = invoke("evaluate", dataset / "test/fake", "--out", tmp_path / "out")
+        assert_refused(found, "the test set needs photographs .* it holds 0 and 10 that can be read")
 
-    def test_a_place_that_cannot_be_written_to_before_anything_is_scored(self, dataset: Path, tmp_path: Path):
+    def test_photographs_alone(self, dataset: Path, tmp_path: Path, tiny_model: Path, invoke):
+        """They need no generated images to say which of them are accused."""
+        real = dataset / "test/real"
+        found = invoke("evaluate", real, "--out", tmp_path / "out", "--model", tiny_model, "--examples", "1")
+        assert found.exit_code == 0, found.output
+        told = "data set: there is no fake image at all: only how many photographs are accused can be told."
+        assert found.stderr.splitlines()[0] == told  # before the work
+        assert told in found.stdout.splitlines()  # and after it
+        raw = json.loads((tmp_path / "out/results.json").read_text())["detectors"][0]["conditions"]["raw"]
+        assert [one["false_positive_rate"]["n"] for one in raw["photo_sources"]] == [5, 5]
+        page = (tmp_path / "out/report.html").read_text()
+        assert "Photographs most accused" in page
+        assert "Generated images most trusted" not in page
+        (tmp_path / "out/report.html").unlink()
+        again = invoke("report", tmp_path / "out/predictions.parquet")
+        assert again.stdout == found.stdout
+
+    def test_a_place_that_cannot_be_written_to_before_anything_is_scored(self, dataset: Path, tmp_path: Path, invoke):
         (tmp_path / "out").touch()
         assert_refused(invoke("evaluate", dataset / "test", "--out", tmp_path / "out"), "out: File exists")

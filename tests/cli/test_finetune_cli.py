@@ -3,48 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
-
-from cinemae.app.cli import app
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = ("--epochs", "2", "--batch-size", "8", "--agg-hidden", "8", "--cls-hidden", "8", "--device", "cpu")
 
 
-def invoke(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
-
-
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory, picture) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    for split, start in (("train", 0), ("val", 100)):
-        for folder, offset in (("real/camera", 0), (f"fake/gen-{split}", 50)):
-            target = root / split / folder
-            target.mkdir(parents=True)
-            for index in range(6):
-                picture(start + offset + index).save(target / f"{index}.png")
-    return root
-
-
-@pytest.fixture(scope="module")
-def store(dataset: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(splits: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, invoke) -> Path:
     folder = tmp_path_factory.mktemp("stores") / "store"
-    assert invoke("extract", dataset / "val", "--out", folder, "--model", tiny_model).exit_code == 0
+    assert invoke("extract", splits / "val", "--out", folder, "--model", tiny_model).exit_code == 0
     return folder
 
 
-def test_images_to_model_to_verdicts(dataset: Path, tiny_model: Path, tmp_path: Path):
+def test_images_to_model_to_verdicts(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
     (tmp_path / "more" / "fake" / "gan").mkdir(parents=True)
     (tmp_path / "more" / "fake" / "gan" / "broken.png").write_bytes(b"no picture")
     model = tmp_path / "model"
     result = invoke(
-        "train", dataset / "train", tmp_path / "more", "--val", dataset / "val", "--out", model, "--model", tiny_model,
+        "train", splits / "train", tmp_path / "more", "--val", splits / "val", "--out", model, "--model", tiny_model,
         "--unfreeze", "both", "--backbone-learning-rate", "0.001", "--masks", "fresh", "--name", "tuned",
         "--num-seeds", "2", *SMALL,
     )  # fmt: skip
@@ -62,17 +42,17 @@ def test_images_to_model_to_verdicts(dataset: Path, tiny_model: Path, tmp_path: 
     assert config["extractor"] == start["extractor"]
     assert len(json.loads((model / "results.json").read_text())["history"]) == 4
 
-    with_onnx = invoke("detect", dataset / "val", "--model", model, "--format", "jsonl")
+    with_onnx = invoke("detect", splits / "val", "--model", model, "--format", "jsonl")
     (model / "model.onnx").unlink()
-    with_torch = invoke("detect", dataset / "val", "--model", model, "--format", "jsonl")
+    with_torch = invoke("detect", splits / "val", "--model", model, "--format", "jsonl")
     scores = [[json.loads(line)["prob_fake"] for line in run.stdout.splitlines()] for run in (with_onnx, with_torch)]
     assert len(scores[0]) == 12
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
 
 
-def test_a_bare_backbone_to_the_history_of_its_nll(dataset: Path, tiny_model: Path, tmp_path: Path):
+def test_a_bare_backbone_to_the_history_of_its_nll(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
     result = invoke(
-        "train", dataset / "train", "--val", dataset / "val", "--out", tmp_path, "--backbone", tiny_model / "backbone",
+        "train", splits / "train", "--val", splits / "val", "--out", tmp_path, "--backbone", tiny_model / "backbone",
         "--unfreeze", "decoder", "--objective", "reconstruction", "--measure-every", "2", "--max-steps", "3",
         "--reconstructed", "real", *SMALL, "--epochs", "9",
     )  # fmt: skip
@@ -104,13 +84,13 @@ def test_a_bare_backbone_to_the_history_of_its_nll(dataset: Path, tiny_model: Pa
     ],
 )
 def test_refuses_by_name(
-    dataset: Path, store: Path, tiny_model: Path, tmp_path: Path, options: list[str], sentence: str
+    splits: Path, store: Path, tiny_model: Path, tmp_path: Path, options: list[str], sentence: str, invoke
 ):
-    places = {"store": store, "val": dataset / "val", "train": dataset / "train"}
+    places = {"store": store, "val": splits / "val", "train": splits / "train"}
     options = [option.format(**places) for option in options]
     result = invoke(
         "train",
-        dataset / "train",
+        splits / "train",
         "--out",
         tmp_path / "m",
         "--model",
@@ -126,14 +106,16 @@ def test_refuses_by_name(
     assert not (tmp_path / "m").exists()
 
 
-def test_a_store_to_train_on_where_images_are_needed(dataset: Path, store: Path, tiny_model: Path, tmp_path: Path):
-    result = invoke("train", store, "--val", dataset / "val", "--out", tmp_path / "m", "--unfreeze", "both")
+def test_a_store_to_train_on_where_images_are_needed(
+    splits: Path, store: Path, tiny_model: Path, tmp_path: Path, invoke
+):
+    result = invoke("train", store, "--val", splits / "val", "--out", tmp_path / "m", "--unfreeze", "both")
     assert result.exit_code == 2
     assert f"--unfreeze trains from images, and {store} is a feature store" in result.stderr
 
 
-def test_images_where_a_store_is_needed(dataset: Path, store: Path, tmp_path: Path):
-    for sources in ([dataset / "train"], [store, "--val", dataset / "val"]):
+def test_images_where_a_store_is_needed(splits: Path, store: Path, tmp_path: Path, invoke):
+    for sources in ([splits / "train"], [store, "--val", splits / "val"]):
         result = invoke("train", *sources, "--out", tmp_path / "m")
         assert result.exit_code == 2
         assert "a head is trained on feature stores, and" in result.stderr
@@ -143,7 +125,7 @@ def test_images_where_a_store_is_needed(dataset: Path, store: Path, tmp_path: Pa
     )
 
 
-def test_options_of_fine_tuning_without_it(store: Path, tmp_path: Path):
+def test_options_of_fine_tuning_without_it(store: Path, tmp_path: Path, invoke):
     result = invoke("train", store, "--out", tmp_path / "m", "--masks", "fresh", "--max-steps", "3", "--device", "cpu")
     assert result.exit_code == 2
     assert "--masks, --max-steps, --device belongs to training from images: give --unfreeze" in result.stderr

@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
-
-from cinemae.app.cli import app
-
-
-def invoke(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory, picture) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    for split, start in (("train", 0), ("val", 100)):
-        for folder, offset in (("real/camera", 0), (f"fake/gen-{split}", 50)):
-            target = root / split / folder
-            target.mkdir(parents=True)
-            for index in range(6):
-                picture(start + offset + index).save(target / f"{index}.png")
-    return root
-
-
-@pytest.fixture(scope="module")
-def stores(dataset: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stores(splits: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, invoke) -> Path:
     root = tmp_path_factory.mktemp("stores")
     for split in ("train", "val"):
-        result = invoke("extract", dataset / split, "--out", root / split, "--model", tiny_model)
+        result = invoke("extract", splits / split, "--out", root / split, "--model", tiny_model)
         assert result.exit_code == 0, result.output
         assert "12 images, 0 of them could not be read" in result.stdout
     return root
 
 
-def assert_both_engines_agree(model: Path, images: Path) -> None:
+def assert_both_engines_agree(invoke, model: Path, images: Path) -> None:
     """Score twelve images with the graph, take it away, and score them with torch."""
     with_onnx = invoke("detect", images, "--model", model, "--format", "jsonl")
     assert with_onnx.exit_code == 0
@@ -52,7 +32,7 @@ def assert_both_engines_agree(model: Path, images: Path) -> None:
     assert len(scores[0]) == 12
 
 
-def test_stores_to_model_to_verdicts(stores: Path, dataset: Path, tiny_model: Path, tmp_path: Path):
+def test_stores_to_model_to_verdicts(stores: Path, splits: Path, tiny_model: Path, tmp_path: Path, invoke):
     model = tmp_path / "model"
     result = invoke(
         "train", stores / "train", "--val", stores / "val", "--out", model, "--backbone", tiny_model / "backbone",
@@ -65,15 +45,15 @@ def test_stores_to_model_to_verdicts(stores: Path, dataset: Path, tiny_model: Pa
     assert config["head"]["statistics"] == ["overall"]
     assert config["provenance"]["train"]["epochs"] == 2
 
-    assert_both_engines_agree(model, dataset / "val")
+    assert_both_engines_agree(invoke, model, splits / "val")
     assert "demo@" in invoke("info", "--model", model).stdout
 
 
-def test_tiles_and_altered_copies_to_model_to_verdicts(dataset: Path, tiny_model: Path, tmp_path: Path):
+def test_tiles_and_altered_copies_to_model_to_verdicts(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
     backbone = ("--backbone", tiny_model / "backbone")
     tiles = (*backbone, "--views", "tiles", "--resize-to", "64")
     for split, out, more in (("train", "train", ()), ("train", "copies", ("--augment-seed", "1")), ("val", "val", ())):
-        result = invoke("extract", dataset / split, "--out", tmp_path / out, *tiles, *more)
+        result = invoke("extract", splits / split, "--out", tmp_path / out, *tiles, *more)
         assert result.exit_code == 0, result.output
     model = tmp_path / "model"
     result = invoke(
@@ -86,13 +66,13 @@ def test_tiles_and_altered_copies_to_model_to_verdicts(dataset: Path, tiny_model
     assert config["head"]["global_dim"] == 2 * config["backbone"]["hidden_size"]
     assert config["provenance"]["train"]["views_drawn"] == 3
     assert "altered" in (model / "README.md").read_text()
-    assert_both_engines_agree(model, dataset / "val")
+    assert_both_engines_agree(invoke, model, splits / "val")
 
 
-def test_extract_goes_on_and_reports_failures(dataset: Path, tiny_model: Path, tmp_path: Path):
+def test_extract_goes_on_and_reports_failures(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
     (tmp_path / "data" / "real").mkdir(parents=True)
     (tmp_path / "data" / "real" / "a.png").write_bytes(b"no picture")
-    (tmp_path / "data" / "real" / "b.png").write_bytes((dataset / "val/real/camera/0.png").read_bytes())
+    (tmp_path / "data" / "real" / "b.png").write_bytes((splits / "val/real/camera/0.png").read_bytes())
     arguments = ("extract", tmp_path / "data", "--out", tmp_path / "store", "--backbone", tiny_model / "backbone")
     first = invoke(*arguments, "--resize-to", "40", "--num-passes", "3")
     assert first.exit_code == 1, first.output
@@ -103,8 +83,8 @@ def test_extract_goes_on_and_reports_failures(dataset: Path, tiny_model: Path, t
     assert other.stderr.count("error: ") == 1
 
 
-def test_extract_takes_a_model_or_a_backbone(dataset: Path, tiny_model: Path, tmp_path: Path):
-    result = invoke("extract", dataset, "--out", tmp_path, "--model", tiny_model, "--backbone", tiny_model / "backbone")
+def test_extract_takes_a_model_or_a_backbone(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
+    result = invoke("extract", splits, "--out", tmp_path, "--model", tiny_model, "--backbone", tiny_model / "backbone")
     assert result.exit_code == 2
     assert "give --model or --backbone, not both" in result.stderr
 
@@ -119,23 +99,25 @@ def test_extract_takes_a_model_or_a_backbone(dataset: Path, tiny_model: Path, tm
         ("--statistics", "mood", "statistics must be among"),
     ],
 )
-def test_train_refuses_by_name(stores: Path, tiny_model: Path, tmp_path: Path, option: str, value: str, sentence: str):
+def test_train_refuses_by_name(
+    stores: Path, tiny_model: Path, tmp_path: Path, option: str, value: str, sentence: str, invoke
+):
     backbone = tiny_model / "backbone"
     result = invoke("train", stores / "train", "--out", tmp_path / "m", "--backbone", backbone, option, value)
     assert result.exit_code == 2
     assert sentence in result.stderr
 
 
-def test_pretrain_by_steps(dataset: Path, tmp_path: Path):
+def test_pretrain_by_steps(splits: Path, tmp_path: Path, invoke):
     text = "--image-size 32 --patch-size 8 --hidden-size 16 --num-layers 1 --num-heads 2 --batch-size 4 "
     small = (text + "--decoder-hidden-size 16 --decoder-num-layers 1 --decoder-num-heads 2").split()
     out = tmp_path / "backbone"
-    result = invoke("pretrain", dataset / "train", "--out", out, "--steps", "3", *small)
+    result = invoke("pretrain", splits / "train", "--out", out, "--steps", "3", *small)
     assert result.exit_code == 0, result.output
     assert "step 3" in result.stdout
     assert (out / "model.safetensors").exists()
     for budget in ([], ["--steps", "3", "--hours", "1"]):
-        result = invoke("pretrain", dataset / "train", "--out", out, *budget, *small)
+        result = invoke("pretrain", splits / "train", "--out", out, *budget, *small)
         assert result.exit_code == 2
         assert "exactly one budget" in result.stderr
 

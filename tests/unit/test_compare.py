@@ -224,6 +224,14 @@ class TestText:
         assert f"both wrong {result['mcnemar']['both_wrong']}; p {result['mcnemar']['p_value']:.3f} (exact" in text
         assert text.splitlines()[-1].endswith(result["disagreements"][-1]["path"])
 
+    def test_the_bias_alarm_is_shown_beside(self, result: dict):
+        probe = {"value": 0.7, "low": 0.655, "high": 0.74, "n": 30, "alarm": True}
+        told = "Format   70.0% [65.5%, 74.0%] balanced accuracy without looking at a pixel"
+        lines = to_text({**result, "format_probe": probe}).splitlines()
+        assert f"{told}, ALARM: the files alone tell the classes apart" in lines
+        assert told in to_text({**result, "format_probe": {**probe, "alarm": False}}).splitlines()
+        assert "Format" not in to_text({**result, "format_probe": None})
+
     def test_it_is_json(self, result: dict):
         assert json.loads(json.dumps(result, allow_nan=False)) == result
 

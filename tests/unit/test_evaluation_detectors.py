@@ -28,39 +28,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 FREDECT = "fredect,crop=48"
 
 
-def draw(seed: int, *, noisy: bool = False) -> Image.Image:
-    """A smooth picture, or one with noise, which FreDect tells apart."""
-    rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 256, (4, 5, 3), np.uint8))
-    pixels = np.asarray(small.resize((60, 50), Image.Resampling.BICUBIC))
-    return Image.fromarray((pixels + rng.normal(0, 20 * noisy, pixels.shape)).clip(0, 255).astype(np.uint8))
-
-
-def write_set(root: Path, start: int, count: int, suffix: str = "png") -> Path:
-    """Write smooth photographs of two cameras and noisy fakes of two generators, `count` of each."""
-    for place, folder in enumerate(("real/phone", "real/slr", "fake/gan", "fake/sd")):
-        (root / folder).mkdir(parents=True)
-        for index in range(count):
-            draw(start + 100 * place + index, noisy=place > 1).save(root / folder / f"{index}.{suffix}")
-    return root
-
-
-@pytest.fixture(scope="module")
-def tested(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """5 of each, 20 in all: more than a batch."""
-    return write_set(tmp_path_factory.mktemp("test"), 0, 5)
-
-
-@pytest.fixture(scope="module")
-def trained_on(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_set(tmp_path_factory.mktemp("train"), 1000, 8)
-
-
-@pytest.fixture(scope="module")
-def training(trained_on: Path) -> PictureSet:
-    return picture_set("training", str(trained_on))
-
-
 @pytest.fixture(scope="module")
 def trained(training: PictureSet) -> tuple[list[ScoreSource], list[str]]:
     """FreDect of two seeds, and what was told of its training."""
@@ -226,11 +193,11 @@ class TestFilesOfScores:
         assert first.scores["raw"].tolist() == second.scores["raw"].tolist()
         beside.unlink()
 
-    def test_a_path_that_could_be_two_files(self, tmp_path: Path, monkeypatch):
+    def test_a_path_that_could_be_two_files(self, tmp_path: Path, monkeypatch, picture):
         """sub/0.png is 0.png beside the CSV file, and sub/0.png from here: neither guess is taken."""
         for name in ("0.png", "sub/0.png"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
-            draw(len(name)).save(tmp_path / name)
+            picture(len(name)).save(tmp_path / name)
         self.write(tmp_path / "sub/scores.csv", ["sub/0.png", "0.png"])
         monkeypatch.chdir(tmp_path)
         sources = make_sources(["sub/scores.csv"], Setup())
@@ -431,7 +398,9 @@ class TestTrainedHere:
         found = FrozenDetector("lcas", str(tiny_model), "cpu").predict([training.pictures[0]])
         assert found == pytest.approx([-float(lcas.nanmean())], rel=1e-4)
 
-    def test_the_format_probe_sees_the_files_of_both_sets_and_no_pixel(self, tmp_path: Path, training: PictureSet):
+    def test_the_format_probe_sees_the_files_of_both_sets_and_no_pixel(
+        self, tmp_path: Path, training: PictureSet, write_set
+    ):
         root = write_set(tmp_path / "jpeg", 5000, 4, "jpg")
         for path in (root / "real").rglob("*.jpg"):
             Image.open(path).save(path.with_suffix(".png"))

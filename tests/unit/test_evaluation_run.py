@@ -26,39 +26,6 @@ from cinemae.evaluation.run import BATCH_SIZE, Batch, run
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def draw(seed: int, *, noisy: bool = False) -> Image.Image:
-    """A smooth picture, or one with noise, which FreDect tells apart."""
-    rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 256, (4, 5, 3), np.uint8))
-    pixels = np.asarray(small.resize((60, 50), Image.Resampling.BICUBIC))
-    return Image.fromarray((pixels + rng.normal(0, 20 * noisy, pixels.shape)).clip(0, 255).astype(np.uint8))
-
-
-def write_set(root: Path, start: int, count: int, suffix: str = "png") -> Path:
-    """Write smooth photographs of two cameras and noisy fakes of two generators, `count` of each."""
-    for place, folder in enumerate(("real/phone", "real/slr", "fake/gan", "fake/sd")):
-        (root / folder).mkdir(parents=True)
-        for index in range(count):
-            draw(start + 100 * place + index, noisy=place > 1).save(root / folder / f"{index}.{suffix}")
-    return root
-
-
-@pytest.fixture(scope="module")
-def tested(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """5 of each, 20 in all: more than a batch."""
-    return write_set(tmp_path_factory.mktemp("test"), 0, 5)
-
-
-@pytest.fixture(scope="module")
-def trained_on(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_set(tmp_path_factory.mktemp("train"), 1000, 8)
-
-
-@pytest.fixture(scope="module")
-def training(trained_on: Path) -> PictureSet:
-    return picture_set("training", str(trained_on))
-
-
 class _Source:
     """A source whose scores are given by a function of a batch."""
 
@@ -108,9 +75,9 @@ class TestRun:
         assert (other.scores["noise=20"][::-1] != one.scores["noise=20"]).all()  # another seed, other noise
         assert (other.scores["raw"][::-1] == one.scores["raw"]).all()
 
-    def test_facts_of_files_are_kept(self, tmp_path: Path):
-        draw(0, noisy=True).save(tmp_path / "a.jpg", quality=77)
-        draw(0).save(tmp_path / "b.png")
+    def test_facts_of_files_are_kept(self, tmp_path: Path, picture):
+        picture(4).save(tmp_path / "a.jpg", quality=77)
+        picture(0).save(tmp_path / "b.png")
         records = [ImageRecord(str(tmp_path / "a.jpg"), 1), ImageRecord(str(tmp_path / "b.png"), 0)]
         images = run(records, [_Source(lambda batch: np.zeros((len(batch.pictures), 1)))]).images
         facts = read_facts(tmp_path / "a.jpg")
@@ -120,7 +87,7 @@ class TestRun:
         assert images.num_bytes[0] == (tmp_path / "a.jpg").stat().st_size
         assert (images.width[0], images.height[0], images.generator[0]) == (60, 50, "")
 
-    def test_an_image_that_cannot_be_read_is_a_row_without_scores(self, tmp_path: Path):
+    def test_an_image_that_cannot_be_read_is_a_row_without_scores(self, tmp_path: Path, write_set):
         write_set(tmp_path, 0, 2)
         (tmp_path / "fake/sd/empty.png").touch()
         (tmp_path / "real/slr/text.jpg").write_text("no picture")
@@ -136,7 +103,7 @@ class TestRun:
             assert np.isnan(scores[~found.images.readable]).all()
             assert (scores[found.images.readable] == 1).all()
 
-    def test_a_picture_that_a_corruption_refuses_has_no_score_under_any(self, tmp_path: Path):
+    def test_a_picture_that_a_corruption_refuses_has_no_score_under_any(self, tmp_path: Path, write_set):
         write_set(tmp_path, 0, 2)
         Image.new("RGB", (16_384, 1)).save(tmp_path / "fake/sd/long.png")  # one pixel more than WebP takes
         found = run(
@@ -210,11 +177,8 @@ class TestRun:
         records, source = read_records(tested), _Source(lambda batch: np.zeros((len(batch.pictures), 1)))
         with pytest.raises(EvaluationError, match="1 of 2 carry no label, such as x.png: name folders real/ and fake/"):
             run([replace(records[0], path="x.png", label=None), records[1]], [source])
-        for label, counts in ((0, "10 and 0"), (1, "0 and 10")):
-            with pytest.raises(
-                EvaluationError, match=f"the test set needs photographs .* it holds {counts} that can be"
-            ):
-                run([record for record in records if record.label == label], [source])
+        with pytest.raises(EvaluationError, match="the test set needs photographs .* it holds 0 and 10 that can be"):
+            run([record for record in records if record.label == 1], [source])
         with pytest.raises(EvaluationError, match="it holds 0 and 0 that can be read"):
             run([], [source])
         (tmp_path / "broken.png").touch()
@@ -261,9 +225,9 @@ class TestPictures:
         assert sorted(held_out.images.generator.tolist()) == ["gan", "gan", "phone", "phone", "sd", "sd", "slr", "slr"]
         assert [record.path for record in held_out.pictures.records] == held_out.images.path.tolist()
 
-    def test_overlap_is_told_by_content_whatever_the_name(self, tmp_path: Path):
+    def test_overlap_is_told_by_content_whatever_the_name(self, tmp_path: Path, picture):
         for name, seed in (("a", 1), ("b", 2), ("c", 1), ("d", 1)):
-            draw(seed).save(tmp_path / f"{name}.png")
+            picture(5 * seed).save(tmp_path / f"{name}.png")
         (tmp_path / "e.png").touch()
         (tmp_path / "f.png").touch()
         images = survey([ImageRecord(str(tmp_path / f"{name}.png"), 0) for name in "abcdef"])
@@ -282,7 +246,7 @@ class TestPictures:
 
 class TestWholeEvaluations:
     def test_an_image_in_training_and_test_set_is_refused_or_allowed(
-        self, tmp_path: Path, trained_on: Path, tested: Path
+        self, tmp_path: Path, trained_on: Path, tested: Path, write_set
     ):
         root = write_set(tmp_path / "test", 0, 3)
         copy = root / "fake/sd/copy.png"
@@ -305,7 +269,7 @@ class TestWholeEvaluations:
         with pytest.raises(EvaluationError, match="32 of the validation images are in the training set as well"):
             evaluate(plan, tmp_path)
 
-    def test_an_image_twice_in_the_test_set_is_counted(self, tmp_path: Path):
+    def test_an_image_twice_in_the_test_set_is_counted(self, tmp_path: Path, write_set):
         root = write_set(tmp_path / "test", 0, 3)
         (root / "fake/sd/again.png").write_bytes((root / "fake/sd/0.png").read_bytes())
         file = tmp_path / "scores.csv"
@@ -318,14 +282,14 @@ class TestWholeEvaluations:
         assert stored.about["test_set"] == str(root)
         assert stored.about["versions"]["numpy"] == np.__version__
 
-    def test_training_images_that_cannot_be_read_are_left_out(self, tmp_path: Path):
+    def test_training_images_that_cannot_be_read_are_left_out(self, tmp_path: Path, write_set):
         write_set(tmp_path, 0, 2)
         (tmp_path / "fake/sd/empty.png").touch()
         found = picture_set("training", str(tmp_path))
         assert len(found.pictures) == len(found.images) == 8
         assert found.images.readable.all()
 
-    def test_sets_that_teach_nothing(self, tmp_path: Path):
+    def test_sets_that_teach_nothing(self, tmp_path: Path, write_set):
         write_set(tmp_path / "data", 0, 1)
         with pytest.raises(
             EvaluationError, match="the training set needs photographs and generated images; it holds 2 "

@@ -318,6 +318,10 @@ class TestPlain:
         dataset = read_dataset(tmp_path)
         assert dataset.test_sets == {}
         assert dataset.report.problems == ("there is no real image at all: nothing can be evaluated without.",)
+        (tmp_path / "fake").rename(tmp_path / "real")
+        assert read_dataset(tmp_path).report.problems == (
+            "there is no fake image at all: only how many photographs are accused can be told.",
+        )
 
     def test_links_that_lead_nowhere(self, tmp_path, save):
         save(tmp_path, "fake/sd/a.png", "real/b.png")

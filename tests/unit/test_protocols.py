@@ -98,7 +98,6 @@ class TestFiles:
         columns = sum(column.in_paper for column in protocol.columns)
         assert (len(rows), columns if rows else 0) == OF_THE_PAPER.get(name, (0, 0))
         assert all(len(row.paper) == columns for row in rows)
-        assert protocol.version == 1
         assert protocol.remarks
         assert protocol.data.seeds == 3
 
@@ -290,12 +289,9 @@ class TestReading:
         ("old", "new", "sentence"),
         [
             ("version = 1", "version = ", "a protocol must be valid TOML in UTF-8: "),
-            (
-                "version = 1",
-                "version = 2",
-                "reads protocols of version 1, got 2: write version = 1, or upgrade",
-            ),
-            ("version = 1", "version = true", "reads protocols of version 1, got True"),
+            ("version = 1", "version = 0", "version must be a whole number from 1 up, got 0"),
+            ("version = 1", "version = true", "version must be a whole number from 1 up, got True"),
+            ("version = 1\n", "", "version must be a whole number from 1 up, got None"),
             ('unit = "%"', 'color = "red"\nunit = "%"', "unknown key color; known keys: name, place, title, "),
             ('title = "A small table"', "", "the key title is missing."),
             ('title = "A small table"', "title = 3", "title must be text, got 3."),

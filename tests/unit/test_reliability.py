@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from sklearn.calibration import calibration_curve
 
 from cinemae.errors import ConfigError, EvaluationError
@@ -12,11 +11,6 @@ from cinemae.evaluation.analyses.plot_style import save_figure
 from cinemae.evaluation.analyses.reliability import plot_reliability, reliability_bins
 from cinemae.evaluation.analyses.risk_coverage import plot_risk_coverage, risk_coverage
 from cinemae.jobs.metrics import calibration_error, rate
-
-
-def inked(path):
-    """The share of pixels of a PNG that are not white."""
-    return float((np.asarray(Image.open(path).convert("L")) < 250).mean())
 
 
 def draw_probabilities(seed, n_real, n_fake):
@@ -95,7 +89,7 @@ class TestReliability:
         with pytest.raises(ConfigError, match="at least 1 bin, got 0"):
             reliability_bins(np.array([0.1, 0.2]), np.array([0, 1]), bins=0)
 
-    def test_the_plot_shows_every_filled_bin(self, tmp_path):
+    def test_the_plot_shows_every_filled_bin(self, tmp_path, inked):
         prob, labels = draw_probabilities(0, 30, 30)
         table = reliability_bins(prob, labels, bins=40)
         figure = plot_reliability(table, "cinemae")
@@ -221,7 +215,7 @@ class TestRiskCoverage:
         assert list(written["coverage_at"]) == ["0.01", "0.02", "0.05"]
         assert written["n"] == 2
 
-    def test_the_plot_holds_each_curve_and_its_coverages(self, tmp_path):
+    def test_the_plot_holds_each_curve_and_its_coverages(self, tmp_path, inked):
         curves = {
             "cinemae": risk_coverage(*draw_probabilities(5, 200, 200)),
             "other": risk_coverage(*draw_probabilities(6, 90, 200)),

@@ -12,6 +12,8 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from cinemae.errors import EvaluationError
+from cinemae.evaluation import plots
+from cinemae.evaluation.analyses.risk_coverage import risk_coverage
 from cinemae.evaluation.predictions import Column, Images, Predictions
 from cinemae.evaluation.report import write_report
 from cinemae.evaluation.sections import build_sections, show, summary_lines
@@ -166,14 +168,33 @@ class TestFigures:
                 balanced_accuracy_score(images.label, scores >= 0.5)
             )
         assert found["fakes"]["auc"] != found["photographs"]["auc"]
-        for condition in ("raw", "aligned"):
-            assert "one_class_only" not in results["detectors"][0]["conditions"][condition]
+        conditions = results["detectors"][0]["conditions"]
+        assert [name for name, one in conditions.items() if "one_class_only" not in one] == ["raw"]
 
     def test_without_the_files_as_they_are_no_class_stands_alone(self, predictions: Predictions):
         scores = {name: values for name, values in predictions.scores.items() if name != "raw"}
         found = tabulate(replace(predictions, scores=scores))
         assert "one_class_only" not in found["detectors"][0]["conditions"]["jpeg=50"]
         assert len(build_sections(found)) > 5  # radar and curves need the files as they are, and are left out
+
+    def test_scores_with_a_threshold_can_abstain_too(self, predictions: Predictions):
+        column = Column("theirs", outputs="score", threshold=5.0)
+        found = tabulate(replace(predictions, columns=(OURS, column)))["detectors"][1]["conditions"]["raw"]
+        assert "reliability" not in found
+        scores, labels = predictions.of(predictions.columns[1]), predictions.images.label
+        assert found["risk_coverage"]["aurc"] == risk_coverage(scores, labels, threshold=5.0).aurc.to_dict()
+        assert found["risk_coverage"]["error"][-1] == pytest.approx(np.mean((scores >= 5) != (labels == 1)))
+
+    def test_the_fingerprint_is_that_of_files_and_labels_in_any_order(self, predictions: Predictions, results: dict):
+        images = predictions.images
+        found = results["images"]["fingerprint"]
+        assert re.fullmatch("[0-9a-f]{16}", found)
+        turned = Predictions(
+            images.chosen(slice(None, None, -1)), (OURS,), {"raw": predictions.scores["raw"][::-1, :1]}
+        )
+        assert tabulate(turned)["images"]["fingerprint"] == found
+        other = replace(images, label=np.where(np.arange(38) == 37, 0, images.label))
+        assert tabulate(replace(predictions, images=other))["images"]["fingerprint"] != found
 
     def test_nothing_is_nan_and_all_is_json(self, results: dict):
         text = json.dumps(results, allow_nan=False)
@@ -225,8 +246,10 @@ class TestSpread:
         assert set(found) == {"seeds"}
         assert found["seeds"]["runs"] == [0, 1, 2]
         images = many.images
+        rows = [row["generator"] for row in trained["conditions"]["raw"]["generators"]]
+        assert sorted(found["seeds"]["generators"]) == sorted(rows)
         for figure in ("auc", "balanced_accuracy"):
-            expected = []
+            expected, of_hard = [], []
             for column in many.columns[:3]:
                 scores, of_generators = many.of(column), []
                 for name in ("easy", "hard", "middling"):
@@ -236,6 +259,9 @@ class TestSpread:
                     value = roc_auc_score(labels, these) if figure == "auc" else balanced_accuracy_score(labels, called)
                     of_generators.append(value)
                 expected.append(np.mean(of_generators))
+                of_hard.append(of_generators[1])
+            assert found["seeds"]["generators"]["hard"][figure]["values"] == pytest.approx(of_hard)
+            assert found["seeds"]["generators"]["hard"][figure]["std"] == pytest.approx(np.std(of_hard, ddof=1))
             assert found["seeds"][figure]["values"] == pytest.approx(expected)
             assert found["seeds"][figure]["mean"] == pytest.approx(np.mean(expected))
             assert found["seeds"][figure]["std"] == pytest.approx(np.std(expected, ddof=1))
@@ -262,6 +288,57 @@ class TestSpread:
         (trained, ours) = (row[-1] for row in summary.table.rows)
         assert re.fullmatch(r"0\.\d{3} ± 0\.\d{3} \(3 trainings\)", trained)
         assert re.fullmatch(r"0\.\d{3} ± 0\.\d{3} \(2 mask seeds\)", ours)
+        table = next(section for section in build_sections(tabulate(many)) if section.title == "trained, raw").table
+        assert table is not None
+        (hard,) = (row for row in table.rows if row[0] == "hard")
+        of_hard = tabulate(many)["detectors"][0]["conditions"]["raw"]["spread"]["seeds"]["generators"]["hard"]["auc"]
+        assert hard[-1] == f"{of_hard['mean']:.3f} ± {of_hard['std']:.3f} (3 trainings)"
+
+
+@pytest.fixture(scope="module")
+def alone() -> Predictions:
+    images = make_images((("real", "phone", 12), ("real", "slr", 8)))
+    columns = (OURS, Column("theirs", outputs="score"))
+    scores = np.full((20, 2), 0.1)
+    scores[[0, 12, 13], 0] = (0.5, 0.7, 0.9)  # one of the phone at the very threshold, two of the other
+    return Predictions(images, columns, {"raw": scores, "jpeg=50": np.full((20, 2), 0.1)})
+
+
+class TestPhotographsAlone:
+    """Without generated images there is one thing to tell: who is accused."""
+
+    def test_rates(self, alone: Predictions):
+        ours, theirs = tabulate(alone)["detectors"]
+        raw = ours["conditions"]["raw"]
+        assert raw["pooled"] == {"num_real": 20, "num_fake": 0, "real_accuracy": rate(17, 20).to_dict()}
+        assert raw["photo_sources"] == [
+            {"source": "slr", "false_positive_rate": rate(2, 8).to_dict()},
+            {"source": "phone", "false_positive_rate": rate(1, 12).to_dict()},
+        ]
+        assert (raw["mean"], raw["generators"], raw["spread"]) == ({}, [], {})
+        assert ours["conditions"]["jpeg=50"]["pooled"]["real_accuracy"] == rate(20, 20).to_dict()
+        assert theirs["conditions"]["raw"]["pooled"] == {"num_real": 20, "num_fake": 0}
+
+    def test_in_words(self, alone: Predictions, tmp_path: Path):
+        results = tabulate(alone)
+        lines = [re.split(r"  +", line) for line in summary_lines(results)]
+        assert lines[0] == ["20 photographs, 0 generated, 0 unreadable files"]
+        assert lines[2] == ["ours", "raw", "15.0 % [5.2, 36.0]", "slr 25.0 % [7.1, 59.1]"]
+        assert lines[3:] == [["theirs", "raw", "-", "-"]]
+        write_report(results, tmp_path)
+        text = (tmp_path / "report.md").read_text()
+        assert "| ours | jpeg=50 | 20 | 0.0 % [0.0, 16.1] |" in text
+        assert "| theirs | raw | 20 | - |" in text
+        assert "| slr | 8 | 25.0 % [7.1, 59.1] |\n| phone | 12 | 8.3 % [1.5, 35.4] |" in text
+        assert "AUC" not in text.replace("there is no AUC", "")
+        assert not list((tmp_path / "plots").iterdir())
+
+    def test_generated_images_that_cannot_be_read_are_not_left_out_in_silence(self, alone: Predictions):
+        images = alone.images
+        labels, errors = images.label.copy(), images.error_message.astype("U20")
+        labels[0], errors[0] = 1, "it is empty"
+        with pytest.raises(EvaluationError, match="needs photographs and generated images; it holds 19 and 0 that can"):
+            tabulate(replace(alone, images=replace(images, label=labels, error_message=errors)))
 
 
 class TestRefused:
@@ -420,7 +497,7 @@ class TestFormatAlarm:
         assert f"> **Warning.** {self.SENTENCE} (100.0 % [" in markdown
         assert f'<p class="warning" role="note"><strong>Warning.</strong> {self.SENTENCE} (100.0 % [' in page
         assert summary_lines(results)[1].startswith(f"WARNING: {self.SENTENCE} (100.0 % [")
-        assert markdown.count("ALARM, see above.") == 3  # beside every table of scores
+        assert markdown.count("ALARM, see above.") == 4  # beside every table of scores
 
     def test_files_that_are_alike_do_not(self, tmp_path: Path):
         results = tabulate(one_detector(replace(make_images(), width=np.full(38, 100))))
@@ -430,6 +507,63 @@ class TestFormatAlarm:
         for text in (*summary_lines(results), *texts):
             assert self.SENTENCE not in text
             assert "ALARM" not in text
+
+
+class TestAlterations:
+    """A corruption of one class alone that a detector takes for the class."""
+
+    def report(self, shift: float) -> str:
+        images = make_images()
+        raw = make_scores(images, 0)
+        predictions = Predictions(images, (OURS,), {"raw": raw[:, None], "noise=20": raw[:, None] + shift})
+        sections = build_sections(tabulate(predictions))
+        return next(section.warning or "" for section in sections if section.title == "Corruptions")
+
+    def test_that_moves_the_figures_is_named(self):
+        scores = make_scores(images := make_images(), 0)
+        moved = [roc_auc_score(images.label, scores + 0.6 * (images.label == label)) for label in (1, 0)]
+        assert moved[0] > 0.99
+        assert moved[1] < 0.6
+        words = f"ours under noise=20 ({moved[0]:.3f} and {moved[1]:.3f})"
+        assert f"beyond the intervals of altering none and of altering both: {words}. There" in self.report(0.6)
+
+    def test_that_does_not_is_not(self):
+        assert self.report(0.01) == ""
+
+
+def test_corruptions_are_drawn_as_a_mean_over_generators(results: dict):
+    curves = plots.corruption_curves(results)
+    assert curves is not None
+    shown = {axes.get_title(): axes for axes in curves.axes if axes.get_visible()}
+    assert set(shown) == {"jpeg", "grayscale"}
+    ours, theirs = (
+        next(line for line in shown["jpeg"].lines if line.get_label() == name) for name in ("ours", "theirs")
+    )
+    conditions = results["detectors"][0]["conditions"]
+    assert ours.get_ydata().tolist() == [conditions[name]["mean"]["auc"]["value"] for name in ("raw", "jpeg=50")]
+    assert ours.get_color() != theirs.get_color()
+    at_threshold = plots.corruption_curves(results, "balanced_accuracy")
+    assert at_threshold is not None
+    named = {line.get_label() for axes in at_threshold.axes for line in axes.lines}
+    assert "ours" in named
+    assert "theirs" not in named  # it has no threshold
+    assert plots.corruption_curves({**results, "conditions": ["raw", "aligned"]}) is None
+
+
+def test_the_radar_has_a_spoke_a_generator(results: dict):
+    figure = plots.radar(results["detectors"][0])
+    assert figure is not None
+    assert [axes.get_title() for axes in figure.axes] == ["AUC", "balanced accuracy"]
+    rows = by_name(results["detectors"][0]["conditions"]["grayscale"]["generators"])
+    for axes, name in zip(figure.axes, ("auc", "balanced_accuracy"), strict=True):
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["easy", "hard", "middling"]
+        line = next(line for line in axes.lines if line.get_label() == "grayscale")
+        expected = [rows[generator][name]["value"] for generator in ("easy", "hard", "middling", "easy")]
+        assert line.get_ydata().tolist() == expected
+    without = plots.radar(results["detectors"][1])
+    assert without is not None
+    assert [axes.get_title() for axes in without.axes] == ["AUC"]
+    assert plots.radar({**results["detectors"][0], "conditions": {"raw": {}}}) is None
 
 
 class TestHostileNames:

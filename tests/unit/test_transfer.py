@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from cinemae.errors import ConfigError, EvaluationError
@@ -15,11 +14,6 @@ from cinemae.evaluation.analyses.transfer import best_threshold, mean_of_rates, 
 from cinemae.jobs.metrics import balanced_accuracy, rate
 
 SCORES = st.lists(st.sampled_from(np.linspace(-1, 1, 9).tolist()), min_size=1, max_size=15)
-
-
-def inked(path):
-    """The share of pixels of a PNG that are not white."""
-    return float((np.asarray(Image.open(path).convert("L")) < 250).mean())
 
 
 def draw_set(seed, shifts, count=40):
@@ -152,7 +146,7 @@ class TestTransferMatrix:
             "fakes_found": matrix.cells[1][1].fakes_found.to_dict(),
         }
 
-    def test_the_plot_frames_the_worst_and_colours_what_is_below_chance(self, sides, tmp_path):
+    def test_the_plot_frames_the_worst_and_colours_what_is_below_chance(self, sides, tmp_path, inked):
         train, _ = sides
         matrix = transfer_matrix(train, draw_set(2, {"far": 4.0, "turned": -3.0}))
         figure = plot_transfer(matrix, "NLL")
@@ -219,7 +213,7 @@ class TestDistributions:
             score_distributions(sides[0], bins=0)
 
     @pytest.mark.parametrize("count", [1, 2, 4, 9])
-    def test_the_plot_has_a_panel_for_each_generator(self, tmp_path, count):
+    def test_the_plot_has_a_panel_for_each_generator(self, tmp_path, count, inked):
         data = draw_set(0, {f"gen{number}": -number / 4 for number in range(count)})
         table = score_distributions(data)
         figure = plot_distributions(table, "LCAS")

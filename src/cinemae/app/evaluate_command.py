@@ -117,7 +117,6 @@ def report(
     ] = None,
 ) -> None:
     """Rebuild every number of a report from stored predictions; no picture is opened."""
-    from cinemae.evaluation.evaluate import names
     from cinemae.evaluation.predictions import Predictions
     from cinemae.evaluation.report import write_report
     from cinemae.evaluation.tables import tabulate
@@ -125,7 +124,7 @@ def report(
     stored = Predictions.load(predictions)
     results = tabulate(stored)
     folder = out or predictions.parent
-    write_report(results, folder, title=f"Evaluation of {', '.join(names(stored))}")
+    write_report(results, folder, title=f"Evaluation of {', '.join(stored.detectors)}")
     _tell(results, folder)
 
 
@@ -141,8 +140,11 @@ def compare(
 ) -> None:
     """Compare two detectors on the same images: AUC difference, McNemar's test, and where they disagree most."""
     from cinemae.evaluation import compare as job
+    from cinemae.evaluation.tables import format_probe
 
-    result = job.compare(_side(first, condition), _side(second, condition), seed=seed)
+    side = _side(first, condition)
+    result = job.compare(side, _side(second, condition), seed=seed)
+    result["format_probe"] = format_probe(side.predictions.images)
     typer.echo(json.dumps(result, indent=1) if as_json else job.to_text(result))
 
 

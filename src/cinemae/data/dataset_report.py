@@ -131,9 +131,10 @@ def find_problems(
                 f"{count.generator or 'images without a generator'}, split {count.split or 'unknown'}: {count.real:,} "
                 f"real and {_images(count.fake, 'fake')} that {benchmark.title} does not list; kept as they are."
             )
-    for label, name in ((0, "real"), (1, "fake")):
-        if counts and not any((count.real, count.fake)[label] for count in counts):
-            problems.append(f"there is no {name} image at all: nothing can be evaluated without.")
+    if counts and not any(count.real for count in counts):
+        problems.append("there is no real image at all: nothing can be evaluated without.")
+    if counts and not any(count.fake for count in counts):
+        problems.append("there is no fake image at all: only how many photographs are accused can be told.")
     for what, paths in amiss.items():
         if paths:
             more = f" and {len(paths) - _EXAMPLES:,} more" if len(paths) > _EXAMPLES else ""

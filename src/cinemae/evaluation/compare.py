@@ -72,31 +72,19 @@ def compare(first: Side, second: Side, *, seed: int = 0) -> dict[str, Any]:
     """
     scores_a, scores_b, labels, paths = _matched(first, second)
     require_both(labels, "a comparison")
-    real, fake = labels == 0, labels == 1
-    auc = {"auc": auc_of}
-    a, b = (point(scores[real], scores[fake], auc)["auc"] for scores in (scores_a, scores_b))
-    difference: dict[str, Any] = {"value": a - b, "low": -1.0, "high": 1.0, "n": len(labels), "p_value": None}
-    if min(real.sum(), fake.sum()) > 1:
-        both = [draws(scores[real], scores[fake], auc, seed=seed)["auc"] for scores in (scores_a, scores_b)]
-        apart = both[0] - both[1]
-        low, high = np.percentile(apart, (2.5, 97.5))
-        p_value = min(1.0, 2 * min(float((apart <= 0).mean()), float((apart >= 0).mean())))
-        difference |= {"low": float(low), "high": float(high), "p_value": max(p_value, 1 / len(apart))}
     return {
         "a": _name(first),
         "b": _name(second),
-        "num_real": int(real.sum()),
-        "num_fake": int(fake.sum()),
-        "auc_a": a,
-        "auc_b": b,
-        "auc_difference": difference,
+        "num_real": int((labels == 0).sum()),
+        "num_fake": int((labels == 1).sum()),
+        **_aucs(scores_a, scores_b, labels, seed),
         "mcnemar": _mcnemar(first.column, second.column, scores_a, scores_b, labels),
         "disagreements": _disagreements(scores_a, scores_b, labels, paths),
     }
 
 
 def to_text(result: dict[str, Any]) -> str:
-    """Return a comparison as a person reads it."""
+    """Return a comparison as a person reads it, with the format probe of its images if `result` holds one."""
     a, b, apart = result["a"], result["b"], result["auc_difference"]
     lines = [
         f"A: {a}",
@@ -115,6 +103,10 @@ def to_text(result: dict[str, Any]) -> str:
             f"McNemar  only A right {test['only_a_right']}, only B right {test['only_b_right']}, both right "
             f"{test['both_right']}, both wrong {test['both_wrong']}; p {_p(test['p_value'])} (exact, two-sided)"
         )
+    if (probe := result.get("format_probe")) is not None:
+        alarm = ", ALARM: the files alone tell the classes apart" if probe["alarm"] else ""
+        ends = f"[{probe['low']:.1%}, {probe['high']:.1%}]"
+        lines.append(f"Format   {probe['value']:.1%} {ends} balanced accuracy without looking at a pixel{alarm}")
     lines += ["", "Where they disagree most (rank among all images, 0 most real, 1 most generated):"]
     lines += [f"  {'truth':<9}  {'A':>5}  {'B':>5}  file"]
     lines += [
@@ -170,6 +162,21 @@ def _matched(
     labels = np.array([label for _, label in order], np.int64)
     scores_a, scores_b = (np.array([table[key][0] for key in order]) for table in (a, b))
     return scores_a, scores_b, labels, [a[key][1] for key in order]
+
+
+def _aucs(scores_a: NDArray[Any], scores_b: NDArray[Any], labels: NDArray[Any], seed: int) -> dict[str, Any]:
+    """Return both AUCs and their difference; where an image of a class is alone, nothing is known of that."""
+    auc = {"auc": auc_of}
+    classes = [(scores[labels == 0], scores[labels == 1]) for scores in (scores_a, scores_b)]
+    a, b = (point(real, fake, auc)["auc"] for real, fake in classes)
+    difference: dict[str, Any] = {"value": a - b, "low": -1.0, "high": 1.0, "n": len(labels), "p_value": None}
+    if min(map(len, classes[0])) > 1:
+        drawn_a, drawn_b = (draws(real, fake, auc, seed=seed)["auc"] for real, fake in classes)
+        apart = drawn_a - drawn_b
+        low, high = np.percentile(apart, (2.5, 97.5))
+        p_value = min(1.0, 2 * min(float((apart <= 0).mean()), float((apart >= 0).mean())))
+        difference |= {"low": float(low), "high": float(high), "p_value": max(p_value, 1 / len(apart))}
+    return {"auc_a": a, "auc_b": b, "auc_difference": difference}
 
 
 def _mcnemar(

@@ -151,6 +151,7 @@ class PictureSource:
 
     def __init__(self, detector: ImageDetector, column: Column) -> None:
         self.columns = (column,)
+        self.fingerprint: str | None = getattr(detector, "fingerprint", None)
         self._detector = detector
 
     def score(self, batch: Batch) -> NDArray[np.float64]:

@@ -17,15 +17,27 @@ from cinemae.data.datasets import ImageRecord
 from cinemae.data.layouts import DataSet, Layout, read_dataset
 from cinemae.detector import Detector
 from cinemae.evaluation.detectors import DEFAULT_DETECTORS, PictureSet, Setup, make_sources
-from cinemae.evaluation.pictures import PictureList, refuse_overlap, require_both, require_labels, survey
-from cinemae.evaluation.predictions import ALIGNED, RAW, Predictions
+from cinemae.evaluation.pictures import (
+    PictureList,
+    refuse_overlap,
+    require_both,
+    require_labels,
+    require_photographs,
+    survey,
+)
+from cinemae.evaluation.predictions import ALIGNED, PREDICTIONS_FILE, RAW, Predictions
 from cinemae.evaluation.report import write_report
-from cinemae.evaluation.run import run
+from cinemae.evaluation.run import ScoreSource, run
 from cinemae.evaluation.sections import Section
 from cinemae.evaluation.tables import tabulate
 from cinemae.evaluation.versions import versions
 
-PREDICTIONS_FILE = "predictions.parquet"
+_EXAMPLES = (  # title, class, and 1 for the lowest scores first, -1 for the highest
+    ("Generated, and called so most surely", 1, -1),
+    ("Photographs, and called so most surely", 0, 1),
+    ("Photographs most accused", 0, -1),
+    ("Generated images most trusted", 1, 1),
+)
 
 
 @dataclass(frozen=True)
@@ -78,38 +90,20 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)  # now, not when all the work is done
     data = read_dataset(plan.source, layout=plan.layout, split=plan.split)
     require_labels(data.records, "the test set")
+    require_photographs(np.array([record.label for record in data.records]), "the test set")
     records = judged_records(data)
-    sets = {
-        name: picture_set(name, source)
-        for name, source in (("training", plan.train), ("validation", plan.validation))
-        if source
-    }
-    if sets and not plan.allow_overlap:
-        known = {name: one.images for name, one in sets.items()} | {"test": survey(records)}
-        for first, second in itertools.combinations(known, 2):
-            refuse_overlap(known[first], known[second], (first, second))
-    setup = _filled(plan.setup, sets)
-    sources = make_sources(plan.detectors, setup)
-    predictions = run(
-        records,
-        sources,
-        conditions_of(plan.corruptions),
-        seed=plan.seed,
-        about=_about(plan, data),
-        progress=progress,
-    )
+    for problem in data.report.problems:  # now too: a run over a large data set takes hours
+        plan.setup.tell(f"data set: {problem}")
+    sources = make_sources(plan.detectors, _filled(plan, records))
+    about = _about(plan, data, sources)
+    predictions = run(records, sources, conditions_of(plan.corruptions), seed=plan.seed, about=about, progress=progress)
     predictions.save(out / PREDICTIONS_FILE)
     results = tabulate(predictions)
     more = []
     if plan.examples and "cinemae" in plan.detectors:
         more = example_sections(predictions, plan.setup.model, plan.examples, records)
-    write_report(results, out, title=f"Evaluation of {', '.join(names(predictions))}", more=more)
+    write_report(results, out, title=f"Evaluation of {', '.join(predictions.detectors)}", more=more)
     return predictions, results
-
-
-def names(predictions: Predictions) -> list[str]:
-    """Return the detectors of some predictions, each once, in their order."""
-    return list(dict.fromkeys(column.detector for column in predictions.columns))
 
 
 def conditions_of(corruptions: Sequence[str]) -> list[str]:
@@ -160,42 +154,47 @@ def example_sections(
     images = predictions.images
     column = next(column for column in predictions.columns if column.detector == "cinemae")
     scores = predictions.of(column)
-    records = dict(zip(images.path.tolist(), tested_records, strict=True))
     detector = Detector.from_pretrained(model)
-    sections = [
-        Section(
-            "Example maps",
-            [
-                "Bright means hard to predict from its context, on the fixed scale of photographs. That is what "
-                "photographs tend to be; it is no map of what is fake."
-            ],
-        )
-    ]
-    kinds = (
-        ("Generated, and called so most surely", 1, -1),
-        ("Photographs, and called so most surely", 0, 1),
-        ("Photographs most accused", 0, -1),
-        ("Generated images most trusted", 1, 1),
+    text = (
+        "Bright means hard to predict from its context, on the fixed scale of photographs. That is what photographs "
+        "tend to be; it is no map of what is fake."
     )
-    for title, label, sign in kinds:
+    sections = [Section("Example maps", [text])]
+    for title, label, sign in _EXAMPLES:
         chosen = np.nonzero(images.readable & (images.label == label))[0]
         chosen = chosen[np.argsort(sign * scores[chosen], kind="stable")][:count]
-        maps = []
-        for index in chosen:
-            path = str(images.path[index])
-            verdict = detector.detect(read_encoded(records[path]))
-            buffer = io.BytesIO()
-            verdict.heatmap().save(buffer, "PNG")
-            maps.append((f"{images.generator[index]}, probability {scores[index]:.2f}: {path}", buffer.getvalue()))
-        sections.append(Section(title, level=3, maps=maps))
+        maps = [
+            (
+                f"{images.generator[index]}, probability {scores[index]:.2f}: {images.path[index]}",
+                _map_png(detector, tested_records[index]),
+            )
+            for index in chosen.tolist()
+        ]
+        if maps:
+            sections.append(Section(title, level=3, maps=maps))
     return sections
 
 
-def _filled(setup: Setup, sets: dict[str, PictureSet]) -> Setup:
-    return replace(setup, train=sets.get("training"), validation=sets.get("validation"))
+def _map_png(detector: Detector, record: ImageRecord) -> bytes:
+    buffer = io.BytesIO()
+    detector.detect(read_encoded(record)).heatmap().save(buffer, "PNG")
+    return buffer.getvalue()
 
 
-def _about(plan: Plan, data: DataSet) -> dict[str, Any]:
+def _filled(plan: Plan, records: Sequence[ImageRecord]) -> Setup:
+    """Return the setup with the plan's training and validation images, after refusing what is in two sets."""
+    named = (("training", plan.train), ("validation", plan.validation))
+    sets = {name: picture_set(name, source) for name, source in named if source}
+    if sets and not plan.allow_overlap:
+        known = {name: one.images for name, one in sets.items()} | {"test": survey(records)}
+        for first, second in itertools.combinations(known, 2):
+            refuse_overlap(known[first], known[second], (first, second))
+    return replace(plan.setup, train=sets.get("training"), validation=sets.get("validation"))
+
+
+def _about(plan: Plan, data: DataSet, sources: Sequence[ScoreSource]) -> dict[str, Any]:
+    """Return what predictions should say of the run; the fingerprints are those of frozen halves."""
+    fingerprints = {source.columns[0].detector: getattr(source, "fingerprint", None) for source in sources}
     return {
         "test_set": plan.source,
         "layout": data.layout,
@@ -203,5 +202,6 @@ def _about(plan: Plan, data: DataSet) -> dict[str, Any]:
         "training_set": plan.train,
         "validation_set": plan.validation,
         "corruption_seed": plan.seed,
+        "fingerprints": {name: value for name, value in fingerprints.items() if value is not None},
         "versions": versions(),
     }

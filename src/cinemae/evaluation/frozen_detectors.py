@@ -35,6 +35,7 @@ class FrozenDetector:
         directory = resolve_model(model)
         self.name, self._config = name, read_model_config(directory)
         self._extractor = load_extractor(directory, self._config, device=find_device(device), dtype=torch.float32)
+        self.fingerprint: str | None = self._config.fingerprint
         self.description = f"frozen backbone of {self._config.model_id}, no head"
 
     def fit(self, pictures: Sequence[Image.Image], labels: NDArray[np.int64], *, seed: int) -> None:

@@ -24,6 +24,7 @@ class CinemaeSource:
     def __init__(self, model: str | None, device: str, mask_seeds: int) -> None:
         self._scorer = make_scorer(resolve_model(model), device)
         config = self._scorer.config
+        self.fingerprint: str | None = config.fingerprint
         first = config.extractor.mask.seed
         self.columns = tuple(
             Column(

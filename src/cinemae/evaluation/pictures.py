@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, overload
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -72,10 +71,10 @@ def survey(records: Sequence[ImageRecord]) -> Images:
 
 
 def require_labels(records: Sequence[ImageRecord], name: str) -> None:
-    """Refuse a set of images that cannot be judged.
+    """Refuse a set of images that does not say of each what it is.
 
     Raises:
-        EvaluationError: If a label is missing, or a class has no image.
+        EvaluationError: If a label is missing.
     """
     unknown = [record.path for record in records if record.label is None]
     if unknown:
@@ -83,7 +82,6 @@ def require_labels(records: Sequence[ImageRecord], name: str) -> None:
             f"{name} must say of each image whether it is real or fake; {len(unknown)} of {len(records)} carry no "
             f"label, such as {unknown[0]}: name folders real/ and fake/, or give a manifest."
         )
-    require_both(np.array([record.label for record in records]), name)
 
 
 def require_both(labels: NDArray[Any], name: str) -> None:
@@ -98,6 +96,30 @@ def require_both(labels: NDArray[Any], name: str) -> None:
             f"{name} needs photographs and generated images; it holds {reals} and {fakes} that can be read: accuracy "
             "on one class alone says nothing, since calling everything the same would reach 100 %."
         )
+
+
+def require_photographs(labels: NDArray[Any], name: str) -> None:
+    """Refuse a set to judge without a photograph; photographs alone are enough to count false accusations.
+
+    Raises:
+        EvaluationError: If there is none.
+    """
+    reals, fakes = int((labels == 0).sum()), int((labels == 1).sum())
+    if not reals:
+        raise EvaluationError(
+            f"{name} needs photographs (generated images may be left out); it holds {reals} and {fakes} that can be "
+            "read: a share of fakes found says nothing without the share of photographs accused."
+        )
+
+
+def require_judgeable(images: Images, name: str) -> None:
+    """Refuse images of which nothing can be said.
+
+    Raises:
+        EvaluationError: If no photograph can be read, or generated images are listed and none can be read.
+    """
+    check = require_both if (images.label == 1).any() else require_photographs
+    check(images.label[images.readable], name)
 
 
 def refuse_overlap(seen: Images, judged: Images, names: tuple[str, str] = ("training", "test")) -> None:

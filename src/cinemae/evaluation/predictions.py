@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,8 +23,10 @@ from cinemae.errors import EvaluationError
 
 RAW = "raw"
 ALIGNED = "aligned"
+PREDICTIONS_FILE = "predictions.parquet"
 FORMAT_VERSION = 1
 _METADATA_KEY = b"cinemae.predictions"
+_GROUP_ROWS = 200_000  # or the scores of one detector under one condition, where those are more
 _IMAGE_COLUMNS: dict[str, pa.DataType] = {
     "path": pa.string(),
     "content_hash": pa.string(),
@@ -175,6 +177,11 @@ class Predictions:
         """In the order they were run."""
         return tuple(self.scores)
 
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """Their names, each once, in the order of the columns."""
+        return tuple(dict.fromkeys(column.detector for column in self.columns))
+
     def of(self, column: Column, condition: str = RAW) -> NDArray[np.float64]:
         """Return one column's scores under one condition, (N,)."""
         return self.scores[condition][:, self.columns.index(column)]
@@ -185,7 +192,6 @@ class Predictions:
         Raises:
             OSError: If the disk refuses.
         """
-        known = {name: _to_arrow(getattr(self.images, name), kind) for name, kind in _IMAGE_COLUMNS.items()}
         about = {
             "format_version": FORMAT_VERSION,
             "columns": [asdict(column) for column in self.columns],
@@ -198,12 +204,24 @@ class Predictions:
         partial = target.with_name(f".{target.name}.partial")
         try:
             with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-                for condition, scores in self.scores.items():
-                    for index, column in enumerate(self.columns):
-                        writer.write_table(self._block(schema, known, condition, column, scores[:, index]))
+                for group in self._groups(schema):
+                    writer.write_table(group, row_group_size=group.num_rows or None)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
+
+    def _groups(self, schema: pa.Schema) -> Iterator[pa.Table]:
+        """Yield the rows in groups: within one, what is known of an image is stored once for all its scores."""
+        known = {name: _to_arrow(getattr(self.images, name), kind) for name, kind in _IMAGE_COLUMNS.items()}
+        blocks: list[pa.Table] = []
+        for condition, scores in self.scores.items():
+            for index, column in enumerate(self.columns):
+                blocks.append(self._block(schema, known, condition, column, scores[:, index]))
+                if len(blocks) * len(self.images) >= _GROUP_ROWS:
+                    yield pa.concat_tables(blocks)
+                    blocks = []
+        if blocks:
+            yield pa.concat_tables(blocks)
 
     def _block(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import re
 from collections.abc import Sequence
@@ -12,8 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 from matplotlib import rc_context
-from matplotlib.figure import Figure
 
+from cinemae.evaluation.analyses.plot_style import to_png
 from cinemae.evaluation.sections import Section, build_sections
 
 RESULTS_FILE = "results.json"
@@ -40,33 +39,63 @@ def write_report(
     (out / RESULTS_FILE).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with rc_context({"text.parse_math": False}):  # a generator's name may hold dollar signs
         sections = build_sections(results)
-        plots = [None if section.figure is None else _to_png(section.figure) for section in sections]
-    _write(out / MARKDOWN_FILE, _markdown(sections, plots, title, out))
+        plots = [None if section.figure is None else to_png(section.figure) for section in sections]
+    _write_plots(out / PLOTS_DIR, dict(zip(_plot_names(sections), plots, strict=True)))
+    _write(out / MARKDOWN_FILE, f"# {title}\n\n{to_markdown(sections)}")
     _write(out / HTML_FILE, _html([*sections, *more], [*plots, *(None for _ in more)], title))
     return [out / HTML_FILE, out / MARKDOWN_FILE, out / RESULTS_FILE]
 
 
-def _markdown(sections: Sequence[Section], plots: Sequence[bytes | None], title: str, out: Path) -> str:
-    """Return Markdown; plots are written to a folder below `out` and linked."""
-    (out / PLOTS_DIR).mkdir(exist_ok=True)
+def to_markdown(sections: Sequence[Section], *, plots_at: str = PLOTS_DIR, deeper: int = 0) -> str:
+    """Return sections as Markdown.
+
+    Args:
+        sections: What `cinemae.evaluation.sections.build_sections` returns.
+        plots_at: Where the plots lie, as `write_report` names them; relative to the page.
+        deeper: How many levels the headings are moved down.
+    """
     parts = []
-    for number, (section, plot) in enumerate(zip(sections, plots, strict=True)):
-        name = None
+    for section, name in zip(sections, _plot_names(sections), strict=True):
+        plot = None if section.figure is None else f"{plots_at}/{name}"
+        parts.append({**_as_mapping(section, plot), "level": section.level + deeper})
+    return _environment(html=False).get_template("report.md.j2").render(sections=parts).rstrip() + "\n"
+
+
+def _plot_names(sections: Sequence[Section]) -> list[str]:
+    """Return what the plot of each section is called, whether it has one or not."""
+    return [f"{number:02d}-{_slug(section.title)}.png" for number, section in enumerate(sections)]
+
+
+def _write_plots(folder: Path, plots: dict[str, bytes | None]) -> None:
+    """Write plots, and take away those that an earlier report left there."""
+    folder.mkdir(exist_ok=True)
+    for path in folder.glob("[0-9][0-9]-*.png"):
+        if plots.get(path.name) is None:
+            path.unlink()
+    for name, plot in plots.items():
         if plot is not None:
-            name = f"{PLOTS_DIR}/{number:02d}-{_slug(section.title)}.png"
-            (out / name).write_bytes(plot)
-        parts.append(_as_mapping(section, name))
-    text = _environment(html=False).get_template("report.md.j2").render(title=title, sections=parts)
-    return text.rstrip() + "\n"
+            (folder / name).write_bytes(plot)
 
 
 def _html(sections: Sequence[Section], plots: Sequence[bytes | None], title: str) -> str:
     """Return one HTML page with every plot and map inside it; it asks for nothing from the network."""
+    return render_page("report.html.j2", sections, plots, title=title)
+
+
+def render_page(template: str, sections: Sequence[Section], plots: Sequence[bytes | None], **values: object) -> str:
+    """Return one self-contained HTML page.
+
+    Args:
+        template: The name of one in ``evaluation/templates``.
+        sections: Parts of the page.
+        plots: PNG files, one a part; None for parts without.
+        values: What else the template takes, such as its title.
+    """
     parts = [
         _as_mapping(section, None if plot is None else _encode(plot))
         for section, plot in zip(sections, plots, strict=True)
     ]
-    return _environment(html=True).get_template("report.html.j2").render(title=title, sections=parts)
+    return _environment(html=True).get_template(template).render(sections=parts, **values)
 
 
 def _write(path: Path, text: str) -> None:
@@ -95,12 +124,6 @@ def _environment(*, html: bool) -> Environment:
     )
     environment.filters["cell"] = lambda value: str(value).replace("|", "\\|").replace("\n", " ")
     return environment
-
-
-def _to_png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def _encode(data: bytes) -> str:

@@ -19,7 +19,7 @@ from cinemae.core.image import LoadedImage
 from cinemae.data.corruptions import Corruption, parse_condition
 from cinemae.data.datasets import ImageRecord
 from cinemae.errors import EvaluationError, ImageError
-from cinemae.evaluation.pictures import NUM_WORKERS, load_row, require_both, require_labels
+from cinemae.evaluation.pictures import NUM_WORKERS, load_row, require_judgeable, require_labels, require_photographs
 from cinemae.evaluation.predictions import RAW, Column, Images, Predictions, require_distinct
 
 BATCH_SIZE = 16
@@ -76,35 +76,37 @@ def run(
         progress: Called with (images done, images in all).
 
     Raises:
-        EvaluationError: If a label is missing, a class has no image that can be read, no detector is given, or a
-            detector returns something other than one finite number an image.
+        EvaluationError: If a label is missing, there is no photograph, no image of a class that is there can be read,
+            no detector is given, or a detector returns something other than one finite number an image.
         ConfigError: If there is no such condition.
     """
-    require_labels(records, "the test set")
-    if not sources:
-        raise EvaluationError("an evaluation needs at least one detector, none was given.")
-    parsed = [parse_condition(condition) for condition in conditions]
-    corruptions = {one.name: one for one in parsed}
-    columns = tuple(column for source in sources for column in source.columns)
-    require_distinct(columns)
+    columns = _checked_columns(records, sources)
+    corruptions = {one.name: one for one in map(parse_condition, conditions)}
     rows: list[dict[str, Any]] = []
-    scores = {condition: np.full((len(records), len(columns)), np.nan) for condition in corruptions}
+    blocks: dict[str, list[NDArray[np.float64]]] = {condition: [] for condition in corruptions}
     for batch_rows, loaded in _decoded(records):
-        start = len(rows)
-        rows += batch_rows
         for condition, corruption in corruptions.items():
-            places, pictures = _altered(batch_rows, loaded, corruption, seed)
-            if places:
-                batch = Batch(condition, Images.from_rows([batch_rows[place] for place in places]), pictures)
-                found = np.concatenate([checked_scores(source, batch) for source in sources], axis=1)
-                scores[condition][[start + place for place in places]] = found
+            blocks[condition].append(_scored(batch_rows, loaded, corruption, sources, seed))
+        rows += batch_rows
         if progress:
             progress(len(rows), len(records))
     images = Images.from_rows(rows)
-    require_both(images.label[images.readable], "the test set")
+    require_judgeable(images, "the test set")
+    scores = {condition: np.concatenate(of_batches) for condition, of_batches in blocks.items()}
     for values in scores.values():
         values[~images.readable] = np.nan  # also where only a later condition refused the picture
     return Predictions(images, columns, scores, about or {})
+
+
+def _checked_columns(records: Sequence[ImageRecord], sources: Sequence[ScoreSource]) -> tuple[Column, ...]:
+    """Return all columns of some detectors, after refusing images and detectors that cannot be judged."""
+    require_labels(records, "the test set")
+    require_photographs(np.array([record.label for record in records]), "the test set")
+    if not sources:
+        raise EvaluationError("an evaluation needs at least one detector, none was given.")
+    columns = tuple(column for source in sources for column in source.columns)
+    require_distinct(columns)
+    return columns
 
 
 def _decoded(
@@ -122,6 +124,22 @@ def _decoded(
                 rows, loaded = zip(*(future.result() for future in ahead), strict=True)
                 yield list(rows), list(loaded)
             ahead = batch
+
+
+def _scored(
+    rows: Sequence[dict[str, Any]],
+    loaded: Sequence[LoadedImage | None],
+    corruption: Corruption,
+    sources: Sequence[ScoreSource],
+    seed: int,
+) -> NDArray[np.float64]:
+    """Return a batch's scores under one condition, (n, columns); nan where there is no picture to score."""
+    places, pictures = _altered(rows, loaded, corruption, seed)
+    scores = np.full((len(rows), sum(len(source.columns) for source in sources)), np.nan)
+    if places:
+        batch = Batch(corruption.name, Images.from_rows([rows[place] for place in places]), pictures)
+        scores[places] = np.concatenate([checked_scores(source, batch) for source in sources], axis=1)
+    return scores
 
 
 def _altered(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from cinemae.evaluation import plots
 from cinemae.evaluation.analyses.reliability import plot_reliability
 from cinemae.evaluation.analyses.risk_coverage import RiskCoverage, plot_risk_coverage
+from cinemae.evaluation.predictions import RAW
 from cinemae.evaluation.tables import FULL_CONDITIONS
 from cinemae.jobs.format_probe import ALARM
 
@@ -26,6 +27,7 @@ _COLUMNS = (
     ("brier_score", "Brier"),
     ("oracle_balanced_accuracy", "oracle threshold"),
 )
+_N, _OVER_SEEDS = "n real / fake", "AUC over seeds"
 _PLAIN = ("auc", "average_precision", "calibration_error", "brier_score")  # shown as they are; the others in per cent
 
 
@@ -82,10 +84,12 @@ def build_sections(results: dict[str, Any]) -> list[Section]:
     Args:
         results: What `cinemae.evaluation.tables.tabulate` returns.
     """
+    if not results["images"]["num_fake"]:
+        return [*_photographs_alone(results), _images(results), _origin(results)]
     sections = [_summary(results)]
     for detector in results["detectors"]:
         sections += _detector_sections(detector, results)
-    if len(results["conditions"]) > len(FULL_CONDITIONS):
+    if len(results["conditions"]) > 1:
         sections += _corruption_sections(results)
     return [*sections, _bias(results), _images(results), _origin(results)]
 
@@ -97,6 +101,8 @@ def summary_lines(results: dict[str, Any]) -> list[str]:
         f"{images['num_real']} photographs, {images['num_fake']} generated, {images['num_unread']} unreadable files"
     ]
     lines += [f"data set: {problem}" for problem in _problems(results)]
+    if not images["num_fake"]:
+        return lines + _accusation_lines(results)
     if (warning := _bias(results).warning) is not None:
         lines.append(f"WARNING: {warning}")
     elif results["format_probe"] is not None:
@@ -116,11 +122,67 @@ def summary_lines(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _accusation_lines(results: dict[str, Any]) -> list[str]:
+    lines = [f"{'detector':<14}  {'condition':<9}  {'called generated':<22}  most accused source"]
+    for name, condition, found in _accusations(results):
+        if condition in FULL_CONDITIONS:
+            named = [
+                f"{one['source'] or 'not stated'} {show(one['false_positive_rate'], 'x')}"
+                for one in found["photo_sources"][:1]
+            ]
+            lines.append(f"{name:<14}  {condition:<9}  {show(_accused(found), 'x'):<22}  {''.join(named) or '-'}")
+    return lines
+
+
+def _photographs_alone(results: dict[str, Any]) -> list[Section]:
+    """Return what can be said where there is nothing to tell photographs from: how many are accused."""
+    rows = [
+        [name, condition, str(found["pooled"]["num_real"]), show(_accused(found), "x")]
+        for name, condition, found in _accusations(results)
+    ]
+    text = [
+        "Photographs alone: there are no generated images to be told from them, so there is no AUC, no accuracy over "
+        "both classes and no format probe. A detector that calls everything real would reach 0 %.",
+        *(f"{one['detector']}: threshold {_threshold(one)}." for one in results["detectors"]),
+    ]
+    header = ("detector", "condition", "photographs", "called generated")
+    sections = [Section("Photographs accused", text, Table(header, rows))]
+    for name, condition, found in _accusations(results):
+        if sources := found.get("photo_sources"):
+            sections.append(_sources(sources, f"{name}, {condition}", level=2))
+    return sections
+
+
+def _accusations(results: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return detector, condition and figures, one after the other."""
+    return [(one["detector"], name, found) for one in results["detectors"] for name, found in one["conditions"].items()]
+
+
+def _accused(found: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the share of photographs that reach the threshold, with its interval; None without a threshold."""
+    right = found["pooled"].get("real_accuracy")
+    if right is None:
+        return None
+    return {"value": 1 - right["value"], "low": 1 - right["high"], "high": 1 - right["low"]}
+
+
+def _sources(sources: Sequence[dict[str, Any]], title: str, *, level: int, text: Sequence[str] = ()) -> Section:
+    """Return which photographs are accused, by source, the most accused first."""
+    rows = [
+        [row["source"] or "not stated", str(rate["n"]), show(rate, "x")]
+        for row in sources
+        for rate in (row["false_positive_rate"],)
+    ]
+    header = ("source", "n", "called generated")
+    return Section(f"Photographs accused, {title}", text, Table(header, rows), level=level)
+
+
 def _images(results: dict[str, Any]) -> Section:
     images = results["images"]
     text = [
         f"{images['num_real']} photographs and {images['num_fake']} generated images could be read; "
-        f"{images['num_unread']} files could not and count nowhere. {images['num_duplicates']} images occur twice."
+        f"{images['num_unread']} files could not and count nowhere. {images['num_duplicates']} images occur twice. "
+        f"Fingerprint of files and labels: {images['fingerprint']}."
     ]
     rows = [["generated", name or "not stated", str(n)] for name, n in images["generators"].items()]
     rows += [["photographs", name or "not stated", str(n)] for name, n in images["photo_sources"].items()]
@@ -148,31 +210,35 @@ def _bias(results: dict[str, Any]) -> Section:
 
 
 def _summary(results: dict[str, Any]) -> Section:
+    names = [(name, title) for name, title in _COLUMNS if name != "oracle_balanced_accuracy"]
     rows = []
     for detector in results["detectors"]:
         for condition in FULL_CONDITIONS:
-            if condition not in detector["conditions"]:
+            if (found := detector["conditions"].get(condition)) is None:
                 continue
-            mean = detector["conditions"][condition]["mean"]
-            cells = [show(mean.get(name), name) for name, _ in _COLUMNS if name != "oracle_balanced_accuracy"]
-            spread = detector["conditions"][condition]["spread"]
-            rows.append([detector["detector"], condition, *cells, _spread_text(spread)])
-    header = ["detector", "condition", *(title for name, title in _COLUMNS if name != "oracle_balanced_accuracy")]
+            cells = [show(found["mean"].get(name), name) for name, _ in names]
+            rows.append([detector["detector"], condition, _n(found["pooled"]), *cells, _spread_text(found["spread"])])
     text = [
-        "Means over generators, each generator against its photographs; ± is the deviation between generators. The "
-        "last column is the mean AUC over training seeds or mask seeds, ± their deviation.",
+        "Means over generators, each generator against its photographs. The last column is the mean AUC over training "
+        "seeds or mask seeds, ± their deviation.",
         *(f"{one['detector']}: threshold {_threshold(one)}." for one in results["detectors"]),
         _probe_sentence(results),
     ]
-    return Section("Summary", text, Table([*header, "AUC over seeds"], rows), warning=_bias(results).warning)
+    header = ["detector", "condition", _N, *(title for _, title in names), _OVER_SEEDS]
+    return Section("Summary", text, Table(header, rows), warning=_bias(results).warning)
 
 
-def _spread_text(spread: dict[str, Any]) -> str:
-    parts = [
-        f"{spread[name]['auc']['mean']:.3f} ± {spread[name]['auc']['std']:.3f} ({len(spread[name]['runs'])} {words})"
-        for name, words in (("seeds", "trainings"), ("mask_seeds", "mask seeds"))
-        if name in spread
-    ]
+def _n(found: dict[str, Any]) -> str:
+    return f"{found['num_real']} / {found['num_fake']}"
+
+
+def _spread_text(spread: dict[str, Any], generator: str | None = None) -> str:
+    """Return the AUC over seeds, the mean over generators or that of one."""
+    parts = []
+    for name, words in (("seeds", "trainings"), ("mask_seeds", "mask seeds")):
+        if name in spread:
+            of = spread[name] if generator is None else spread[name]["generators"][generator]
+            parts.append(f"{of['auc']['mean']:.3f} ± {of['auc']['std']:.3f} ({len(spread[name]['runs'])} {words})")
     return "; ".join(parts) or "one run"
 
 
@@ -194,88 +260,113 @@ def _probe_sentence(results: dict[str, Any]) -> str:
 def _detector_sections(detector: dict[str, Any], results: dict[str, Any]) -> list[Section]:
     sections = []
     for condition in FULL_CONDITIONS:
-        if condition not in detector["conditions"]:
+        if (found := detector["conditions"].get(condition)) is None:
             continue
-        found = detector["conditions"][condition]
-        names = [(name, title) for name, title in _COLUMNS if name in found["pooled"]]
-        rows = [
-            [
-                row["generator"] or "not stated",
-                f"{row['num_real']} / {row['num_fake']}",
-                *(show(row[name], name) for name, _ in names),
-            ]
-            for row in found["generators"]
-        ]
-        pooled = found["pooled"]
-        n = f"{pooled['num_real']} / {pooled['num_fake']}"
-        rows.append(["all images", n, *(show(pooled[name], name) for name, _ in names)])
+        name, title = detector["detector"], f"{detector['detector']}, {condition}"
         text = [
             f"{detector['description']}; threshold {_threshold(detector)}; 95 % intervals in brackets, worst generator "
             "first. The oracle column takes the best threshold for these very images: nobody can have it beforehand.",
             _probe_sentence(results),
         ]
-        header = ["generator", "n real / fake", *(title for _, title in names)]
-        title = f"{detector['detector']}, {condition}"
-        sections.append(Section(title, text, Table(header, rows), plots.generators(found["generators"], title)))
+        plot = plots.generators(found["generators"], title)
+        sections.append(Section(title, text, _generator_table(found), plot))
         if sources := found.get("photo_sources"):
-            accused = [
-                [
-                    row["source"] or "not stated",
-                    str(row["false_positive_rate"]["n"]),
-                    show(row["false_positive_rate"], "x"),
-                ]
-                for row in sources
-            ]
-            sections.append(
-                Section(
-                    f"Photographs accused, {title}", (), Table(("source", "n", "called generated"), accused), level=3
-                )
-            )
-        if "risk_coverage" in found:
-            name, curve = detector["detector"], RiskCoverage.from_dict(found["risk_coverage"])
+            sections.append(_sources(sources, title, level=3, text=[_probe_sentence(results)]))
+        if "reliability" in found:
             reliability = plot_reliability(found["reliability"], name)
             sections.append(Section(f"Calibration, {title}", figure=reliability, level=3))
+        if "risk_coverage" in found:
+            curve = RiskCoverage.from_dict(found["risk_coverage"])
             abstention = plot_risk_coverage({name: curve})
             sections.append(Section(f"Abstention, {title}", _risk_text(curve), figure=abstention, level=3))
     return sections
+
+
+def _generator_table(found: dict[str, Any]) -> Table:
+    """Return a row a generator, the worst first, and one of all images together."""
+    pooled, spread = found["pooled"], found["spread"]
+    names = [(name, title) for name, title in _COLUMNS if name in pooled]
+    rows = [
+        [
+            row["generator"] or "not stated",
+            _n(row),
+            *(show(row[name], name) for name, _ in names),
+            _spread_text(spread, row["generator"]),
+        ]
+        for row in found["generators"]
+    ]
+    rows.append(["all images", _n(pooled), *(show(pooled[name], name) for name, _ in names), "-"])
+    return Table(["generator", _N, *(title for _, title in names), _OVER_SEEDS], rows)
 
 
 def _risk_text(curve: RiskCoverage) -> list[str]:
     parts = [
         f"{show(found.to_dict(), 'x')} of the images at {level:.0%} error" for level, found in curve.coverage_at.items()
     ]
-    return [f"Left to judge the images it is surest of, it can judge {'; '.join(parts)}."]
+    return [
+        f"Left to judge the images it is surest of, it can judge {'; '.join(parts)}. The mean error over all coverages "
+        f"(AURC) is {show(curve.aurc.to_dict(), 'auc')}."
+    ]
 
 
 def _corruption_sections(results: dict[str, Any]) -> list[Section]:
     text = [
-        "Every condition is applied to both classes alike; the last columns apply it to one class only. Where those "
-        "differ much from the first, the detector looks at the alteration itself. A flat curve is a reason for a bias "
-        "check, not for a celebration.",
+        "Balanced accuracy and AUC are means over generators, the other columns are of all images together. Every "
+        "condition is applied to both classes alike; the last two columns apply it to one class only. Where those "
+        "differ much from the one before them, the detector looks at the alteration itself. A flat curve is a reason "
+        "for a bias check, not for a celebration.",
         _probe_sentence(results),
     ]
-    rows = []
-    for detector in results["detectors"]:
-        for condition, found in detector["conditions"].items():
-            alone = found.get("one_class_only", {})
-            rows.append([
-                detector["detector"],
-                condition,
-                show(found["mean"].get("balanced_accuracy"), "balanced_accuracy"),
-                show(found["pooled"].get("real_accuracy"), "real_accuracy"),
-                show(found["pooled"].get("fake_accuracy"), "fake_accuracy"),
-                show(found["mean"]["auc"], "auc"),
-                *(show(alone[name]["auc"], "auc") if alone else "-" for name in ("fakes", "photographs")),
-            ])  # fmt: skip
-    header = ("detector", "condition", "balanced acc.", "real acc.", "fake acc.", "AUC", "AUC, fakes only altered",
-              "AUC, photographs only altered")  # fmt: skip
-    sections = [Section("Corruptions", text, Table(header, rows), plots.corruption_curves(results))]
+    header = ("detector", "condition", _N, "balanced acc.", "real acc.", "fake acc.", "AUC", "AUC, all images",
+              "AUC, fakes only altered", "AUC, photographs only altered")  # fmt: skip
+    rows = [
+        [detector["detector"], condition, *_corruption_cells(found)]
+        for detector in results["detectors"]
+        for condition, found in detector["conditions"].items()
+    ]
+    curves = plots.corruption_curves(results)
+    sections = [Section("Corruptions", text, Table(header, rows), curves, warning=_alteration_warning(results))]
+    if (at_threshold := plots.corruption_curves(results, "balanced_accuracy")) is not None:
+        sections.append(Section("Corruptions: balanced accuracy at the threshold", figure=at_threshold, level=3))
     sections += [
         Section(f"{detector['detector']}: which generators lose what", figure=radar, level=3)
         for detector in results["detectors"]
         if (radar := plots.radar(detector)) is not None
     ]
     return sections
+
+
+def _corruption_cells(found: dict[str, Any]) -> list[str]:
+    alone = found.get("one_class_only")
+    return [
+        _n(found["pooled"]),
+        show(found["mean"].get("balanced_accuracy"), "balanced_accuracy"),
+        show(found["pooled"].get("real_accuracy"), "real_accuracy"),
+        show(found["pooled"].get("fake_accuracy"), "fake_accuracy"),
+        show(found["mean"]["auc"], "auc"),
+        show(found["pooled"]["auc"], "auc"),
+        *(show(alone[name]["auc"], "auc") if alone else "-" for name in ("fakes", "photographs")),
+    ]
+
+
+def _alteration_warning(results: dict[str, Any]) -> str | None:
+    """Name the corruptions that a detector sees: altering one class does not lie between altering none and both."""
+    seen = []
+    for detector in results["detectors"]:
+        raw = detector["conditions"].get(RAW)
+        for condition, found in detector["conditions"].items():
+            ends = [one["pooled"]["auc"] for one in (raw, found) if one is not None]
+            low, high = min(one["low"] for one in ends), max(one["high"] for one in ends)
+            alone = [one["auc"]["value"] for one in found.get("one_class_only", {}).values()]
+            if any(not low <= value <= high for value in alone):
+                seen.append(f"{detector['detector']} under {condition} ({' and '.join(f'{one:.3f}' for one in alone)})")
+    if not seen:
+        return None
+    return (
+        "Altering the fakes alone or the photographs alone takes the AUC beyond the intervals of altering none and of "
+        f"altering both: {'; '.join(seen)}. There the detector sees the alteration, and a data set whose classes "
+        "differ in it flatters or hides what it can do."
+    )
 
 
 def _origin(results: dict[str, Any]) -> Section:

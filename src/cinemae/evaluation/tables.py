@@ -7,6 +7,7 @@ worst first. The threshold is the one a column was given; the best one for the v
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from cinemae.errors import EvaluationError
 from cinemae.evaluation.analyses.reliability import reliability_bins
 from cinemae.evaluation.analyses.risk_coverage import RiskCoverage, risk_coverage
-from cinemae.evaluation.pictures import find_duplicates, require_both
+from cinemae.evaluation.pictures import find_duplicates, require_judgeable
 from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Images, Predictions
 from cinemae.evaluation.probe_source import facts_of
 from cinemae.jobs import resampling
@@ -40,26 +41,32 @@ def tabulate(predictions: Predictions) -> dict[str, Any]:
         predictions: Of any number of detectors and conditions.
 
     Returns:
-        Plain JSON types.
+        Plain JSON types. Of photographs alone there are only rates at the threshold: no generator, AUC or mean.
 
     Raises:
-        EvaluationError: If a class is empty, or a detector has scores for a part of the readable images only.
+        EvaluationError: If no photograph can be read, or no generated image where some are listed, or a detector has
+            scores for a part of the readable images only.
     """
     images = predictions.images
-    require_both(images.label[images.readable], "the test set")
+    require_judgeable(images, "the test set")
     detectors: dict[str, list[Column]] = {}
     for column in predictions.columns:
         detectors.setdefault(column.detector, []).append(column)
-    readable = images.chosen(images.readable)
-    probe = format_probe_of(facts_of(readable), readable.label)
     return {
         "results_version": RESULTS_VERSION,
         "about": predictions.about,
         "images": _describe(images),
-        "format_probe": None if probe is None else {**probe.to_dict(), "alarm": probe.value > ALARM},
+        "format_probe": format_probe(images),
         "conditions": list(predictions.conditions),
         "detectors": [_detector(predictions, columns) for columns in detectors.values()],
     }
+
+
+def format_probe(images: Images) -> dict[str, Any] | None:
+    """Return what the files alone give away of the classes, and whether that is alarming; None of too few images."""
+    readable = images.chosen(images.readable)
+    probe = format_probe_of(facts_of(readable), readable.label)
+    return None if probe is None else {**probe.to_dict(), "alarm": probe.value > ALARM}
 
 
 def pairs(images: Images, scores: _Scores) -> list[tuple[str, _Scores, _Scores]]:
@@ -92,8 +99,15 @@ def _describe(images: Images) -> dict[str, Any]:
         "num_unread": len(unread),
         "unread": [{"path": str(images.path[i]), "error_message": str(images.error_message[i])} for i in unread[:50]],
         "num_duplicates": len(find_duplicates(images)),
+        "fingerprint": _fingerprint(images),
         **counts,
     }
+
+
+def _fingerprint(images: Images) -> str:
+    """Return 16 hex digits that two sets share if they hold the same files with the same labels, in any order."""
+    lines = sorted(f"{digest} {label}" for digest, label in zip(images.content_hash, images.label, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _detector(predictions: Predictions, columns: Sequence[Column]) -> dict[str, Any]:
@@ -131,6 +145,9 @@ def _condition(predictions: Predictions, columns: Sequence[Column], condition: s
     full = condition in FULL_CONDITIONS
     scores = predictions.of(first, condition)
     real, fake = (scores[images.readable & (images.label == label)] for label in (0, 1))
+    if not len(fake):
+        sources = {"photo_sources": _photo_sources(images, scores, first)} if full else {}
+        return {"pooled": _shares(real, fake, first), "mean": {}, "generators": [], "spread": {}, **sources}
     of_generators = pairs(images, scores)
     generators, mean = _generators(of_generators, first, full=full)
     key = "auc" if first.threshold is None else "balanced_accuracy"
@@ -142,18 +159,27 @@ def _condition(predictions: Predictions, columns: Sequence[Column], condition: s
     }
     if full:
         result["photo_sources"] = _photo_sources(images, scores, first)
-        if first.outputs == "probability":
-            known = np.isfinite(scores)
-            result["reliability"] = reliability_bins(scores[known], images.label[known])
-            threshold = 0.5 if first.threshold is None else first.threshold
-            result["risk_coverage"] = _thinned(risk_coverage(scores[known], images.label[known], threshold=threshold))
-    elif RAW in predictions.scores:
+        result |= _of_certainty(scores, images.label, first)
+    if condition != RAW and RAW in predictions.scores:
         raw = predictions.of(first, RAW)
         raw_real, raw_fake = (raw[images.readable & (images.label == label)] for label in (0, 1))
         result["one_class_only"] = {
             "fakes": _figures(raw_real, fake, first, full=False),
             "photographs": _figures(real, raw_fake, first, full=False),
         }
+    return result
+
+
+def _of_certainty(scores: _Scores, labels: NDArray[np.int64], column: Column) -> dict[str, Any]:
+    """Return whether probabilities hold, and what is left to err in when the least sure images go unanswered."""
+    known = np.isfinite(scores)
+    result: dict[str, Any] = {}
+    threshold = column.threshold
+    if column.outputs == "probability":
+        result["reliability"] = reliability_bins(scores[known], labels[known])
+        threshold = 0.5 if threshold is None else threshold
+    if threshold is not None:
+        result["risk_coverage"] = _thinned(risk_coverage(scores[known], labels[known], threshold=threshold))
     return result
 
 
@@ -174,11 +200,10 @@ def _shares(real: _Scores, fake: _Scores, column: Column) -> dict[str, Any]:
     counts: dict[str, Any] = {"num_real": len(real), "num_fake": len(fake)}
     if column.threshold is None:
         return counts
-    return {
-        **counts,
-        "real_accuracy": rate(int((real < column.threshold).sum()), len(real)).to_dict(),
-        "fake_accuracy": rate(int((fake >= column.threshold).sum()), len(fake)).to_dict(),
-    }
+    counts["real_accuracy"] = rate(int((real < column.threshold).sum()), len(real)).to_dict()
+    if len(fake):
+        counts["fake_accuracy"] = rate(int((fake >= column.threshold).sum()), len(fake)).to_dict()
+    return counts
 
 
 def _statistics(column: Column, *, full: bool) -> dict[str, resampling.Statistic]:
@@ -237,7 +262,7 @@ def _photo_sources(images: Images, scores: _Scores, column: Column) -> list[dict
 
 
 def _spread(predictions: Predictions, columns: Sequence[Column], condition: str) -> dict[str, Any]:
-    """Return the mean over generators of AUC and balanced accuracy for each training seed, and for each mask seed."""
+    """Return AUC and balanced accuracy over training seeds and over mask seeds, their mean over generators and each."""
     first = columns[0]
     families = {
         "seeds": [column for column in columns if column.mask_seed == first.mask_seed],
@@ -250,25 +275,33 @@ def _spread(predictions: Predictions, columns: Sequence[Column], condition: str)
         scores = [predictions.of(one, condition) for one in family]
         if np.isnan(scores).all(axis=1).any():
             continue
-        runs = [_plain_means(pairs(predictions.images, s), one) for s, one in zip(scores, family, strict=True)]
+        runs = [_plain(pairs(predictions.images, s), one) for s, one in zip(scores, family, strict=True)]
         result[name] = {
             "runs": [one.seed if name == "seeds" else one.mask_seed for one in family],
-            **{
-                figure: {
-                    "values": (values := [run[figure] for run in runs]),
-                    "mean": float(np.mean(values)),
-                    "std": float(np.std(values, ddof=1)),
-                }
-                for figure in runs[0]
-            },
+            **_over_runs(
+                [{f: float(np.mean([row[f] for row in run.values()])) for f in _spread_over(first)} for run in runs]
+            ),
+            "generators": {of: _over_runs([run[of] for run in runs]) for of in runs[0]},
         }
     return result
 
 
-def _plain_means(of_generators: Sequence[tuple[str, _Scores, _Scores]], column: Column) -> dict[str, float]:
-    """Return means over generators without intervals."""
-    statistics: dict[str, resampling.Statistic] = {"auc": resampling.auc_of}
+def _over_runs(runs: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """Return each figure's values over some runs, with their mean and deviation."""
+    result = {}
+    for figure in runs[0]:
+        values = [run[figure] for run in runs]
+        result[figure] = {"values": values, "mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
+    return result
+
+
+def _spread_over(column: Column) -> dict[str, resampling.Statistic]:
+    shown: dict[str, resampling.Statistic] = {"auc": resampling.auc_of}
     if column.threshold is not None:
-        statistics["balanced_accuracy"] = resampling.balanced_accuracy_at(column.threshold)
-    found = [resampling.point(real, fake, statistics) for _, real, fake in of_generators]
-    return {name: float(np.mean([one[name] for one in found])) for name in statistics}
+        shown["balanced_accuracy"] = resampling.balanced_accuracy_at(column.threshold)
+    return shown
+
+
+def _plain(of_generators: Sequence[tuple[str, _Scores, _Scores]], column: Column) -> dict[str, dict[str, float]]:
+    """Return figures of each generator without intervals."""
+    return {name: resampling.point(real, fake, _spread_over(column)) for name, real, fake in of_generators}

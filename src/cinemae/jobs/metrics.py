@@ -30,7 +30,7 @@ def rate(hits: int, n: int) -> Estimate:
         >>> round(estimate.low, 4), round(estimate.high, 4)
         (0.0215, 0.1118)
     """
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    interval = binomtest(hits, n, hits / n).proportion_ci(method="wilson")  # of the test itself, the quickest case
     return Estimate(hits / n, float(interval.low), float(interval.high), n)
 
 
@@ -180,28 +180,6 @@ def evaluate(
         Plain JSON types; every figure is an `Estimate` dictionary.
     """
     real, fake = prob_fake[labels == 0], prob_fake[labels == 1]
-    names = generators.astype(str)
-    per_generator = []
-    for name in sorted(set(names[labels == 1])):
-        chosen = prob_fake[(labels == 1) & (names == name)]
-        per_generator.append(
-            {
-                "generator": name,
-                "auc": auc(real, chosen).to_dict(),
-                "called_ai": rate(int((chosen >= decision.threshold).sum()), len(chosen)).to_dict(),
-                "called_real": rate(int((chosen < decision.real_below).sum()), len(chosen)).to_dict(),
-            }
-        )
-    per_source = []
-    for name in sorted(set(names[labels == 0])):
-        chosen = prob_fake[(labels == 0) & (names == name)]
-        per_source.append(
-            {
-                "source": name,
-                "false_positive_rate": rate(int((chosen >= decision.threshold).sum()), len(chosen)).to_dict(),
-                "called_real": rate(int((chosen < decision.real_below).sum()), len(chosen)).to_dict(),
-            }
-        )
     undecided = (prob_fake >= decision.real_below) & (prob_fake < decision.threshold)
     return {
         "n_real": len(real),
@@ -213,9 +191,50 @@ def evaluate(
         "tpr_at_fpr_0.05": tpr_at_fpr(real, fake, 0.05).to_dict(),
         "brier_score": brier_score(real, fake).to_dict(),
         "calibration_error": calibration_error(real, fake).to_dict(),
-        "false_positive_rate": rate(int((real >= decision.threshold).sum()), len(real)).to_dict(),
-        "called_ai": rate(int((fake >= decision.threshold).sum()), len(fake)).to_dict(),
+        "false_positive_rate": _called_ai(real, decision),
+        "called_ai": _called_ai(fake, decision),
         "uncertain": rate(int(undecided.sum()), len(prob_fake)).to_dict(),
-        "per_generator": sorted(per_generator, key=lambda row: row["auc"]["value"]),
-        "per_photo_source": sorted(per_source, key=lambda row: -row["false_positive_rate"]["value"]),
+        "per_generator": _per_generator(real, fake, generators[labels == 1], decision),
+        "per_photo_source": _per_source(real, generators[labels == 0], decision),
     }
+
+
+def _per_generator(
+    real: NDArray[Any], fake: NDArray[Any], names: NDArray[Any], decision: DecisionConfig
+) -> list[dict[str, Any]]:
+    rows = [
+        {
+            "generator": name,
+            "auc": auc(real, chosen).to_dict(),
+            "called_ai": _called_ai(chosen, decision),
+            "called_real": _called_real(chosen, decision),
+        }
+        for name, chosen in _by_name(fake, names)
+    ]
+    return sorted(rows, key=lambda row: row["auc"]["value"])
+
+
+def _per_source(real: NDArray[Any], names: NDArray[Any], decision: DecisionConfig) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [
+        {
+            "source": name,
+            "false_positive_rate": _called_ai(chosen, decision),
+            "called_real": _called_real(chosen, decision),
+        }
+        for name, chosen in _by_name(real, names)
+    ]
+    return sorted(rows, key=lambda row: -row["false_positive_rate"]["value"])
+
+
+def _by_name(prob: NDArray[Any], names: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
+    """Return each generator's or source's name and probabilities, in the order of the names."""
+    texts = names.astype(str)
+    return [(str(name), prob[texts == name]) for name in np.unique(texts)]
+
+
+def _called_ai(prob: NDArray[Any], decision: DecisionConfig) -> dict[str, float | int]:
+    return rate(int((prob >= decision.threshold).sum()), len(prob)).to_dict()
+
+
+def _called_real(prob: NDArray[Any], decision: DecisionConfig) -> dict[str, float | int]:
+    return rate(int((prob < decision.real_below).sum()), len(prob)).to_dict()

@@ -1,23 +1,47 @@
-"""How every plot of the analyses looks: colours for all eyes, a light ground, numbers in the cells."""
+"""How every plot looks: colours for all eyes, a light ground, numbers in the cells."""
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
+from PIL import Image
 
 # Okabe and Ito (2008): told apart with every kind of colour vision.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#000000", "#767676"
 LINES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+_DASHES = ("-", "--", ":")
 _DPI = 130
+_PAGE_DPI = 110  # of the many plots of a page
+
+
+class LineStyle(TypedDict):
+    """What tells a line from its neighbours."""
+
+    color: str
+    ls: str
+
+
+def line_style(number: int) -> LineStyle:
+    """Return how to draw the line of a number from 0 up: first other colours, then other dashes.
+
+    Example:
+        >>> line_style(0), line_style(7)
+        ({'color': '#0072B2', 'ls': '-'}, {'color': '#0072B2', 'ls': '--'})
+    """
+    rounds, place = divmod(number, len(LINES))
+    return {"color": LINES[place], "ls": _DASHES[rounds % len(_DASHES)]}
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -31,6 +55,16 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
     with rc_context({"svg.hashsalt": "cinemae"}):
         figure.savefig(path, dpi=_DPI, metadata=metadata)
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as a PNG for a page, the same bytes each time; drawn once, where savefig draws twice."""
+    figure.dpi = _PAGE_DPI
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, "PNG", dpi=(_PAGE_DPI, _PAGE_DPI))
+    return buffer.getvalue()
 
 
 def quiet_axes(axes: Axes) -> None:

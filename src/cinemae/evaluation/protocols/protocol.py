@@ -347,10 +347,7 @@ def read_protocol(name_or_path: str | os.PathLike[str]) -> Protocol:
 
 def _protocol(values: dict[str, Any]) -> Protocol:
     version = values.get("version")
-    require(
-        type(version) is int and version == 1,
-        f"this cinemae reads protocols of version 1, got {version!r}: write version = 1, or upgrade cinemae.",
-    )
+    require(type(version) is int and version >= 1, f"version must be a whole number from 1 up, got {version!r}.")
     table = values.pop("table", {})
     require(
         isinstance(table, dict) and set(table) == {"columns", "rows"},

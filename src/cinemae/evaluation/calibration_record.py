@@ -1,0 +1,73 @@
+"""What a calibration leaves beside a model: calibration.json, a reliability diagram and a risk-coverage curve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cinemae.data.model_dir import CALIBRATION_FILE
+from cinemae.evaluation.analyses.plot_style import BLUE, GREY, new_figure, quiet_axes, save_figure
+from cinemae.evaluation.analyses.reliability import reliability_bins
+from cinemae.evaluation.analyses.risk_coverage import plot_risk_coverage, risk_coverage
+from cinemae.jobs.calibration_card import PLOTS
+from cinemae.jobs.calibration_report import CalibrationReport
+
+_CURVE_POINTS = 200
+
+
+def save_calibration(report: CalibrationReport, directory: Path) -> None:
+    """Write calibration.json and two plots, all of held-out folds.
+
+    The verdict of the curve is "generated" from 0.5 on, and the distance to 0.5 says how sure it is.
+
+    Args:
+        report: From `jobs.train` or `jobs.recalibrate`.
+        directory: The model directory.
+    """
+    bins = {
+        name: reliability_bins(prob, report.labels)
+        for name, prob in report.probabilities().items()
+        if name in ("none", "chosen")
+    }
+    curve = risk_coverage(report.crossed.prob_fake, report.labels)
+    drawn = curve.to_dict()
+    kept = np.unique(np.linspace(0, len(curve.coverage) - 1, _CURVE_POINTS).astype(int))
+    drawn |= {name: getattr(curve, name)[kept].tolist() for name in ("coverage", "error")}
+    values = {**report.to_dict(), "reliability": bins, "risk_coverage": drawn}
+    (directory / CALIBRATION_FILE).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    reliability, abstention = PLOTS
+    save_figure(plot_before_and_after(bins["none"], bins["chosen"]), directory / reliability)
+    save_figure(plot_risk_coverage({"calibrated, held out": curve}), directory / abstention)
+
+
+def plot_before_and_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> Figure:
+    """Draw two tables of `reliability_bins` in one diagram.
+
+    Args:
+        before: Of the sigmoid of the logit as it is.
+        after: Of calibrated probabilities.
+    """
+    figure = new_figure(5.6, 6.0)
+    axes = figure.subplots()
+    quiet_axes(axes)
+    axes.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1.2, label="stated probability holds")
+    for table, name, colour in ((before, "before", "#a8a8a8"), (after, "after", BLUE)):
+        filled = [row for row in table["bins"] if row["n"]]
+        mean = np.array([row["mean_prob"] for row in filled])
+        value, low, high = (
+            np.array([row["share_of_fakes"][end] for row in filled]) for end in ("value", "low", "high")
+        )
+        axes.errorbar(
+            mean, value, np.clip([value - low, high - value], 0, None), fmt="o-", color=colour, lw=1.2, ms=5, capsize=3,
+            label=f"{name} calibration: error {table['calibration_error']:.3f}",
+        )  # fmt: skip
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="mean stated probability of being generated")
+    axes.set_ylabel("share of generated images (both classes weigh half)")
+    figure.legend(loc="outside lower center", frameon=False, fontsize=9)
+    axes.set_title("Does the probability hold?\nbins of held-out images with 95 % intervals", fontsize=10)
+    return figure
