@@ -1,0 +1,108 @@
+"""Is the fitted model better than the bundled one? Both score the same held-out images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinemae.core.calibration import calibrate
+from cinemae.data.model_dir import STARTER, read_model_config
+from cinemae.data.model_weights import load_head
+from cinemae.data.store import FeatureStore
+from cinemae.errors import FingerprintMismatchError
+from cinemae.jobs.metrics import auc, rate
+from cinemae.jobs.resampling import Estimate, auc_of, draws
+from cinemae.jobs.train import predict_logits
+from cinemae.jobs.training_set import TrainingSet
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same images.
+
+    Attributes:
+        bundled: The bundled model's id.
+        auc: Of the fitted model.
+        auc_bundled: Of the bundled one.
+        difference: Fitted less bundled, with a paired bootstrap interval.
+        false_positive_rate: Share of photographs that the bundled model calls "ai", at its own threshold.
+        called_ai: Share of generated images that it calls "ai".
+    """
+
+    bundled: str
+    auc: Estimate
+    auc_bundled: Estimate
+    difference: Estimate
+    false_positive_rate: Estimate
+    called_ai: Estimate
+
+    @property
+    def verdict(self) -> str:
+        """Whether the fitted model is "better" or "worse", or "undecided": the interval holds 0."""
+        return "better" if self.difference.low > 0 else "worse" if self.difference.high < 0 else "undecided"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {**asdict(self), "verdict": self.verdict}
+
+
+def bundled_fingerprint() -> str:
+    """Return the fingerprint of the bundled model's frozen half."""
+    return read_model_config(STARTER).fingerprint
+
+
+def compare_with_bundled(
+    logits: NDArray[np.float64], labels: NDArray[np.int64], store: Path, *, seed: int
+) -> Comparison:
+    """Score the held-out images with the bundled model's head and hold both against each other.
+
+    Args:
+        logits: Of the fitted model, (N,).
+        labels: 0 real, 1 fake, (N,).
+        store: The same images in the same order, as the bundled model's frozen half sees them.
+        seed: Of the resampling.
+
+    Raises:
+        FingerprintMismatchError: If the store is of another frozen half.
+    """
+    config = read_model_config(STARTER)
+    opened = FeatureStore.open(store)
+    if opened.fingerprint != config.fingerprint:
+        raise FingerprintMismatchError(
+            f"the bundled model's head takes features of fingerprint {config.fingerprint}, {store} holds "
+            f"{opened.fingerprint}: extract the images with the bundled model."
+        )
+    theirs = predict_logits(load_head(STARTER, config), TrainingSet.from_stores([opened], config.lcas))
+    prob = calibrate(theirs, config.decision)
+    real, fake = labels == 0, labels == 1
+    called = prob >= config.decision.threshold
+    return Comparison(
+        bundled=config.model_id,
+        auc=auc(logits[real], logits[fake], seed=seed),
+        auc_bundled=auc(theirs[real], theirs[fake], seed=seed),
+        difference=auc_difference(logits, theirs, labels, seed=seed),
+        false_positive_rate=rate(int(called[real].sum()), int(real.sum())),
+        called_ai=rate(int(called[fake].sum()), int(fake.sum())),
+    )
+
+
+def auc_difference(
+    first: NDArray[np.float64], second: NDArray[np.float64], labels: NDArray[np.int64], *, seed: int
+) -> Estimate:
+    """Return the difference of two AUCs on the same images; each resample draws the same images for both.
+
+    Args:
+        first: Scores of one detector, (N,).
+        second: Scores of the other, (N,).
+        labels: 0 real, 1 fake, (N,), at least two of each.
+        seed: Of the resampling.
+    """
+    real, fake = labels == 0, labels == 1
+    drawn = [draws(scores[real], scores[fake], {"auc": auc_of}, seed=seed)["auc"] for scores in (first, second)]
+    whole = [auc(scores[real], scores[fake], seed=seed).value for scores in (first, second)]
+    low, high = np.percentile(drawn[0] - drawn[1], (2.5, 97.5))
+    return Estimate(whole[0] - whole[1], float(low), float(high), len(labels))

@@ -1,0 +1,79 @@
+"""What a fit begins with: the frozen half and the settings of a model, or a bare backbone with the paper's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from cinemae.config import ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, ModelConfig, TrainConfig
+from cinemae.core.backbone import FrozenMAE
+from cinemae.core.features import FeatureExtractor
+from cinemae.data.model_dir import BACKBONE_DIR, read_model_config, resolve_model
+from cinemae.data.model_weights import load_extractor
+from cinemae.jobs.fit_config import FitRecipe
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a fit begins with.
+
+    Attributes:
+        extractor: The frozen half, on the device to use.
+        backbone: Where its weights lie, as `cinemae.jobs.build_model.ModelRecipe` takes them.
+        head: Architecture to train.
+        lcas: Weight and reduction of Eq. 4's terms.
+        train: Optimiser and rates, seed and target of the recipe included.
+        origin: What the model card says of it.
+        licence: What is known of the backbone's licence.
+    """
+
+    extractor: FeatureExtractor
+    backbone: Path
+    head: HeadConfig
+    lcas: LcasConfig
+    train: TrainConfig
+    origin: str
+    licence: str
+
+
+def begin(recipe: FitRecipe) -> Start:
+    """Load the frozen half that a recipe names.
+
+    Raises:
+        ModelDirError: If there is no such model.
+        CheckpointError: If there is no such backbone.
+    """
+    if recipe.backbone is not None:
+        frozen = FrozenMAE.from_pretrained(recipe.backbone, device=recipe.device)
+        image = ImageConfig(size=frozen.image_size, resize_to=round(frozen.image_size * 8 / 7))
+        return Start(
+            extractor=FeatureExtractor(frozen, ExtractorConfig(image=image)).to(recipe.device),
+            backbone=Path(recipe.backbone),
+            head=HeadConfig(),
+            lcas=LcasConfig(),
+            train=_for(recipe, TrainConfig()),
+            origin=f"backbone {Path(recipe.backbone).name}, settings of the paper",
+            licence="not stated",
+        )
+    directory = resolve_model(recipe.model)
+    config = read_model_config(directory)
+    return Start(
+        extractor=load_extractor(directory, config, device=recipe.device),
+        backbone=directory / BACKBONE_DIR,
+        head=config.head,
+        lcas=config.lcas,
+        train=_for(recipe, _trained_with(config)),
+        origin=f"backbone and settings of {config.name}",
+        licence=str(config.provenance.get("licence", "not stated")),
+    )
+
+
+def _trained_with(config: ModelConfig) -> TrainConfig:
+    """Return the settings that a model says it was trained with; what it does not say is the default."""
+    known = {each.name for each in fields(TrainConfig)}
+    stated = config.provenance.get("train", {})
+    return TrainConfig.from_dict({name: value for name, value in stated.items() if name in known})
+
+
+def _for(recipe: FitRecipe, train: TrainConfig) -> TrainConfig:
+    return replace(train, seed=recipe.seed, target_fpr=recipe.target_fpr)
