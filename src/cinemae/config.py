@@ -219,9 +219,14 @@ class TrainConfig(Settings):
 
 @dataclass(frozen=True)
 class DecisionConfig(Settings):
-    """From logit to verdict: Platt scaling, then "ai" from `threshold`, "real" below `real_below`, else "uncertain".
+    """From logit to verdict: calibration, then "ai" from `threshold`, "real" below `real_below`, else "uncertain".
 
-    prob_fake = sigmoid(platt_scale * logit + platt_offset).
+    prob_fake = sigmoid(f(logit)). For "platt" f(logit) = platt_scale * logit + platt_offset; for "isotonic" f is linear
+    between knots, f(knot_logits) = knot_log_odds, and has the slope platt_scale beyond them (decision 0011).
+
+    target_fpr is the share of photographs that `threshold` was set to call "ai", target_fnr that of generated images
+    that `real_below` was set to call "real", None if set by hand; measured_fpr and measured_fnr are these shares where
+    each image is judged by a rule chosen without it, None if unknown. `rule` says it in words.
     """
 
     threshold: float = 0.5
@@ -229,14 +234,24 @@ class DecisionConfig(Settings):
     platt_scale: float = 1.0
     platt_offset: float = 0.0
     rule: str = "none: not calibrated"
+    calibration: Literal["platt", "isotonic"] = "platt"
+    knot_logits: tuple[float, ...] = ()
+    knot_log_odds: tuple[float, ...] = ()
+    target_fpr: float | None = None
+    target_fnr: float | None = None
+    measured_fpr: float | None = None
+    measured_fnr: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.threshold <= 1, f"threshold must lie in [0, 1], got {self.threshold}.")
-        require(
-            0 <= self.real_below <= self.threshold,
-            f"real_below must lie between 0 and threshold ({self.threshold}), got {self.real_below}.",
-        )
+        low, high = self.real_below, self.threshold
+        require(0 <= low <= high, f"real_below must lie between 0 and threshold ({high}), got {low}.")
+        require(self.platt_scale >= 0, f"platt_scale must not be negative, got {self.platt_scale}.")
+        x, y = self.knot_logits, self.knot_log_odds
+        fit = len(x) == len(y) >= 2 and all(list(knots) == sorted(set(knots)) for knots in (x, y))
+        sentence = f"an isotonic curve has two knots or more, and both logits and log-odds ascend, got {x} and {y}."
+        require(fit or self.calibration == "platt", sentence)
 
 
 @dataclass(frozen=True)
@@ -299,6 +314,15 @@ class LcasReference(Settings):
 
 
 @dataclass(frozen=True)
+class OodReference(Settings):
+    """Quantiles of `ood_distance` over the photographs calibrated on; beyond level `limit`: unlike anything seen."""
+
+    levels: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()
+    limit: float = 0.99
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """`config.json` of a model directory: all that a detector needs besides the weights."""
 
@@ -310,6 +334,7 @@ class ModelConfig:
     decision: DecisionConfig
     reference: LcasReference
     provenance: dict[str, Any]
+    ood: OodReference = field(default_factory=OodReference)
     format_version: int = 1
 
     @property
@@ -319,8 +344,17 @@ class ModelConfig:
 
     @property
     def model_id(self) -> str:
-        """`name@` and the first 12 hex digits of a hash over every setting: what verdicts quote."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
+        """`name@` and the first 12 hex digits of a hash over every setting: what verdicts quote.
+
+        Settings that came later do not enter at their default, so that older models keep their id.
+        """
+        values, default = self.to_dict(), DecisionConfig().to_dict()
+        first = ("threshold", "real_below", "platt_scale", "platt_offset", "rule")
+        decision = values.pop("decision").items()
+        values["decision"] = {name: value for name, value in decision if name in first or value != default[name]}
+        if self.ood == OodReference():
+            del values["ood"]
+        text = json.dumps(values, sort_keys=True)
         return f"{self.name}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -352,6 +386,7 @@ class ModelConfig:
         missing = sorted({"name", "provenance", *parts} - set(values))
         require(not missing, f"a model's config.json needs the keys {', '.join(missing)}, which are missing.")
         built: dict[str, Any] = {key: part.from_dict(values[key]) for key, part in parts.items()}
+        built["ood"] = OodReference.from_dict(values.get("ood", {}))  # older models have none
         model = cls(name=values["name"], provenance=values["provenance"], **built)
         stated = values.get("fingerprint", model.fingerprint)
         require(

@@ -8,22 +8,25 @@ fixed size. So a score depends on the image and the model alone.
 from __future__ import annotations
 
 import dataclasses
+import os
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from cinemae.config import DecisionConfig, ModelConfig
+from cinemae.config import ModelConfig
+from cinemae.core.calibration import calibrate
 from cinemae.core.masking import complementary_noise, noise_from_config
 from cinemae.data.model_dir import (
     FINGERPRINT_KEY,
     HEAD_FILE,
     HEAD_KEY,
     ONNX_FILE,
+    OOD_FILE,
+    OOD_KEY,
     file_hash,
     read_model_config,
 )
@@ -35,7 +38,8 @@ MAP_PASSES = 4
 
 _INPUTS = ("pixel_values", "noise")
 _OUTPUTS = ["logit", "stats", "lcas"]
-_Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+_DISTANCE = "ood_distance"  # graphs of older models lack it
+_Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,15 @@ class Scores:
         prob_fake: The calibrated probability that the image was generated, (N,).
         stats: s1, s2, s3, averaged over the views, (N, 3).
         lcas: Of the first view, (N, K, L), nan where visible.
+        ood_distance: How far from the training images, (N,); nan if the model does not know.
+            `cinemae.core.calibration.ood_score` says how far that is.
     """
 
     logit: NDArray[np.float64]
     prob_fake: NDArray[np.float64]
     stats: NDArray[np.float64]
     lcas: NDArray[np.float32]
+    ood_distance: NDArray[np.float64]
 
 
 class Scorer(Protocol):
@@ -80,7 +87,7 @@ class _ModelScorer:
 
     @abstractmethod
     def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
-        """Return logit (N,), stats (N, 3) and lcas (N * V, K, L) of (N * V, 3, S, S)."""
+        """Return logit (N,), stats (N, 3), lcas (N * V, K, L) and ood_distance (N,) of (N * V, 3, S, S)."""
 
     def score(self, pixel_values: NDArray[np.float32], *, mask_seed: int | None = None) -> Scores:
         """Score preprocessed images.
@@ -99,12 +106,13 @@ class _ModelScorer:
         if mask_seed is not None:
             mask = dataclasses.replace(self.config.extractor.mask, seed=mask_seed)
             noise = noise_from_config(mask, self.config.backbone.num_patches)
-        logit, stats, lcas = self._run(pixel_values.reshape(n * views, *pixel_values.shape[2:]), noise)
+        logit, stats, lcas, distance = self._run(pixel_values.reshape(n * views, *pixel_values.shape[2:]), noise)
         return Scores(
             logit=logit.astype(np.float64),
             prob_fake=calibrate(logit.astype(np.float64), self.config.decision),
             stats=stats.astype(np.float64),
             lcas=lcas.reshape(n, views, *lcas.shape[1:])[:, 0],
+            ood_distance=distance.astype(np.float64),
         )
 
     def lcas_map(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -141,24 +149,27 @@ class OnnxScorer(_ModelScorer):
 
     Args:
         model_dir: A model directory with config.json and model.onnx.
+        num_threads: How many compute one image; None for one a core. Changes speed, not scores.
 
     Raises:
         ModelDirError: If a file is missing or cannot be used.
     """
 
-    def __init__(self, model_dir: str | Path) -> None:
+    def __init__(self, model_dir: str | Path, *, num_threads: int | None = None) -> None:
         directory = Path(model_dir)
         super().__init__(read_model_config(directory))
-        self._session = _open_session(directory / ONNX_FILE, self.config.fingerprint)
+        self._session = _open_session(directory / ONNX_FILE, self.config.fingerprint, num_threads)
+        known = {node.name for node in self._session.get_outputs()}
+        self._outputs = [*_OUTPUTS, _DISTANCE] if _DISTANCE in known else _OUTPUTS
 
     def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
         views = self.config.extractor.image.num_views  # an image's views run together, whatever it came with
         rows = [
-            self._session.run(_OUTPUTS, {"pixel_values": pixel_values[start : start + views], "noise": noise})
+            self._session.run(self._outputs, {"pixel_values": pixel_values[start : start + views], "noise": noise})
             for start in range(0, len(pixel_values), views)
         ]
-        logit, stats, lcas = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-        return logit, stats, lcas
+        logit, stats, lcas, *distance = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+        return logit, stats, lcas, distance[0] if distance else np.full_like(logit, np.nan)
 
 
 class TorchScorer(_ModelScorer):
@@ -204,20 +215,21 @@ class TorchScorer(_ModelScorer):
                 part = torch.from_numpy(pixel_values[start : start + self._chunk]).to(self._device)
                 filling = part.new_zeros(self._chunk - len(part), *part.shape[1:])
                 whole = torch.cat([part, filling]) if len(filling) else part
-                logit, _, stats, lcas, _ = self._model(whole, mask_noise)
-                counts = (len(part) // views, len(part) // views, len(part))
-                outputs = zip((logit, stats, lcas), counts, strict=True)
+                logit, _, stats, lcas, _, distance = self._model(whole, mask_noise)
+                images = len(part) // views
+                outputs = zip((logit, stats, lcas, distance), (images, images, len(part), images), strict=True)
                 chunks.append([output[:count].float().cpu().numpy() for output, count in outputs])
-        logit, stats, lcas = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
-        return logit, stats, lcas
+        logit, stats, lcas, distance = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+        return logit, stats, lcas, distance
 
 
-def make_scorer(model_dir: str | Path, device: str = "auto") -> Scorer:
+def make_scorer(model_dir: str | Path, device: str = "auto", *, num_threads: int | None = None) -> Scorer:
     """Choose how to run a model.
 
     Args:
         model_dir: A model directory.
         device: "auto" and "cpu" run model.onnx, or torch where there is none; "cuda" and "mps" run torch.
+        num_threads: As for `OnnxScorer`; torch has a setting of its own.
 
     Raises:
         ConfigError: If the device is none of these, or torch cannot see it.
@@ -227,26 +239,20 @@ def make_scorer(model_dir: str | Path, device: str = "auto") -> Scorer:
     if device.partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
         raise ConfigError(f"device must be auto, cpu, cuda or mps, got {device!r}.")
     if device in ("auto", "cpu") and (Path(model_dir) / ONNX_FILE).exists():
-        return OnnxScorer(model_dir)
+        return OnnxScorer(model_dir, num_threads=num_threads)
     return TorchScorer(model_dir, device=device)
 
 
-def calibrate(logit: NDArray[np.float64], decision: DecisionConfig) -> NDArray[np.float64]:
-    """Return prob_fake = sigmoid(platt_scale * logit + platt_offset).
-
-    Example:
-        >>> calibrate(np.array([0.0, 1000.0]), DecisionConfig()).tolist()
-        [0.5, 1.0]
-    """
-    z = decision.platt_scale * logit + decision.platt_offset
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * z)), np.float64)
-
-
-def _open_session(path: Path, fingerprint: str) -> Any:  # noqa: ANN401 - onnxruntime has no types
+def _open_session(path: Path, fingerprint: str, num_threads: int | None) -> Any:  # noqa: ANN401 - it has no types
     if not path.is_file():
         raise ModelDirError(f"the light install scores with {ONNX_FILE}, {path.parent} holds none: run cinemae export.")
+    # ONNX Runtime 1.29 and later sends usage data and leaves files behind unless this is set before its import.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = num_threads or 0  # 0: one a core
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to the decoders
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -259,8 +265,9 @@ def _open_session(path: Path, fingerprint: str) -> Any:  # noqa: ANN401 - onnxru
     if missing:
         raise ModelDirError(f"{path} has no {', '.join(missing)}: it is not a cinemae graph; run cinemae export.")
     stated = session.get_modelmeta().custom_metadata_map
-    head = path.parent / HEAD_FILE
-    if stated.get(FINGERPRINT_KEY) != fingerprint or (head.is_file() and stated.get(HEAD_KEY) != file_hash(head)):
+    beside = {key: path.parent / name for key, name in ((HEAD_KEY, HEAD_FILE), (OOD_KEY, OOD_FILE))}
+    others = [key for key, file in beside.items() if file.is_file() and stated.get(key) != file_hash(file)]
+    if stated.get(FINGERPRINT_KEY) != fingerprint or others:
         raise ModelDirError(
             f"{path} was exported from another backbone, head or extractor setting than lie beside it: run cinemae "
             "export again."

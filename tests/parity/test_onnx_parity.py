@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -22,14 +23,17 @@ from cinemae.config import (
     LcasReference,
     MaskConfig,
     ModelConfig,
+    OodReference,
     PretrainConfig,
 )
 from cinemae.core.backbone import FrozenMAE
+from cinemae.core.calibration import calibrate
 from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.head import CinemaeHead
+from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.core.masking import complementary_noise, mask_noise, noise_from_config
 from cinemae.data.model_dir import read_model_config, write_model_config
-from cinemae.data.model_weights import load_model
+from cinemae.data.model_weights import load_model, save_distance
 from cinemae.errors import FingerprintMismatchError, ModelDirError
 from cinemae.jobs.export import OUTPUTS, export_onnx
 
@@ -76,10 +80,16 @@ def other_model(tmp_path_factory):
         ),
         lcas=LcasConfig(fidelity_weight=0.7, reduction="literal"),
         head=head.config,
-        decision=DecisionConfig(platt_scale=2.5, platt_offset=0.3),
+        decision=DecisionConfig(
+            platt_scale=2.5, calibration="isotonic", knot_logits=(-0.1, 0.0, 0.05), knot_log_odds=(-2.0, -0.5, 0.3)
+        ),
         reference=LcasReference(),
         provenance={},
+        ood=OodReference(levels=(0.0, 1.0), values=(1.0, 9.0)),
     )
+    generator = torch.Generator().manual_seed(4)
+    mean, whitening = torch.randn(24, generator=generator), torch.randn(24, 24, generator=generator)
+    save_distance(MahalanobisDistance.of(mean, whitening), directory)
     write_model_config(config, directory)
     export_onnx(directory)
     return directory
@@ -119,7 +129,7 @@ def _run_torch(directory, pixel_values, noise=None):
 def _assert_parity(found, expected):
     np.testing.assert_allclose(found["prob_fake"], expected["prob_fake"], rtol=0, atol=1e-4)
     np.testing.assert_array_equal(np.isnan(found["lcas"]), np.isnan(expected["lcas"]))
-    for name in ("logit", "stats", "lcas", "global_feature"):
+    for name in ("logit", "stats", "lcas", "global_feature", "ood_distance"):
         assert found[name].shape == expected[name].shape
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
@@ -137,7 +147,7 @@ def test_any_number_of_images_and_passes_scores_alike(model, n, passes):
     pixel_values = _images(model, n)
     found = _run_onnx(model, pixel_values, noise)
     assert found["lcas"].shape == (len(pixel_values), passes, NUM_PATCHES)
-    assert found["logit"].shape == found["prob_fake"].shape == (n,)
+    assert found["logit"].shape == found["prob_fake"].shape == found["ood_distance"].shape == (n,)
     assert found["stats"].shape == (n, 3)
     _assert_parity(found, _run_torch(model, pixel_values, noise))
 
@@ -174,8 +184,26 @@ def test_other_noise_overrides_the_default(model):
 
 def test_prob_fake_is_the_calibrated_logit(model):
     found, decision = _run_onnx(model, _images(model, 20)), read_model_config(model).decision
-    z = decision.platt_scale * found["logit"].astype(np.float64) + decision.platt_offset
-    np.testing.assert_allclose(found["prob_fake"], 1 / (1 + np.exp(-z)), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found["prob_fake"], calibrate(found["logit"], decision), rtol=0, atol=1e-6)
+
+
+def test_the_bent_curve_is_met_on_every_piece(other_model):
+    decision = read_model_config(other_model).decision
+    pixel_values = np.concatenate([scale * _images(other_model, 40, seed) for seed, scale in ((0, 1), (1, 3), (2, 9))])
+    logit = _run_onnx(other_model, pixel_values)["logit"]
+    assert set(np.searchsorted(decision.knot_logits, logit)) == {0, 1, 2, 3}, "the test is to meet every piece"
+
+
+def test_the_distance_is_that_of_the_features_to_the_training_images(other_model):
+    found, weights = _run_onnx(other_model, _images(other_model, 6)), load_file(other_model / "ood.safetensors")
+    offset = found["global_feature"].astype(np.float64) - weights["mean"].numpy()
+    inverse = weights["whitening"].numpy().astype(np.float64).T @ weights["whitening"].numpy()
+    expected = np.sqrt(np.einsum("ni,ij,nj->n", offset, inverse, offset))
+    np.testing.assert_allclose(found["ood_distance"], expected, rtol=1e-4)
+
+
+def test_a_model_that_has_not_learnt_what_it_has_seen_gives_no_distance(tiny_model):
+    assert np.isnan(_run_onnx(tiny_model, _images(tiny_model, 3))["ood_distance"]).all()
 
 
 def test_the_mask_ratio_in_the_graph_is_the_configurations(model):
@@ -297,6 +325,16 @@ class TestNothingWrongPassesSilently:
         for name in ("backbone/config.json", "backbone/model.safetensors"):
             (directory / name).write_bytes((other_model / name).read_bytes())
         with pytest.raises(FingerprintMismatchError, match="do not belong together"):
+            export_onnx(directory)
+
+    def test_a_model_without_what_its_settings_speak_of_is_refused(self, other_model, tmp_path):
+        directory = tmp_path / "incomplete"
+        shutil.copytree(other_model, directory)
+        (directory / "ood.safetensors").write_bytes(b"nothing")
+        with pytest.raises(ModelDirError, match=r"ood\.safetensors cannot be used .* run cinemae calibrate"):
+            export_onnx(directory)
+        (directory / "ood.safetensors").unlink()
+        with pytest.raises(ModelDirError, match=r"ood\.safetensors cannot be used"):
             export_onnx(directory)
 
     def test_a_directory_that_lacks_a_part_is_refused(self, tiny_model, tmp_path):

@@ -24,11 +24,6 @@ def texts_of(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def inked(path):
-    """The share of pixels of a PNG that are not white."""
-    return float((np.asarray(Image.open(path).convert("L")) < 250).mean())
-
-
 def wave(cycles_down, cycles_across, height=32, width=48):
     """One plane wave, as 8-bit luminance."""
     rows, columns = np.mgrid[:height, :width]
@@ -244,7 +239,7 @@ class TestCorrelationTable:
         with pytest.raises(EvaluationError, match="image statistics must be finite numbers, 1 of 300"):
             correlation_table(stats, broken, labels)
 
-    def test_the_plot_says_every_rho_and_where_there_is_none(self, paradox, tmp_path):
+    def test_the_plot_says_every_rho_and_where_there_is_none(self, paradox, tmp_path, inked):
         table = correlation_table(*paradox)
         figure = plot_correlations(table)
         texts = texts_of(figure)

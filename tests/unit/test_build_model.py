@@ -20,13 +20,16 @@ from cinemae.config import (
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
+from cinemae.core.image import load_image
+from cinemae.core.preprocess import preprocess
 from cinemae.data.datasets import read_records
 from cinemae.data.model_dir import read_model_config
 from cinemae.data.store import FeatureStore
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.jobs.build_model import REFERENCE_LEVELS, ModelRecipe, build_model, lcas_reference
 from cinemae.jobs.extract import extract
-from cinemae.jobs.model_card import MUST_NOT
+from cinemae.jobs.model_card import MUST_NOT, refresh_model_card
+from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.jobs.train import predict_logits
 from cinemae.jobs.training_set import TrainingSet
 from cinemae.scorers import OnnxScorer, TorchScorer
@@ -115,6 +118,7 @@ def test_the_directory_is_complete(model):
         "config.json",
         "head.safetensors",
         "model.onnx",
+        "ood.safetensors",
         "results.json",
         "training.png",
     ]
@@ -166,6 +170,27 @@ def test_rates_of_the_results_are_those_of_the_shipped_detector(model, root, res
     assert real.count("ai") / 24 == pytest.approx(results["false_positive_rate"]["value"], abs=near)
     assert fake.count("ai") / 24 == pytest.approx(results["called_ai"]["value"], abs=near)
     assert verdicts.count("uncertain") / 48 == pytest.approx(results["uncertain"]["value"], abs=near)
+
+
+def test_what_has_been_seen_is_learnt_from_training_and_measured_on_validation(model, root):
+    stores = {name: FeatureStore.open(root / f"{name}-store") for name in ("train", "val")}
+    views = {name: store.load(("global_feature", "label")) for name, store in stores.items()}
+    distance = fit_distance(summarise(views["train"]["global_feature"]))
+    of_validation = distances(distance, summarise(views["val"]["global_feature"]))
+    assert read_model_config(model).ood == ood_reference(of_validation, views["val"]["label"])
+    paths = stores["val"].load(("path",))["path"]
+    pixels = np.stack([preprocess(load_image(path).image, EXTRACTOR.image) for path in paths])
+    for scorer in (OnnxScorer(model), TorchScorer(model, device="cpu")):
+        np.testing.assert_allclose(scorer.score(pixels).ood_distance, of_validation, rtol=1e-3)
+
+
+def test_the_decision_states_what_it_was_set_for_and_what_was_measured(model, results):
+    decision, fitted = read_model_config(model).decision, results["cross_fitted"]
+    assert (decision.target_fpr, decision.target_fnr) == (0.02, 0.1)
+    assert decision.measured_fpr == fitted["photographs_called_ai"]
+    assert decision.measured_fnr == fitted["fakes_called_real"]
+    assert results["calibration"]["origin"] == "validation"
+    assert results["calibration"]["decision"] == decision.to_dict()
 
 
 class TestCard:
@@ -228,6 +253,27 @@ class TestCard:
         text = " ".join(card.split())
         assert f'"ai" from {decision.threshold:.4f}, "real" below {decision.real_below:.4f}.' in text
         assert decision.rule in text
+
+    def test_calibration_is_stated_before_and_after(self, card, results):
+        found = results["calibration"]["held_out"]
+        for words, kind in (
+            ("logit as it is", "none"),
+            ("Platt scaling", "platt"),
+            ("centred isotonic regression", "isotonic"),
+            ("the better of the two, chosen without the fold", "chosen"),
+        ):
+            brier, error = (self._estimate(found[kind][name]) for name in ("brier_score", "calibration_error"))
+            assert self._row(card, words)[1:] == [f"{found[kind]['log_loss']:.3f}", brier, error]
+        assert "24 photographs and\n24 generated images" in card
+        assert "* 24 photographs are few: where 2% of them" in card
+        assert "farther from the training images than 99% of these photographs" in card
+        assert "Calibrated again" not in card
+
+    def test_a_card_written_anew_is_the_same(self, card, model, tmp_path):
+        for name in ("config.json", "results.json"):
+            shutil.copyfile(model / name, tmp_path / name)
+        refresh_model_card(tmp_path)
+        assert (tmp_path / "README.md").read_text() == card
 
     def test_format_probe_is_stated_for_both_sets(self, card, results):
         probe = results["format_probe"]

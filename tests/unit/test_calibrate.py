@@ -5,14 +5,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss as sklearn_log_loss
+from sklearn.model_selection import StratifiedKFold
 
 from cinemae.config import DecisionConfig, TrainConfig
+from cinemae.core.calibration import calibrate as apply_calibration
 from cinemae.errors import TrainingError
 from cinemae.jobs import calibrate
-from cinemae.jobs.calibrate import apply_platt, choose_decision, cross_fitted_rates
+from cinemae.jobs.calibrate import (
+    choose_decision,
+    cross_fit,
+    cross_fitted_rates,
+    held_out_probabilities,
+    log_loss,
+)
 
 CONFIG = TrainConfig()
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=30, deadline=None)
 
 
 def normal(shift=1.0, count=200, seed=0):
@@ -35,7 +45,7 @@ TARGETS = st.builds(
 
 
 def _prob(decision, logits):
-    return apply_platt(logits, decision.platt_scale, decision.platt_offset)
+    return apply_calibration(logits, decision)
 
 
 class TestThresholds:
@@ -83,8 +93,14 @@ class TestThresholds:
             '"real" where at most 30% of 50 validation fakes are'
         )
 
+    def test_targets_are_kept_as_numbers_and_small_ones_are_not_rounded_away(self):
+        logits, labels = normal(count=50)
+        decision = choose_decision(logits, labels, dataclasses.replace(CONFIG, target_fpr=0.005))
+        assert (decision.target_fpr, decision.target_fnr) == (0.005, 0.1)
+        assert '"ai" where at most 0.5% of 50' in decision.rule
 
-class TestPlatt:
+
+class TestChoiceOfCalibration:
     @given(validation_sets())
     @QUICK
     def test_never_turns_the_score_around(self, data):
@@ -93,16 +109,55 @@ class TestPlatt:
         ordered = np.linspace(-10, 10, 41)
         assert (np.diff(_prob(decision, ordered)) >= 0).all()
 
+    def test_a_straight_relation_takes_platt_and_a_bent_one_isotonic(self):
+        rng = np.random.default_rng(0)
+        logits = rng.uniform(-4, 4, 3000)
+        kinds = {}
+        for name, truth in (("straight", logits), ("bent", np.where(np.abs(logits) < 2, 0, 2 * logits))):
+            labels = (rng.random(3000) < 1 / (1 + np.exp(-truth))).astype(int)
+            kinds[name] = choose_decision(logits, labels, CONFIG).calibration
+        assert kinds == {"straight": "platt", "bent": "isotonic"}
+
+    def test_the_lower_log_loss_on_held_out_folds_decides(self):
+        for seed in range(4):
+            logits, labels = normal(count=60, seed=seed)
+            logits = np.sinh(logits) if seed % 2 else logits
+            found = held_out_probabilities(logits, labels, CONFIG.seed)
+            losses = {kind: log_loss(prob, labels) for kind, prob in found.items()}
+            assert choose_decision(logits, labels, CONFIG).calibration == min(losses, key=losses.get)
+
+    def test_held_out_probabilities_come_from_the_other_folds(self):
+        logits, labels = normal(count=40)
+        found = held_out_probabilities(logits, labels, 3)
+        for fitted, judged in StratifiedKFold(5, shuffle=True, random_state=3).split(logits, labels):
+            model = LogisticRegression(C=1e6, class_weight="balanced").fit(logits[fitted, None], labels[fitted])
+            expected = model.predict_proba(logits[judged, None])[:, 1]
+            np.testing.assert_allclose(found["platt"][judged], expected, rtol=1e-6)
+        assert not np.array_equal(found["platt"], found["isotonic"])
+
+    def test_log_loss_is_that_of_scikit_learn_with_both_classes_weighing_half(self):
+        rng = np.random.default_rng(0)
+        prob, labels = rng.random(50), np.repeat([0, 1], [40, 10])
+        weights = np.where(labels == 1, 1 / 10, 1 / 40)
+        assert log_loss(prob, labels) == pytest.approx(sklearn_log_loss(labels, prob, sample_weight=weights))
+        assert np.isfinite(log_loss(np.array([0.0, 1.0]), np.array([1, 0])))
+
+    def test_a_class_of_one_image_takes_platt(self):
+        assert choose_decision(np.array([0.0, 1.0, 5.0]), np.array([0, 0, 1]), CONFIG).calibration == "platt"
+
+
+class TestPlatt:
     def test_a_score_worse_than_chance_is_left_uncalibrated(self):
         logits, labels = normal(shift=-2.0)
         decision = choose_decision(logits, labels, CONFIG)
-        assert (decision.platt_scale, decision.platt_offset) == (1.0, 0.0)
+        assert (decision.platt_scale, decision.platt_offset, decision.calibration) == (1.0, 0.0, "platt")
 
     @pytest.mark.parametrize("count", [20, 180])
     def test_both_classes_weigh_alike(self, count):
-        logits, labels = normal()
+        logits, labels = normal(seed=1)
         kept = np.r_[0:200, 200 : 200 + count]
         decision = choose_decision(logits[kept], labels[kept], CONFIG)
+        assert decision.calibration == "platt"
         prob = _prob(decision, logits[kept])
         means = [prob[labels[kept] == label].mean() for label in (0, 1)]
         assert sum(means) == pytest.approx(1, abs=1e-3)
@@ -110,15 +165,10 @@ class TestPlatt:
     def test_recovers_known_scale_and_offset(self):
         rng = np.random.default_rng(0)
         logits = rng.normal(size=40_000)
-        labels = (rng.random(40_000) < apply_platt(logits, 2.0, 0.0)).astype(int)
+        labels = (rng.random(40_000) < 1 / (1 + np.exp(-2 * logits))).astype(int)
         decision = choose_decision(logits, labels, CONFIG)
         assert decision.platt_scale == pytest.approx(2.0, rel=0.05)
         assert decision.platt_offset == pytest.approx(0.0, abs=0.05)
-
-    def test_apply_platt_is_the_logistic_function_without_overflow(self):
-        logits = np.array([-1e4, -2.0, 0.0, 3.0, 1e4], np.float32)
-        expected = [0.0, 1 / (1 + np.exp(3.0)), 1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(-7.0)), 1.0]
-        np.testing.assert_allclose(apply_platt(logits, 2.0, 1.0), expected, rtol=1e-12)
 
 
 class TestRefusals:
@@ -193,7 +243,18 @@ class TestCrossFitting:
         assert np.mean(false_alarms) == pytest.approx(0.1, abs=0.04)
         assert max(false_alarms) > 0.1
 
-    @pytest.mark.parametrize(("real", "fake"), [(2, 2), (3, 50), (50, 4)])
+    def test_the_probability_of_each_image_is_that_of_its_folds_decision(self):
+        logits, labels = normal(count=30)
+        crossed = cross_fit(logits, labels, CONFIG)
+        assert sorted(set(crossed.fold.tolist())) == list(range(5)) == list(range(len(crossed.decisions)))
+        for number, decision in enumerate(crossed.decisions):
+            held_out = crossed.fold == number
+            expected = choose_decision(logits[~held_out], labels[~held_out], CONFIG)
+            assert decision == expected
+            np.testing.assert_array_equal(crossed.prob_fake[held_out], _prob(decision, logits[held_out]))
+        assert crossed.rates(labels) == cross_fitted_rates(logits, labels, CONFIG)
+
+    @pytest.mark.parametrize(("real", "fake"), [(1, 3), (2, 2), (3, 50), (50, 4)])
     def test_few_images_of_a_class_make_fewer_folds(self, real, fake):
         logits, labels = normal(count=50)
         kept = np.r_[0:real, 50 : 50 + fake]

@@ -16,6 +16,7 @@ from cinemae.config import (
     LcasReference,
     MaskConfig,
     ModelConfig,
+    OodReference,
     PretrainConfig,
     TrainConfig,
 )
@@ -82,6 +83,13 @@ CHANGED = {
         "platt_scale": 2.0,
         "platt_offset": -1.0,
         "rule": "by hand",
+        "calibration": "isotonic",
+        "knot_logits": (-1.0, 2.0),
+        "knot_log_odds": (-0.5, 0.5),
+        "target_fpr": 0.01,
+        "target_fnr": 0.2,
+        "measured_fpr": 0.0125,
+        "measured_fnr": 0.0,
     },
     PretrainConfig: {
         "hidden_size": 16,
@@ -109,12 +117,14 @@ CHANGED = {
     },
     BackboneInfo: {"content_hash": "ab" * 32, "patch_size": 8, "num_patches": 16, "hidden_size": 6},
     LcasReference: {"levels": (0.0, 1.0), "values": (-2.0, 3.0)},
+    OodReference: {"levels": (0.0, 1.0), "values": (5.0, 9.0), "limit": 0.9},
 }
 FIELDS = [(kind, name, value) for kind, changes in CHANGED.items() for name, value in changes.items()]
 
 
 def _base(kind):
-    return kind(**CHANGED[BackboneInfo]) if kind is BackboneInfo else kind()
+    """What one setting is changed of: some kinds need several settings that fit each other."""
+    return kind(**CHANGED[kind]) if kind in (BackboneInfo, DecisionConfig) else kind()
 
 
 def _model(**changes):
@@ -205,6 +215,19 @@ def test_an_unknown_key_deep_inside_is_refused():
         (TrainConfig, {"target_fnr": 1.0}, "target_fnr must lie between 0 and 1"),
         (DecisionConfig, {"threshold": 1.5}, r"threshold must lie in \[0, 1\], got 1.5"),
         (DecisionConfig, {"real_below": 0.6}, r"real_below must lie between 0 and threshold \(0.5\), got 0.6"),
+        (DecisionConfig, {"platt_scale": -1.0}, "platt_scale must not be negative, got -1.0"),
+        (DecisionConfig, {"calibration": "beta"}, 'calibration must be "platt" or "isotonic", got \'beta\''),
+        (DecisionConfig, {"calibration": "isotonic"}, r"two knots or more, and both .* ascend, got \(\) and \(\)"),
+        (
+            DecisionConfig,
+            {"calibration": "isotonic", "knot_logits": (0.0, 1.0), "knot_log_odds": (1.0, 1.0)},
+            r"both logits and log-odds ascend, got \(0.0, 1.0\) and \(1.0, 1.0\)",
+        ),
+        (
+            DecisionConfig,
+            {"calibration": "isotonic", "knot_logits": (0.0, 1.0, 2.0), "knot_log_odds": (1.0, 2.0)},
+            "an isotonic curve has two knots or more",
+        ),
         (PretrainConfig, {"patch_size": 15}, "image_size must be a multiple of patch_size, got 224 and 15"),
         (PretrainConfig, {"min_scale": 0.9, "max_scale": 0.5}, "0 < min_scale <= max_scale <= 1, got 0.9 and 0.5"),
         (PretrainConfig, {"recompress": 1.5}, r"recompress must lie in \[0, 1\], got 1.5"),
@@ -317,6 +340,23 @@ class TestModelConfig:
         ):
             ModelConfig.from_dict(values)
 
+    def test_a_model_of_before_there_was_doubt_still_loads(self):
+        values = _model().to_dict()
+        del values["ood"]
+        for name in ("calibration", "knot_logits", "knot_log_odds", "target_fpr", "target_fnr"):
+            del values["decision"][name]
+        model = ModelConfig.from_dict(values)
+        assert model.ood == OodReference()
+        assert (model.decision.calibration, model.decision.target_fpr) == ("platt", None)
+
+    def test_settings_that_came_later_leave_the_id_of_older_models(self):
+        values = _model().to_dict()
+        older = {name: values["decision"][name] for name in ("threshold", "real_below", "platt_scale", "platt_offset")}
+        del values["ood"]
+        values["decision"] = {**older, "rule": "none: not calibrated"}
+        digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        assert _model().model_id == f"tiny@{digest[:12]}"
+
     def test_thresholds_may_be_edited_by_hand(self):
         values = _model().to_dict()
         values["decision"]["threshold"] = 0.9
@@ -336,6 +376,7 @@ class TestModelConfig:
             {"head": HeadConfig(agg_hidden=8)},
             {"extractor": ExtractorConfig(mask=MaskConfig(seed=1))},
             {"provenance": {}},
+            {"ood": OodReference(levels=(0.0, 1.0), values=(1.0, 2.0))},
         ],
     )
     def test_id_changes_with_every_setting_and_survives_json(self, change):

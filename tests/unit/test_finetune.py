@@ -28,6 +28,7 @@ from cinemae.jobs.finetune import finetune, image_logits, start_from, unfreeze
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe
 from cinemae.jobs.finetune_data import LabelledImages, load_views, plan_epoch, whole_plan
 from cinemae.jobs.finetune_nll import GroupNll, group_nll, train_reconstruction
+from cinemae.jobs.outliers import learn_outliers
 from cinemae.jobs.train import predict_logits, seeded_head, train
 from cinemae.jobs.training_set import TrainingSet
 from cinemae.scorers import OnnxScorer, TorchScorer
@@ -282,6 +283,7 @@ class TestModelDirectory:
             "config.json",
             "head.safetensors",
             "model.onnx",
+            "ood.safetensors",
             "results.json",
             "training.png",
             "unreadable.txt",
@@ -289,6 +291,13 @@ class TestModelDirectory:
         for file in files:
             if file.name != "model.onnx":
                 assert (model / file).read_bytes() == (model.parent / "again" / file).read_bytes()
+
+    def test_what_has_been_seen_is_learnt_under_the_backbone_as_it_has_become(self, model, data, tmp_path):
+        trained, validated = (store_set(data / part, model, tmp_path / part) for part in ("train", "val"))
+        distance, reference = learn_outliers(trained.global_feature, validated.global_feature, validated.labels)
+        np.testing.assert_allclose(read_model_config(model).ood.values, reference.values, rtol=1e-3)
+        weights = load_file(model / "ood.safetensors")
+        np.testing.assert_allclose(weights["mean"], distance.mean, rtol=1e-4, atol=1e-5)
 
     def test_both_engines_detect_alike_and_as_training_measured(self, model, data):
         paths = [record.path for record in read_records(data / "val")]

@@ -13,11 +13,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper
 
+from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.core.masking import complementary_noise, mask_noise
 from cinemae.data.model_dir import read_model_config
+from cinemae.data.model_weights import save_distance
 from cinemae.errors import ConfigError, FingerprintMismatchError, ModelDirError
+from cinemae.jobs.export import export_onnx
 from cinemae.scorers import OnnxScorer, Scorer, TorchScorer, make_scorer
 
 PIXELS = np.random.default_rng(0).normal(size=(5, 1, 3, 32, 32)).astype(np.float32)
@@ -61,7 +65,7 @@ def test_a_score_depends_on_nothing_but_its_image(scorer: Scorer):
     together = scorer.score(PIXELS)
     order = np.array([3, 0, 4, 1, 2])
     shuffled = scorer.score(PIXELS[order])
-    for field in ("logit", "prob_fake", "stats", "lcas"):
+    for field in ("logit", "prob_fake", "stats", "lcas", "ood_distance"):
         alone = np.concatenate([getattr(scorer.score(PIXELS[i : i + 1]), field) for i in range(5)])
         np.testing.assert_array_equal(getattr(together, field), alone)
         np.testing.assert_array_equal(getattr(shuffled, field), alone[order])
@@ -129,6 +133,37 @@ def test_threads_may_share_a_scorer(scorer: Scorer):
 def test_other_shapes_are_refused(scorer: Scorer, shape: tuple[int, ...]):
     with pytest.raises(ConfigError, match=r"must be N images of shape \(1, 3, 32, 32\), got an array of shape"):
         scorer.score(np.zeros(shape, np.float32))
+
+
+def test_the_distance_comes_from_either_engine_alike(tiny_model_pooled: Path, tmp_path: Path):
+    directory = Path(shutil.copytree(tiny_model_pooled, tmp_path / "copy"))
+    pixels = np.random.default_rng(1).normal(size=(3, 4, 3, 32, 32)).astype(np.float32)
+    assert np.isnan(OnnxScorer(directory).score(pixels).ood_distance).all()
+    assert np.isnan(TorchScorer(directory, device="cpu").score(pixels).ood_distance).all()
+    save_distance(MahalanobisDistance.of(torch.full((32,), 0.1), 2 * torch.eye(32)), directory)
+    with pytest.raises(ModelDirError, match="run cinemae export again"):
+        OnnxScorer(directory)
+    export_onnx(directory)
+    of_onnx, of_torch = (kind(directory).score(pixels) for kind in (OnnxScorer, TorchScorer))
+    np.testing.assert_allclose(of_onnx.ood_distance, of_torch.ood_distance, rtol=1e-5)
+    features = _reference(directory, pixels.reshape(-1, 3, 32, 32), mask_noise(0, 2, 16))["global_feature"]
+    views = features.reshape(3, 4, 16).astype(np.float64)
+    summary = np.concatenate([views.mean(1), np.log(views.std(1, ddof=1) + 1e-3)], axis=1)
+    np.testing.assert_allclose(of_onnx.ood_distance, 2 * np.linalg.norm(summary - 0.1, axis=1), rtol=1e-5)
+
+
+def test_a_graph_of_before_there_was_a_distance_still_scores(copied_model: Path):
+    expected = OnnxScorer(copied_model).score(PIXELS)
+    graph = onnx.load(copied_model / "model.onnx")
+    outputs = [output for output in graph.graph.output if output.name != "ood_distance"]
+    assert len(outputs) == len(graph.graph.output) - 1
+    del graph.graph.output[:]
+    graph.graph.output.extend(outputs)
+    onnx.save(graph, copied_model / "model.onnx")
+    scores = OnnxScorer(copied_model).score(PIXELS)
+    np.testing.assert_array_equal(scores.prob_fake, expected.prob_fake)
+    assert scores.ood_distance.shape == (5,)
+    assert np.isnan(scores.ood_distance).all()
 
 
 def test_a_missing_graph_is_named(copied_model: Path):
@@ -218,8 +253,6 @@ def test_the_light_engine_is_chosen_where_it_can_be(copied_model: Path):
 def test_devices_that_are_not_there_are_refused(tiny_model: Path):
     with pytest.raises(ConfigError, match="device must be auto, cpu, cuda or mps, got 'tpu'"):
         make_scorer(tiny_model, "tpu")
-    import torch
-
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="torch sees no device cuda"):
             make_scorer(tiny_model, "cuda")

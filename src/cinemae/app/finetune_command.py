@@ -93,6 +93,7 @@ def finetune_from_images(
         summary = _summarise_nll(report, out)
     else:
         report = _finetune(recipe, out)
+        describe_calibration(report, out)
         summary = summarise_model(report, out)
     typer.echo(summary)
     if unreadable := sum(report.results["unreadable"].values()):
@@ -113,6 +114,15 @@ def summarise_model(report: TrainReport, out: Path) -> str:
         f"{results['split']}\n"
         f"every figure: {out / 'README.md'}"
     )
+
+
+def describe_calibration(report: TrainReport, out: Path) -> None:
+    """Leave calibration.json and its plots in a model directory, and show them on the card."""
+    from cinemae.evaluation.calibration_record import save_calibration
+    from cinemae.jobs.model_card import refresh_model_card
+
+    save_calibration(report.calibration, out)
+    refresh_model_card(out)
 
 
 def _read(sources: Sequence[Path]) -> list[ImageRecord]:

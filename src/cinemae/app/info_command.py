@@ -11,7 +11,7 @@ from cinemae.app.options import ModelOption
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cinemae.config import ModelConfig
+    from cinemae.config import DecisionConfig, ModelConfig
 
 
 def info(model: ModelOption = None) -> None:
@@ -43,7 +43,24 @@ def describe(config: ModelConfig, directory: Path) -> dict[str, str]:
         "masks": f"{mask.num_passes} {mask.scheme}, {mask.mask_ratio:.0%} hidden, seed {mask.seed}",
         "LCAS": f"fidelity weight {config.lcas.fidelity_weight}, reduction {config.lcas.reduction}",
         "head": f"{', '.join(enters)}; fusion {head.fusion}, {head.fusion_level}",
+        "probability": _calibration(decision),
         "verdict": f'"ai" from {decision.threshold:.3f}, "real" below {decision.real_below:.3f}',
-        "threshold": decision.rule,
+        "threshold": decision.rule + _measured(decision),
+        "doubt": f"out of distribution farther out than {config.ood.limit:.0%} of the photographs calibrated on"
+        if config.ood.levels
+        else "cannot tell images unlike anything seen: run cinemae calibrate",
         "onnx": graph,
     }
+
+
+def _calibration(decision: DecisionConfig) -> str:
+    if decision.calibration == "isotonic":
+        return f"isotonic regression of the logit, {len(decision.knot_logits)} knots"
+    sign = "-" if decision.platt_offset < 0 else "+"
+    return f"sigmoid({decision.platt_scale:.3f} * logit {sign} {abs(decision.platt_offset):.3f})"
+
+
+def _measured(decision: DecisionConfig) -> str:
+    if decision.measured_fpr is None or decision.measured_fnr is None:
+        return ""
+    return f" (held out: {decision.measured_fpr:.1%} and {decision.measured_fnr:.1%})"

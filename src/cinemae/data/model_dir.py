@@ -5,9 +5,11 @@
     config.json                 every setting, threshold and calibration (`cinemae.config.ModelConfig`)
     model.onnx                  the whole method in one graph; all that the light install needs besides config.json
     head.safetensors            the trained half
+    ood.safetensors             what the training images look like, to tell when an image is unlike them; may be missing
     backbone/config.json        the frozen half, in the Hub's ViTMAE layout
     backbone/model.safetensors
     README.md                   the model card
+    results.json                every figure of it; of its calibration, with curves: calibration.json
 """
 
 from __future__ import annotations
@@ -22,8 +24,12 @@ from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
 CONFIG_FILE = "config.json"
 ONNX_FILE = "model.onnx"
 HEAD_FILE = "head.safetensors"
+OOD_FILE = "ood.safetensors"
 BACKBONE_DIR = "backbone"
+RESULTS_FILE = "results.json"
+CALIBRATION_FILE = "calibration.json"
 FINGERPRINT_KEY, HEAD_KEY = "cinemae.fingerprint", "cinemae.head_sha256"  # what a graph says it was exported from
+OOD_KEY = "cinemae.ood_sha256"
 STARTER = Path(__file__).resolve().parent.parent / "starter"
 
 
@@ -69,6 +75,8 @@ def read_model_config(directory: Path) -> ModelConfig:
         return ModelConfig.from_dict(values)
     except FileNotFoundError as error:
         raise ModelDirError(f"a model directory holds {CONFIG_FILE}; {directory} does not.") from error
+    except RecursionError as error:
+        raise ModelDirError(f"{path} cannot be used: its brackets are nested too deeply.") from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
         if isinstance(error, ConfigError | json.JSONDecodeError | OSError):
             raise ModelDirError(f"{path} cannot be used: {error}") from error

@@ -18,12 +18,15 @@ from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.head import pooled_dim
 from cinemae.core.lcas import combine_terms
+from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.data.model_dir import BACKBONE_DIR, write_model_config
+from cinemae.data.model_weights import save_distance
 from cinemae.data.store import FeatureStore
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.jobs.export import export_onnx
 from cinemae.jobs.format_probe import format_probe
 from cinemae.jobs.model_card import write_model_card
+from cinemae.jobs.outliers import learn_outliers
 from cinemae.jobs.train import EpochLine, TrainReport, save_training, train
 from cinemae.jobs.training_set import TrainingSet, split_by_generator
 
@@ -92,6 +95,7 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
         if (probe := format_probe(probed or stores))
     }
 
+    distance, ood = learn_outliers(training.global_feature, validation.global_feature, validation.labels)
     out.mkdir(parents=True, exist_ok=True)
     write_backbone(backbone, recipe.backbone, out / BACKBONE_DIR)
     config = ModelConfig(
@@ -108,15 +112,17 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
             "split": split,
             "altered_copies": [store.header.augment.to_dict() for store in stores if store.header.augment],
         },
+        ood=ood,
     )
-    write_model(config, report, out)
+    write_model(config, report, out, distance)
     return report
 
 
-def write_model(config: ModelConfig, report: TrainReport, out: Path) -> None:
-    """Write all of a model directory but its backbone, which must be there: config, head, results, graph and card."""
+def write_model(config: ModelConfig, report: TrainReport, out: Path, distance: MahalanobisDistance) -> None:
+    """Write all of a model directory but its backbone, which must be there: settings, weights, results, graph, card."""
     write_model_config(config, out)
     save_training(report, out)
+    save_distance(distance, out)
     export_onnx(out)
     write_model_card(config, json.loads(json.dumps(report.results)), out)
 

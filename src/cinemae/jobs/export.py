@@ -20,20 +20,31 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from cinemae.data.model_dir import FINGERPRINT_KEY, HEAD_FILE, HEAD_KEY, ONNX_FILE, file_hash
+from cinemae.core.model import CinemaeModel
+from cinemae.data.model_dir import (
+    FINGERPRINT_KEY,
+    HEAD_FILE,
+    HEAD_KEY,
+    ONNX_FILE,
+    OOD_FILE,
+    OOD_KEY,
+    file_hash,
+    read_model_config,
+)
 from cinemae.data.model_weights import load_model
 from cinemae.errors import ModelDirError
 
-OUTPUTS = ("logit", "prob_fake", "stats", "lcas", "global_feature")
+OUTPUTS = ("logit", "prob_fake", "stats", "lcas", "global_feature", "ood_distance")
 _SMALLEST_NARROWED = 1024  # values; smaller tensors stay float32
 
 
 def export_onnx(directory: Path) -> Path:
-    """Write ``model.onnx`` of a model directory from its backbone, head and config.json.
+    """Write ``model.onnx`` of a model directory from its weights and config.json.
 
     The graph takes `pixel_values` (N * V, 3, S, S), the V views of an image one after the other, and `noise` (K, L),
-    both float32 with N and K free; `noise` has the configured masks as its default. Of its outputs (`OUTPUTS`) logit,
-    prob_fake and stats have a row an image, lcas and global_feature a row a view. The paper's V is 1.
+    both float32 with N and K free; `noise` has the configured masks as its default. Of its outputs (`OUTPUTS`) lcas and
+    global_feature have a row a view, the others a row an image; ood_distance is nan if the model does not know it. The
+    paper's V is 1.
 
     Args:
         directory: A model directory with config.json, backbone and head.
@@ -45,7 +56,19 @@ def export_onnx(directory: Path) -> Path:
         ModelDirError: If the directory is incomplete.
         FingerprintMismatchError: If backbone and head do not belong together.
     """
-    model = load_model(directory)
+    graph = _trace(load_model(directory), directory)
+    of_files = {HEAD_KEY: HEAD_FILE, OOD_KEY: OOD_FILE}
+    hashes = {key: file_hash(directory / name) for key, name in of_files.items() if (directory / name).is_file()}
+    helper.set_model_props(graph, {FINGERPRINT_KEY: read_model_config(directory).fingerprint, **hashes})
+    onnx.checker.check_model(graph)
+    path = directory / ONNX_FILE
+    partial = path.with_suffix(".partial")
+    onnx.save(graph, partial)
+    partial.replace(path)
+    return path
+
+
+def _trace(model: CinemaeModel, directory: Path) -> onnx.ModelProto:
     backbone = model.extractor.backbone
     size = backbone.image_size
     views = model.extractor.config.image.num_views
@@ -68,14 +91,7 @@ def export_onnx(directory: Path) -> Path:
     _add_default_noise(graph, model.extractor.noise)
     _narrow_weights(graph)
     _drop_traces(graph)
-    sources = {FINGERPRINT_KEY: model.extractor.fingerprint, HEAD_KEY: file_hash(directory / HEAD_FILE)}
-    helper.set_model_props(graph, sources)
-    onnx.checker.check_model(graph)
-    path = directory / ONNX_FILE
-    partial = path.with_suffix(".partial")
-    onnx.save(graph, partial)
-    partial.replace(path)
-    return path
+    return graph
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from cinemae.core.masking import noise_from_config
 from cinemae.data.model_dir import BACKBONE_DIR
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.jobs.build_model import lcas_quantiles, write_backbone, write_model
-from cinemae.jobs.calibrate import choose_decision
+from cinemae.jobs.calibration_report import report_calibration
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
 from cinemae.jobs.finetune_data import (
     LabelledImages,
@@ -40,6 +40,7 @@ from cinemae.jobs.finetune_data import (
     read_both,
     write_failures,
 )
+from cinemae.jobs.outliers import learn_outliers
 from cinemae.jobs.train import (
     EpochLine,
     TrainReport,
@@ -149,12 +150,15 @@ def _finish(
     shipped = start_from(replace(recipe, backbone=out / BACKBONE_DIR, extractor=settings))
     measured, of_photographs = measure_features(shipped, data.validation, recipe.lcas)
     logits = [predict_logits(first.head, measured), *(run.logits for run in runs[1:])]
-    decision = choose_decision(logits[0], measured.labels, recipe.train)
+    calibration = report_calibration(logits[0], measured.labels, measured.generators, recipe.train)
     results = {
-        **validation_results(logits, measured, decision, recipe.train),
+        **validation_results(logits, measured, calibration, recipe.train),
         **_facts(recipe, data, [run.steps for run in runs]),
     }
-    report = TrainReport(first.head, decision, [line for run in runs for line in run.history], results)
+    history = [line for run in runs for line in run.history]
+    report = TrainReport(first.head, calibration.decision, history, calibration, results)
+    trained, _ = measure_features(shipped, data.training, recipe.lcas)  # under the backbone as it has become
+    distance, ood = learn_outliers(trained.global_feature, measured.global_feature, measured.labels)
     backbone = shipped.backbone
     config = ModelConfig(
         name=recipe.name,
@@ -162,11 +166,12 @@ def _finish(
         extractor=settings,
         lcas=recipe.lcas,
         head=recipe.head,
-        decision=decision,
+        decision=calibration.decision,
         reference=lcas_quantiles(of_photographs),
         provenance=_provenance(recipe, data.split, first.steps),
+        ood=ood,
     )
-    write_model(config, report, out)
+    write_model(config, report, out, distance)
     write_failures(data.training, data.validation, out)
     return report
 

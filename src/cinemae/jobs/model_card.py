@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from cinemae.config import ModelConfig
+from cinemae.config import DecisionConfig, ModelConfig
+from cinemae.data.model_dir import RESULTS_FILE, read_model_config
+from cinemae.jobs.calibration_card import calibration_section
+from cinemae.jobs.fit_card import fit_section
 from cinemae.jobs.format_probe import ALARM
 
 MUST_NOT = """\
@@ -25,18 +29,16 @@ def write_model_card(config: ModelConfig, results: dict[str, Any], directory: Pa
     Args:
         config: The model's settings; `provenance` may hold "data" (rows of set, images, origin), "recipe" (lines),
             "licence" and "notes" (lines).
-        results: As `jobs.metrics.evaluate` and `jobs.train` give them.
-        directory: The model directory.
+        results: As `jobs.metrics.evaluate`, `jobs.train` and `jobs.recalibrate` give them.
+        directory: The model directory; plots that lie there are shown.
     """
     parts = [
         f"# {config.name}\n",
         "Tells AI-generated images from photographs by the method of CINEMAE (arXiv 2511.06325). The figures below are "
         "this model's own, on its own validation images; they are not the paper's.\n",
-        _headline(config, results),
-        _per_generator(results),
-        _per_source(results),
-        _spread(results),
-        _format_probe(results),
+        fit_section(results),
+        *_of_training(config, results),
+        calibration_section(config, results, directory),
         MUST_NOT,
         _recipe(config),
         _data(config.provenance),
@@ -44,8 +46,25 @@ def write_model_card(config: ModelConfig, results: dict[str, Any], directory: Pa
     (directory / "README.md").write_text("\n".join(part for part in parts if part), encoding="utf-8")
 
 
+def _of_training(config: ModelConfig, results: dict[str, Any]) -> list[str]:
+    if "auc" not in results:
+        return ["## Results\n\nThe figures of training do not lie in this directory.\n"]
+    parts = [_per_generator(results), _per_source(results), _spread(results), _format_probe(results)]
+    return [_headline(config, results), *parts]
+
+
+def refresh_model_card(directory: Path) -> None:
+    """Write README.md anew from the config.json and results.json of a model directory, and the plots that lie there."""
+    results = json.loads((directory / RESULTS_FILE).read_text(encoding="utf-8"))
+    write_model_card(read_model_config(directory), results, directory)
+
+
 def _headline(config: ModelConfig, results: dict[str, Any]) -> str:
     fitted = results["cross_fitted"]
+    decision, since = config.decision, ""
+    if "recalibration" in results:
+        decision = DecisionConfig.from_dict(results["decision"])
+        since = " The model was calibrated again since: the thresholds it goes by now stand under Calibration."
     return f"""\
 ## Results
 
@@ -69,8 +88,8 @@ others) is the honest one.
 | generated images called "real" | | {fitted["fakes_called_real"]:.3f} |
 | all images called "uncertain" | {_with_interval(results["uncertain"])} | |
 
-Rule: {config.decision.rule}. Thresholds: "ai" from {config.decision.threshold:.4f}, "real" below
-{config.decision.real_below:.4f}.
+Rule: {decision.rule}. Thresholds: "ai" from {decision.threshold:.4f}, "real" below
+{decision.real_below:.4f}.{since}
 """
 
 

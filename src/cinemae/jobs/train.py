@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from cinemae.config import DecisionConfig, HeadConfig, TrainConfig
 from cinemae.core.head import CinemaeHead, pool_views
 from cinemae.errors import ConfigError, TrainingError
-from cinemae.jobs.calibrate import apply_platt, choose_decision, cross_fitted_rates
-from cinemae.jobs.metrics import evaluate, mean_generator_auc
+from cinemae.jobs.calibration_report import CalibrationReport, report_calibration
+from cinemae.jobs.metrics import mean_generator_auc
 from cinemae.jobs.training_set import TrainingSet, require_both_classes
 
 
@@ -51,12 +51,14 @@ class TrainReport:
         head: The trained head of the first seed.
         decision: Calibration and thresholds, from validation.
         history: Every epoch of every seed.
-        results: `metrics.evaluate` on validation, plus spread over seeds and cross-fitted rates.
+        calibration: What `decision` rests on.
+        results: `metrics.evaluate` on validation, plus calibration, spread over seeds and cross-fitted rates.
     """
 
     head: CinemaeHead
     decision: DecisionConfig
     history: list[EpochLine]
+    calibration: CalibrationReport
     results: dict[str, Any] = field(default_factory=dict)
 
 
@@ -97,9 +99,9 @@ def train(
         head = fit_head(training, validation, head_config, config, seed, history, progress)
         heads.append(head)
         logits.append(predict_logits(head, validation))
-    decision = choose_decision(logits[0], validation.labels, config)
-    results = validation_results(logits, validation, decision, config)
-    return TrainReport(heads[0], decision, history, results)
+    calibration = report_calibration(logits[0], validation.labels, validation.generators, config)
+    results = validation_results(logits, validation, calibration, config)
+    return TrainReport(heads[0], calibration.decision, history, calibration, results)
 
 
 def fit_head(
@@ -238,15 +240,15 @@ def epoch_line(
 
 
 def validation_results(
-    logits: Sequence[NDArray[np.float64]], validation: TrainingSet, decision: DecisionConfig, config: TrainConfig
+    logits: Sequence[NDArray[np.float64]], validation: TrainingSet, calibration: CalibrationReport, config: TrainConfig
 ) -> dict[str, Any]:
-    """Return `metrics.evaluate` of the first seed's logits, cross-fitted rates, and the spread over seeds."""
+    """Return `metrics.evaluate` of the first seed's logits, their calibration, and the spread over seeds."""
     labels, generators = validation.labels, validation.generators
-    prob = apply_platt(logits[0], decision.platt_scale, decision.platt_offset)
     of_seeds = [mean_generator_auc(values, labels, generators) for values in logits]
     return {
-        **evaluate(prob, labels, generators, decision),
-        "cross_fitted": cross_fitted_rates(logits[0], labels, config),
+        **calibration.figures(),
+        "cross_fitted": calibration.crossed.rates(labels),
+        "calibration": calibration.to_dict(),
         "mean_generator_auc_over_seeds": {
             "seeds": list(range(config.seed, config.seed + config.num_seeds)),
             "values": of_seeds,

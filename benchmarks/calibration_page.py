@@ -1,0 +1,234 @@
+"""The page on calibration, from what `benchmarks.calibration` and `benchmarks.outliers` measured."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from benchmarks.measure import RESULTS, ROOT
+from cinemae.jobs.calibration_card import KINDS
+
+PAGE = ROOT / "docs" / "calibration.md"
+FOLDER = RESULTS / "calibration"
+LEVELS = ("0.01", "0.02", "0.05")
+
+HEAD = """# Calibration and doubt
+
+Written by `python -m benchmarks.render` from `benchmarks/results/calibration/`; do not edit.
+[The commands](../benchmarks/README.md#calibration) say how it was measured; decision records
+[0006](decisions/0006-decision-rule.md) and [0011](decisions/0011-calibration-and-doubt.md) say what was chosen and why.
+
+A verdict rests on three numbers. **`prob_fake`** is a probability: of the images that get 0.8, eight in ten should be
+generated, if half of all images are. **Two thresholds** make three words of it: at most 2 % of photographs are to be
+called "ai", at most 10 % of generated images "real", and what lies between is "uncertain". **`ood_score`** says how
+unlike the training images the image is. `cinemae calibrate` sets all three for one's own images.
+
+The images are the bundled model's validation images, {n_real} photographs and {n_fake} images of four generators that
+it was not trained on (2020 to 2024; [the model card](../src/cinemae/starter/README.md) lists them). Its head and
+thresholds were chosen on these images too; here each image is judged by a curve and thresholds that were chosen on the
+other four fifths of them. Corrupted images are judged by what the clean ones of the other folds chose. 95 % intervals
+in brackets.
+"""
+BEFORE_AFTER = """## Before and after
+
+The calibration error (ECE, ten bins, both classes weighing half) is the mean difference between stated probability and
+share of generated images; chance alone keeps it above 0. `cinemae train` and `cinemae calibrate` take Platt scaling or
+centred isotonic regression, whichever has the lower log loss on held-out images.
+"""
+UNSEEN = """The folds are one draw of many: five others give errors after calibration of {least:.3f} to {most:.3f}.
+Where each fake is judged by a curve that saw no image of its generator, the error is {error} and the Brier score
+{brier}.
+"""
+CORRUPTED = """## Under corruptions
+
+"Before" is the sigmoid of the logit as it is, "after" is calibrated on clean images.
+"""
+VERDICTS = """The verdicts, by thresholds that were chosen on clean images; the last column is the share of wrong ones
+among "ai" and "real".
+"""
+COVERAGE = """## Risk and coverage
+
+How many images can be answered if only so many answers may be wrong? The surest are answered first; sure is far from
+0.5. **Own images**: the largest coverage that keeps the error on these very images, which nobody can know beforehand
+and which flatters where it is small. **Set on clean**: answer what is as sure as kept the error on clean images of
+other folds, and see what coverage and error come of it.
+"""
+POOR = """The model is weak, and this is where it shows: an error of at most 5 % leaves about one image in a hundred,
+and what was set on clean images does not keep what it promised, because so few images decide it. What makes the model
+useful none the less is its third word: it says "uncertain" of two images in three rather than guess.
+"""
+OUTLIERS = """## Unlike anything seen
+
+The distance is Mahalanobis's, of the mean [CLS] feature over an image's tiles and the logarithm of its deviation
+between tiles, to one Gaussian of the {trained} training images (altered copies included), its covariance shrunk after
+Ledoit and Wolf. It was chosen among these, on validation photographs and {pictures} drawn pictures of each of eight
+kinds: AUC of telling them from the photographs, mean and worst over the kinds; the share of them farther out than 99
+% of the photographs; and the AUC of telling wrong answers (at 0.5) from right ones. Photographs
+alone did no worse, but what was seen includes generated images.
+"""
+NO_USE = """**None of these distances tells wrong answers from right ones** (0.5 is chance); how unsure the verdict is
+tells more. A great distance says that a picture is of another kind, not that the verdict is wrong. What changes with it
+is the direction of the errors: of the images farthest out, more photographs get a probability above 0.5 and fewer
+generated images one below it.
+"""
+FLAGGED = """Corrupted photographs are mostly not flagged: the training images held blurred and recompressed copies,
+and the encoder sees small tiles. Of the drawn pictures noise and flat shapes pass most often.
+"""
+
+
+def render() -> str:
+    """Return the page."""
+    measured = json.loads((FOLDER / "calibration.json").read_text(encoding="utf-8"))
+    outliers = json.loads((FOLDER / "outliers.json").read_text(encoding="utf-8"))
+    clean, unseen = measured["clean"], measured["unseen_generators"]
+    parts = [
+        HEAD.format(n_real=clean["n_real"], n_fake=clean["n_fake"]),
+        BEFORE_AFTER,
+        _kinds(clean),
+        _plot("reliability.png", "Reliability before and after calibration"),
+        UNSEEN.format(
+            least=min(measured["other_folds"]),
+            most=max(measured["other_folds"]),
+            error=_number(unseen["calibration_error"]),
+            brier=_number(unseen["brier_score"]),
+        ),
+        CORRUPTED,
+        _by_condition(measured["conditions"]),
+        VERDICTS,
+        _verdicts(measured["conditions"]),
+        COVERAGE,
+        _coverage(measured["conditions"]),
+        _plot("risk-coverage.png", "Risk and coverage, clean and under the stronger corruptions"),
+        POOR,
+        OUTLIERS.format(trained=f"{outliers['n']['trained_on']:,}", pictures=outliers["pictures"]),
+        _candidates(outliers["candidates"]),
+        NO_USE,
+        _fifths(outliers["shipped"]["fifths"]),
+        f"Said to be out of distribution, that is farther out than {outliers['shipped']['limit']:.0%} of the "
+        "validation photographs:\n",
+        _flagged(outliers["shipped"]),
+        FLAGGED,
+        _about(measured, outliers),
+    ]
+    return "\n".join(parts)
+
+
+def _kinds(clean: dict[str, Any]) -> str:
+    chosen = clean["decision"]["calibration"]
+    rows = [
+        [
+            f"**{words}**" if kind == chosen else words,
+            f"{found['log_loss']:.3f}",
+            _number(found["brier_score"]),
+            _number(found["calibration_error"]),
+        ]
+        for kind, words in KINDS.items()
+        if (found := clean["held_out"][kind])
+    ]
+    return _table(["on held-out folds", "log loss", "Brier score", "ECE"], rows)
+
+
+def _by_condition(conditions: dict[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            f"{row['auc']['value']:.3f}",
+            f"{row['before']['calibration_error']['value']:.3f}",
+            _number(row["after"]["calibration_error"]),
+            f"{row['before']['brier_score']['value']:.3f}",
+            _number(row["after"]["brier_score"]),
+        ]
+        for name, row in conditions.items()
+    ]
+    return _table(["condition", "AUC", "ECE before", "ECE after", "Brier before", "Brier after"], rows)
+
+
+def _verdicts(conditions: dict[str, Any]) -> str:
+    shown = {
+        "photographs_called_ai": 'photographs "ai"',
+        "photographs_called_real": 'photographs "real"',
+        "fakes_called_ai": 'fakes "ai"',
+        "fakes_called_real": 'fakes "real"',
+        "uncertain": "uncertain",
+        "error_of_verdicts": "wrong verdicts",
+    }
+    rows = [[name, *(_percent(row["rates"][rate]) for rate in shown)] for name, row in conditions.items()]
+    return _table(["condition", *shown.values()], rows)
+
+
+def _coverage(conditions: dict[str, Any]) -> str:
+    rows = []
+    for name, row in conditions.items():
+        own = [_percent(row["coverage_at"][level]) for level in LEVELS]
+        pairs = [row["set_on_clean"][level] for level in LEVELS]
+        told = [
+            f"{pair['coverage']['value']:.1%}, {pair['error']['value']:.1%} wrong" if pair["error"] else "none"
+            for pair in pairs
+        ]
+        rows.append([name, f"{row['aurc']['value']:.3f}", *own, *told])
+    head = ["condition", "area under the curve"]
+    head += [f"own images, {float(level):.0%} error" for level in LEVELS]
+    head += [f"set on clean for {float(level):.0%}" for level in LEVELS]
+    return _table(head, rows)
+
+
+def _candidates(candidates: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"**{name}**" if index == 0 else name,
+            f"{row['mean_auc']:.3f}",
+            f"{row['least_auc']:.3f}",
+            f"{row['beyond_limit']:.0%}",
+            f"{row['auc_for_errors']:.3f}",
+        ]
+        for index, (name, row) in enumerate(candidates.items())
+    ]
+    return _table(["distance", "AUC, mean", "AUC, worst kind", "beyond 99 %", "AUC for errors"], rows)
+
+
+def _fifths(rows: list[dict[str, Any]]) -> str:
+    cells = [
+        [
+            f"{row['from']:.1f} to {row['to']:.1f}",
+            _percent(row["photographs_above_half"]),
+            _percent(row["fakes_below_half"]),
+        ]
+        for row in rows
+    ]
+    return _table(["distance, a fifth each", "photographs above 0.5", "generated images below 0.5"], cells)
+
+
+def _flagged(shipped: dict[str, Any]) -> str:
+    rows = [[f"drawn: {kind}", _percent(found), ""] for kind, found in shipped["drawn"].items()]
+    rows += [
+        [name, _percent(found["photographs"]), _percent(found["fakes"])]
+        for name, found in shipped["conditions"].items()
+    ]
+    return _table(["pictures", "flagged (of photographs, where there are both)", "of generated images"], rows)
+
+
+def _about(measured: dict[str, Any], outliers: dict[str, Any]) -> str:
+    names = dict.fromkeys((measured["model"], outliers["model"]))
+    machine = measured["machine"]
+    versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items() if text)
+    return (
+        f"Scores of {' and '.join(names)}, measured {measured['when'][:10]} and {outliers['when'][:10]}; "
+        f"Python {machine['python']}, {versions}.\n"
+    )
+
+
+def _plot(name: str, text: str) -> str:
+    return f"![{text}](../{(FOLDER / name).relative_to(ROOT).as_posix()})\n"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def _number(found: dict[str, Any]) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+def _percent(found: dict[str, Any] | None) -> str:
+    return "none" if found is None else f"{found['value']:.1%} [{found['low']:.1%}, {found['high']:.1%}]"

@@ -1,0 +1,96 @@
+"""What the training images look like, so that an image unlike them can be told (decision 0011)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.covariance import LedoitWolf
+from sklearn.model_selection import KFold
+
+from cinemae.config import OodReference
+from cinemae.core.mahalanobis import MahalanobisDistance, view_summary
+from cinemae.errors import TrainingError
+
+LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
+_FOLDS = 5
+_LEAST_SPREAD = 1e-6
+
+
+def learn_outliers(
+    trained: NDArray[np.float32], validated: NDArray[np.float32], labels: NDArray[Any]
+) -> tuple[MahalanobisDistance, OodReference]:
+    """Learn what the training images look like, and how far from them validation images lie.
+
+    Args:
+        trained: [CLS] of each view of the training images, (N, V, D).
+        validated: Of the validation images, (M, V, D).
+        labels: Of the validation images, (M,).
+    """
+    distance = fit_distance(summarise(trained))
+    return distance, ood_reference(distances(distance, summarise(validated)), labels)
+
+
+def summarise(global_feature: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `view_summary` of images given as arrays, (N, F) of (N, V, D)."""
+    return view_summary(torch.from_numpy(global_feature)).numpy()
+
+
+def fit_distance(summary: NDArray[np.float32]) -> MahalanobisDistance:
+    """Fit one Gaussian to images, its covariance shrunk as Ledoit and Wolf (2004) say.
+
+    Args:
+        summary: `view_summary` of N images, (N, F); N may be smaller than F.
+
+    Raises:
+        TrainingError: If there are fewer than two images, or a feature is not finite.
+    """
+    if len(summary) < 2 or not np.isfinite(summary).all():
+        raise TrainingError(
+            f"what training images look like is learnt from two images or more with finite features, got "
+            f"{len(summary)}: extract them again."
+        )
+    features = summary.astype(np.float64)
+    mean, spread = features.mean(0), np.maximum(features.std(0), _LEAST_SPREAD)
+    precision = LedoitWolf(assume_centered=True).fit((features - mean) / spread).precision_
+    whitening = np.linalg.cholesky(precision).T / spread
+    return MahalanobisDistance.of(torch.from_numpy(mean), torch.from_numpy(whitening))
+
+
+def distances(distance: MahalanobisDistance, summary: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the distance of each image, (N,)."""
+    with torch.inference_mode():
+        found = distance.of_summary(torch.from_numpy(summary).to(distance.mean.device))
+    return found.cpu().numpy().astype(np.float64)
+
+
+def cross_fitted_distances(summary: NDArray[np.float32], *, seed: int) -> NDArray[np.float64]:
+    """Return the distance of each image to a Gaussian of the other folds, (N,): what a new image would be at.
+
+    An image that was fitted on lies nearer than a new one, the more so the fewer images there are.
+    """
+    found = np.zeros(len(summary))
+    folds = KFold(min(_FOLDS, len(summary) // 2), shuffle=True, random_state=seed)
+    for fitted, judged in folds.split(summary):
+        found[judged] = distances(fit_distance(summary[fitted]), summary[judged])
+    return found
+
+
+def ood_reference(ood_distance: NDArray[Any], labels: NDArray[Any]) -> OodReference:
+    """Return the quantiles of `LEVELS` of the distance over the photographs among calibration images.
+
+    Photographs alone: a warning is to be rare on them, and how far out fakes lie depends on which generators are there.
+
+    Args:
+        ood_distance: (N,).
+        labels: 0 real, 1 fake, (N,).
+
+    Example:
+        >>> found = ood_reference(np.array([1.0, 3.0, 99.0]), np.array([0, 0, 1]))
+        >>> found.values[0], found.values[5], found.values[-1]
+        (1.0, 2.0, 3.0)
+    """
+    values = np.quantile(np.asarray(ood_distance, np.float64)[labels == 0], LEVELS)
+    return OodReference(levels=LEVELS, values=tuple(values.tolist()))
