@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from cinemae.config import (
     ViewPooling,
 )
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests use onnxruntime itself, which would report on them
+
 TINY = PretrainConfig(
     image_size=32,
     patch_size=8,
@@ -38,6 +41,18 @@ TINY_IMAGE = ImageConfig(size=32, resize_to=40)
 TINY_DECISION = DecisionConfig(
     threshold=0.6, real_below=0.4, platt_scale=1.5, platt_offset=-0.1, rule="drawn from a hat, for tests"
 )
+
+VERDICT_KEYS = (
+    "path", "status", "verdict", "prob_fake", "logit", "threshold", "false_positive_rate", "reasons",
+    "variability", "overall", "sensitivity", "ood_score", "warnings", "redeliveries", "provenance",
+    "width", "height", "format", "content_hash", "model",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def verdict_keys() -> list[str]:
+    """The keys of a verdict in JSON, in their order."""
+    return list(VERDICT_KEYS)
 
 
 def write_tiny_model(

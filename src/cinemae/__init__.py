@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from cinemae.core.features import FeatureExtractor
     from cinemae.core.head import CinemaeHead
     from cinemae.core.image import load_image
-    from cinemae.detector import Detector, Verdict
+    from cinemae.detector import Detector
     from cinemae.errors import CinemaeError
+    from cinemae.verdict import Verdict
 
 __all__ = [
     "CinemaeError",
@@ -43,7 +44,7 @@ _HOMES = {
     "Detector": "detector",
     "FeatureExtractor": "core.features",
     "FrozenMAE": "core.backbone",
-    "Verdict": "detector",
+    "Verdict": "verdict",
     "load_image": "core.image",
 }
 _NEED_TORCH = ("CinemaeHead", "FeatureExtractor", "FrozenMAE")

@@ -20,11 +20,6 @@ from typer.testing import CliRunner, Result
 from cinemae.app.cli import app
 from cinemae.app.output import HeatmapFolder
 
-KEYS = [
-    "path", "status", "verdict", "prob_fake", "logit", "threshold", "variability", "overall", "sensitivity",
-    "warnings", "width", "height", "format", "content_hash", "model",
-]  # fmt: skip
-
 
 def invoke(*arguments: str | Path, **more: Any) -> Result:
     return CliRunner().invoke(app, [os.fspath(argument) for argument in arguments], **more)
@@ -57,7 +52,7 @@ def test_the_table_says_all_a_newcomer_needs(tiny_model: Path, photos: Path):
     assert "\x1b" not in result.stdout
 
 
-def test_jsonl_has_the_keys_in_order(tiny_model: Path, photos: Path):
+def test_jsonl_has_the_keys_in_order(tiny_model: Path, photos: Path, verdict_keys: list[str]):
     result = invoke("detect", photos, "--model", tiny_model, "--format", "jsonl")
     assert result.exit_code == 1
     rows = rows_of(result)
@@ -71,34 +66,68 @@ def test_jsonl_has_the_keys_in_order(tiny_model: Path, photos: Path):
     ]
     for row in rows:
         if row["status"] == "ok":
-            assert list(row) == KEYS
+            assert list(row) == verdict_keys
         else:
-            assert list(row) == [*KEYS, "error_message"]
-            assert [key for key in KEYS if row[key] is not None] == ["path", "status"]
+            assert list(row) == [*verdict_keys, "error_message"]
+            assert [key for key in verdict_keys if row[key] is not None] == ["path", "status"]
     assert result.stderr == "3 of 6 images could not be read: see error_message.\n"
 
 
-def test_csv_has_the_same_keys(tiny_model: Path, photos: Path):
+def test_csv_has_the_same_keys(tiny_model: Path, photos: Path, verdict_keys: list[str]):
     (photos / "text.jpg").unlink()
     (photos / "truncated.jpg").unlink()
     rows = rows_of(invoke("detect", photos, "--model", tiny_model, "--format", "jsonl"))
     result = invoke("detect", photos, "--model", tiny_model, "--format", "csv")
     cells = list(csv.DictReader(result.stdout.splitlines()))
-    assert list(cells[0]) == [*KEYS, "error_message"]
+    assert list(cells[0]) == [*verdict_keys, "error_message"]
     for row, cell in zip(rows, cells, strict=True):
-        for key in KEYS:
-            expected = "" if row[key] is None else ";".join(row[key]) if key == "warnings" else str(row[key])
-            assert cell[key] == expected
+        for key in verdict_keys:
+            joined = {"warnings": ";", "reasons": " ", "provenance": ";"}
+            assert cell[key] == (
+                "" if row[key] is None else joined[key].join(row[key]) if key in joined else str(row[key])
+            )
         assert cell["error_message"] == row.get("error_message", "")
+
+
+def test_a_single_image_is_explained_and_many_where_asked(tiny_model: Path, photos: Path):
+    sentence = "    The probability of being generated, "
+    alone = invoke("detect", photos / "a.png", "--model", tiny_model).stdout
+    assert sentence in alone
+    assert alone.count("drawn from a hat") == 1
+    assert sentence not in invoke("detect", photos / "a.png", "--no-explain", "--model", tiny_model).stdout
+    assert sentence not in invoke("detect", photos, "--model", tiny_model).stdout
+    assert invoke("detect", photos, "--explain", "--model", tiny_model).stdout.count(sentence) == 3
+
+
+def test_stable_adds_the_re_deliveries(tiny_model: Path, photos: Path):
+    names = ["jpeg=85", "resize=0.75", "mirror", "mask_seed=1", "mask_seed=2"]
+    [row] = rows_of(invoke("detect", photos / "a.png", "--stable", "--model", tiny_model, "--format", "jsonl"))
+    assert list(row["redeliveries"]) == names
+    table = invoke("detect", photos / "a.png", "--stable", "--model", tiny_model, "--format", "csv").stdout
+    [cells] = csv.DictReader(table.splitlines())
+    assert cells["redeliveries"] == ";".join(f"{name}:{prob!r}" for name, prob in row["redeliveries"].items())
+
+
+def test_what_the_file_says_stands_below_its_score(tiny_model: Path, tmp_path: Path, picture):
+    exif = Image.Exif()
+    exif[0x0131] = "Midjourney v6"
+    picture(1).save(tmp_path / "a.png", exif=exif)
+    said = "the file names Midjourney as its maker (EXIF Software; anyone can write that)"
+    assert f"    {said}\n" in invoke("detect", tmp_path, "--model", tiny_model).stdout
+    [row] = rows_of(invoke("detect", tmp_path, "--model", tiny_model, "--format", "jsonl"))
+    assert [signal["sentence"] for signal in row["provenance"]] == [said]
+    [cells] = csv.DictReader(invoke("detect", tmp_path, "--model", tiny_model, "--format", "csv").stdout.splitlines())
+    assert cells["provenance"] == said
 
 
 def test_warnings_are_joined_in_csv_and_named_in_the_table(tiny_model: Path, tmp_path: Path, picture):
     picture(1).save(tmp_path / "a.gif", save_all=True, append_images=[picture(2)])
-    assert "animated_first_frame  " in invoke("detect", tmp_path, "--model", tiny_model).stdout
-    assert rows_of(invoke("detect", tmp_path, "--model", tiny_model, "--format", "jsonl"))[0]["warnings"] == [
-        "animated_first_frame"
-    ]
-    assert ",animated_first_frame," in invoke("detect", tmp_path, "--model", tiny_model, "--format", "csv").stdout
+    assert "animated_first_frame, upscaled  " in invoke("detect", tmp_path, "--model", tiny_model).stdout
+    [row] = rows_of(invoke("detect", tmp_path, "--model", tiny_model, "--format", "jsonl"))
+    assert row["warnings"] == ["animated_first_frame", "upscaled"]
+    assert (
+        ",animated_first_frame;upscaled," in invoke("detect", tmp_path, "--model", tiny_model, "--format", "csv").stdout
+    )
 
 
 def test_a_score_does_not_depend_on_how_it_is_asked_for(tiny_model: Path, photos: Path):

@@ -1,7 +1,8 @@
 """The command line: which commands there are, and how any of them ends.
 
-Exit codes: 0 done, 1 some images could not be read, 2 wrong usage or nothing could be done, 130 interrupted, 141 the
-reader of standard output went away. An error that cinemae raises on purpose is one line on standard error.
+Exit codes: 0 done, 1 some images could not be read (or a data set has serious faults), 2 wrong usage or nothing could
+be done, 130 interrupted, 141 the reader of standard output went away. An error that cinemae raises on purpose is one
+line on standard error.
 """
 
 from __future__ import annotations
@@ -13,17 +14,23 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cinemae.app.calibrate_command import calibrate
+from cinemae.app.data_commands import data
 from cinemae.app.detect_command import detect
 from cinemae.app.evaluate_command import compare, evaluate, report
 from cinemae.app.extract_command import extract
+from cinemae.app.fit_command import fit
 from cinemae.app.info_command import info
 from cinemae.app.pretrain_command import pretrain
 from cinemae.app.reproduce_command import reproduce
+from cinemae.app.serve_command import serve
 from cinemae.app.train_commands import export, train
 from cinemae.errors import CinemaeError
 from cinemae.version import __version__
 
 _TRAIN_EXTRA = (
+    "faiss",
+    "imagehash",
     "jaxtyping",
     "jinja2",
     "matplotlib",
@@ -31,6 +38,7 @@ _TRAIN_EXTRA = (
     "onnxscript",
     "pyarrow",
     "safetensors",
+    "scipy",
     "sklearn",
     "torch",
     "transformers",
@@ -85,8 +93,13 @@ def cinemae(
     """Tell AI-generated images from photographs, with a masked autoencoder (the CINEMAE method)."""
 
 
-for _command in (detect, info, extract, train, export, pretrain, evaluate, report, compare, reproduce):
+for _command in (
+    *(detect, info, serve),
+    *(fit, calibrate, extract, train, export, pretrain),
+    *(evaluate, report, compare, reproduce),
+):
     app.command()(_command)
+app.add_typer(data, name="data")
 
 
 def main() -> None:

@@ -18,7 +18,8 @@ from cinemae.errors import SourceError
 
 if TYPE_CHECKING:
     from cinemae.app.output import Emit, Writer
-    from cinemae.detector import Detector, Verdict
+    from cinemae.detector import Detector
+    from cinemae.verdict import Verdict
 
 STDIN = "-"
 
@@ -39,6 +40,8 @@ class _Job:
     batch_size: int | None
     fail_fast: bool
     heatmaps: Path | None
+    stable: bool
+    explain: bool
 
 
 def detect(
@@ -78,6 +81,18 @@ def detect(
             metavar="P", help='Probability from which an image is called "ai".', show_default="the model's own"
         ),
     ] = None,
+    stable: Annotated[
+        bool,
+        typer.Option(
+            "--stable",
+            help="Score a few re-deliveries too (saved anew, smaller, mirrored, other masks); where one of them gets "
+            "another verdict, the verdict is uncertain. Takes six times as long.",
+        ),
+    ] = False,
+    explain: Annotated[
+        bool | None,
+        typer.Option(help="Write the reasons below each line of the table.", show_default="for a single image"),
+    ] = None,
     batch_size: BatchSizeOption = None,
     device: DeviceOption = "auto",
     fail_fast: Annotated[
@@ -100,7 +115,8 @@ def detect(
         from cinemae.heatmap import lcas_levels
 
         lcas_levels(np.zeros(1), detector.config.reference)  # a model without reference is refused before the work
-    job = _Job(detector, found, total, batch_size, fail_fast, heatmap)
+    explain = total == 1 if explain is None else explain
+    job = _Job(detector, found, total, batch_size, fail_fast, heatmap, stable, explain)
     scored, failed = _write_all(job, format, output)
     if failed and (format != Format.TABLE or output is not None):
         typer.echo(f"{failed} of {scored + failed} images could not be read: see error_message.", err=True)
@@ -116,7 +132,7 @@ def _write_all(job: _Job, format: Format, output: Path | None) -> tuple[int, int
     counts = [0, 0]
     with ProgressBar("scoring", job.total) as bar, open_output(output, bar.write) as emit:
         colour = output is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        writer = _make_writer(format, emit, job.detector, colour=colour)
+        writer = _make_writer(format, emit, job, colour=colour)
         bar.update(0)
         with closing(_verdicts(job)) as verdicts:
             for verdict in verdicts:
@@ -137,14 +153,16 @@ def _verdicts(job: _Job) -> Generator[Verdict, None, None]:
     from cinemae.detector import DEFAULT_BATCH_SIZE
 
     batch_size = job.batch_size or DEFAULT_BATCH_SIZE
-    return job.detector.detect_batch(job.paths, batch_size=batch_size, keep_pixels=job.heatmaps is not None)
+    return job.detector.detect_batch(
+        job.paths, batch_size=batch_size, keep_pixels=job.heatmaps is not None, stable=job.stable
+    )
 
 
-def _make_writer(format: Format, emit: Emit, detector: Detector, *, colour: bool) -> Writer:
+def _make_writer(format: Format, emit: Emit, job: _Job, *, colour: bool) -> Writer:
     from cinemae.app.output import CsvWriter, JsonlWriter, TableWriter
 
     if format is Format.TABLE:
-        return TableWriter(emit, detector.decision, colour=colour)
+        return TableWriter(emit, job.detector.decision, colour=colour, explain=job.explain)
     return JsonlWriter(emit) if format is Format.JSONL else CsvWriter(emit)
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +16,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
+from cinemae.data.provenance import summarise
+
 if TYPE_CHECKING:
     from cinemae.config import DecisionConfig
-    from cinemae.detector import Verdict
+    from cinemae.verdict import Verdict
 
 Emit = Callable[[str], None]
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
@@ -54,7 +57,9 @@ class JsonlWriter:
 
 
 class CsvWriter:
-    """The keys of the JSON object and error_message as columns; warnings joined by ";".
+    """The keys of the JSON object and error_message as columns; a list's entries joined by ";".
+
+    Of what a file says its sentence is written, of a re-delivery ``name:prob_fake``; reasons are joined by a space.
 
     A relative path that a spreadsheet would run as a formula is written with ``./`` before it: the same file.
     """
@@ -66,7 +71,9 @@ class CsvWriter:
     def write(self, verdict: Verdict) -> None:
         """Write one row, and the header before the first."""
         values = {**verdict.to_dict(), "error_message": verdict.error_message}
-        values["warnings"] = ";".join(verdict.warnings)
+        values["warnings"], values["reasons"] = ";".join(verdict.warnings), " ".join(verdict.reasons)
+        values["redeliveries"] = ";".join(f"{name}:{prob!r}" for name, prob in (verdict.redeliveries or {}).items())
+        values["provenance"] = ";".join(signal.sentence for signal in verdict.provenance)
         if values["path"] and values["path"].startswith(FORMULA_SIGNS):
             values["path"] = "./" + values["path"]
         if not self._started:
@@ -90,10 +97,11 @@ class TableWriter:
         emit: Where lines go.
         decision: The thresholds that were used.
         colour: Whether to colour the verdicts.
+        explain: Write the reasons below each image.
     """
 
-    def __init__(self, emit: Emit, decision: DecisionConfig, *, colour: bool) -> None:
-        self.emit, self.decision, self.colour = emit, decision, colour
+    def __init__(self, emit: Emit, decision: DecisionConfig, *, colour: bool, explain: bool = False) -> None:
+        self.emit, self.decision, self.colour, self.explain = emit, decision, colour, explain
         self.counts: Counter[str] = Counter()
 
     def write(self, verdict: Verdict) -> None:
@@ -110,6 +118,14 @@ class TableWriter:
             return
         probability = f"{verdict.prob_fake:.3f}"
         self.emit(self._paint(_row(word, probability, ", ".join(verdict.warnings) or "-", path), word))
+        for sentence in verdict.reasons if self.explain else ():
+            self._below(sentence)
+        if said := summarise(verdict.provenance):
+            self._below(said)
+
+    def _below(self, sentence: str) -> None:
+        for line in textwrap.wrap(visible(sentence), 98, initial_indent="    ", subsequent_indent="    "):
+            self.emit(line)
 
     def finish(self) -> None:
         """Write the counts, what the thresholds were set for, and that a score proves nothing."""
@@ -120,7 +136,8 @@ class TableWriter:
         self.emit(f"{total} image{'s' if total != 1 else ''}: {', '.join(parts)}.")
         limits = f'"ai" from {self.decision.threshold:.3f}, "real" below {self.decision.real_below:.3f}'
         self.emit(f"The probability is that of being AI-generated; {limits}.")
-        self.emit(f"How that was set: {self.decision.rule}.")
+        if not self.explain:  # the reasons have said it
+            self.emit(f"How that was set: {self.decision.rule}.")
         self.emit("A score is a signal, not proof: judge nobody by it alone.")
 
     def _paint(self, line: str, word: str) -> str:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cinemae.app.finetune_command import FinetuneOptions, finetune_from_images, require_stores, summarise_model
+from cinemae.app.finetune_command import (
+    FinetuneOptions,
+    describe_calibration,
+    finetune_from_images,
+    require_stores,
+    summarise_model,
+)
 from cinemae.config import HeadConfig, LcasConfig, TrainConfig
 from cinemae.errors import ConfigError
 from cinemae.jobs.finetune_config import FINETUNE_SEEDS, FinetuneConfig
@@ -273,7 +279,9 @@ def _train_on_stores(
         val_generators=None if val_generators is None else _split(val_generators),
         **shared,
     )
-    return summarise_model(_run(recipe, out), out)
+    report = _run(recipe, out)
+    describe_calibration(report, out)
+    return summarise_model(report, out)
 
 
 def _run(recipe: Any, out: Path) -> TrainReport:  # noqa: ANN401 - its class needs torch

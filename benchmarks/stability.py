@@ -1,0 +1,153 @@
+"""Verdicts that another delivery of the same picture takes back, with ``--stable`` and without it.
+
+Every picture is scored as it is and in deliveries that ``--stable`` does not try itself (`DELIVERIES`), each time with
+``stable=True``; the verdict without it follows from the same probability. A picture of which "ai" or "real" is said
+flips if the other delivery is called anything else; it is contradicted if that is the opposite word.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.measure import RESULTS, ROOT, describe_machine
+from cinemae import Detector, Verdict, load_image
+from cinemae.data.archives import read_encoded
+from cinemae.data.corruptions import parse_condition
+from cinemae.data.datasets import ImageRecord
+from cinemae.data.layouts import read_dataset
+from cinemae.errors import ImageError
+from cinemae.jobs.metrics import rate
+from cinemae.verdict import word_for
+
+DELIVERIES = ("jpeg=60", "resize=0.5", "webp=80")
+RECORD, PAGE = RESULTS / "stability.json", ROOT / "docs" / "stability.md"
+CLASSES = ("photographs", "generated")
+
+
+def measure(source: str, model: str | None) -> dict[str, Any]:
+    """Score every picture in every delivery and count.
+
+    Args:
+        source: Labelled images, as `cinemae evaluate` takes them.
+        model: Model directory or Hub id; None for the bundled one.
+    """
+    detector = Detector.from_pretrained(model)
+    records = [record for record in read_dataset(source).records if record.label is not None and _readable(record)]
+    labels = np.array([record.label for record in records])
+    verdicts = {
+        name: list(detector.detect_batch(_delivered(records, name), on_error="raise", stable=True))
+        for name in ("raw", *DELIVERIES)
+    }
+    with_stable = {name: np.array([verdict.verdict for verdict in found]) for name, found in verdicts.items()}
+    without = {name: np.array([_alone(verdict, detector) for verdict in found]) for name, found in verdicts.items()}
+    return {
+        "machine": describe_machine(),
+        "model": detector.model_id,
+        "images": dict(zip(CLASSES, [int((labels == label).sum()) for label in (0, 1)], strict=True)),
+        "without": _count(without, labels),
+        "with": _count(with_stable, labels),
+    }
+
+
+def _readable(record: ImageRecord) -> bool:
+    try:
+        load_image(read_encoded(record))
+    except ImageError:
+        return False
+    return True
+
+
+def _delivered(records: Sequence[ImageRecord], condition: str) -> Iterator[Image.Image]:
+    corruption = parse_condition(condition)
+    for record in records:
+        loaded = load_image(read_encoded(record))
+        yield corruption.apply(loaded.image, loaded.content_hash)
+
+
+def _alone(verdict: Verdict, detector: Detector) -> str:
+    return word_for(verdict.prob_fake or 0.0, detector.decision)
+
+
+def _count(words: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for label, name in enumerate(CLASSES):
+        of_class = {delivery: row[labels == label] for delivery, row in words.items()}
+        raw = of_class["raw"]
+        said = raw != "uncertain"
+        pairs = [(raw[said], of_class[delivery][said]) for delivery in DELIVERIES]
+        flips = [before != after for before, after in pairs]
+        contradicted = [(before != after) & (after != "uncertain") for before, after in pairs]
+        found[name] = {
+            "called ai": asdict(rate(int((raw == "ai").sum()), len(raw))),
+            "called real": asdict(rate(int((raw == "real").sum()), len(raw))),
+            "flips": {
+                delivery: asdict(rate(int(flip.sum()), len(flip)))
+                for delivery, flip in zip(DELIVERIES, flips, strict=True)
+            },
+            "flips in any": asdict(rate(int(np.any(flips, axis=0).sum()), int(said.sum()))),
+            "contradicted in any": asdict(rate(int(np.any(contradicted, axis=0).sum()), int(said.sum()))),
+        }
+    return found
+
+
+def render() -> str:
+    """Return the page from the committed record."""
+    values = json.loads(RECORD.read_text(encoding="utf-8"))
+    names = ["called ai", "called real", *DELIVERIES, "flips in any", "contradicted in any"]
+    heads = ['called "ai"', 'called "real"', *(f"flips at {name}" for name in DELIVERIES), *names[-2:]]
+    rows = [f"| images | | {' | '.join(heads)} |", f"|---|---|{'---:|' * len(heads)}"]
+    for kind in CLASSES:
+        for key, label in (("without", "without"), ("with", "with `--stable`")):
+            found = values[key][kind]
+            cells = [_cell(found["flips"].get(name) or found[name]) for name in names]
+            rows.append(f"| {kind} | {label} | {' | '.join(cells)} |")
+    counts = " and ".join(f"{n} {name}" for name, n in values["images"].items())
+    return PAGE_TEXT.format(table="\n".join(rows), counts=counts, model=values["model"])
+
+
+def _cell(estimate: dict[str, Any]) -> str:
+    share, low, high = (f"{100 * estimate[key]:.1f}" for key in ("value", "low", "high"))
+    return f"{share} [{low}, {high}], n {estimate['n']}"
+
+
+PAGE_TEXT = """# Does a verdict hold when the picture is delivered anew?
+
+Written by `python -m benchmarks.stability` from `benchmarks/results/stability.json`; do not edit.
+
+The same picture arrives as a download, a thumbnail, a re-share. `cinemae detect --stable` (in Python
+`detect(image, stable=True)`) scores five variants beside the picture itself: saved as JPEG 85, three quarters of the
+size, mirrored, and under two other sets of masks. Where the picture is called "ai" or "real" and one of the variants
+gets another verdict, the answer is "uncertain", and the reasons name the variant. It takes six times as long.
+
+It is judged here by deliveries that it does not try itself. Percent with 95 % Wilson intervals; a flip is a picture
+that is called "ai" or "real" as it is and anything else in the other delivery; it is contradicted if the other delivery
+gets the opposite word.
+
+{table}
+
+Model {model}, {counts} of the validation images that its thresholds were chosen on. With `--stable` both the picture
+and its other delivery are judged that way.
+"""
+
+
+def main() -> None:
+    """Measure and keep the record, or only write the page again."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("source", nargs="?", help="labelled images; without them only the page is written")
+    parser.add_argument("--model", help="a model directory; without it the bundled starter")
+    options = parser.parse_args()
+    if options.source:
+        record = measure(options.source, options.model)
+        RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(render(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""What is said of one image: the verdict, the doubts, the evidence beside it, and the map behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinemae.config import DecisionConfig
+from cinemae.data.image_warnings import explain
+from cinemae.errors import ConfigError
+from cinemae.heatmap import render_heatmap
+from cinemae.scorers import Scorer
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from cinemae.data.provenance import ProvenanceSignal
+
+Word = Literal["ai", "uncertain", "real"]
+
+
+@dataclass(frozen=True)
+class KeptPixels:
+    """What a heat map needs of an image, some megabytes: the reason why a bulk run keeps none."""
+
+    scorer: Scorer
+    pixel_values: NDArray[np.float32]
+    picture: Image.Image
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the model says of one image. If it could not be read, all but path, status and error_message are empty.
+
+    Attributes:
+        path: Where the image came from; None if it was given as bytes, file object, picture or array.
+        status: "ok", or "error".
+        verdict: "ai" if prob_fake reaches the threshold, "real" if it stays below the model's `real_below`, else
+            "uncertain"; with stable=True also "uncertain" where a re-delivery gets another word.
+        prob_fake: Calibrated probability that the image was generated. A signal, not proof.
+        logit: The head's output before calibration, Eq. 9.
+        threshold: Where "ai" begins.
+        false_positive_rate: Share of photographs that the threshold was set to call "ai"; None if it was set by hand.
+        reasons: Why this verdict, and what speaks against relying on it: sentences.
+        variability: s1.
+        overall: s2.
+        sensitivity: s3.
+        ood_score: Share of calibration images that are less unlike the training images than this one, 0 to 1; None if
+            the model cannot say.
+        warnings: Names of what makes errors likelier or hides a part of the file; `cinemae.data.image_warnings` says
+            what each means.
+        redeliveries: With stable=True, prob_fake of the picture saved anew, made smaller, mirrored, and under other
+            masks, by name; else None.
+        provenance: What the file itself says of its origin; no part of the score.
+        width: Of the upright picture, in pixels.
+        height: Of the upright picture, in pixels.
+        format: What it was decoded as, such as "JPEG".
+        content_hash: SHA-256 of the encoded bytes (of the pixels, where there are none).
+        model: The model's name and settings, `ModelConfig.model_id`.
+        error_message: Why there is no score.
+    """
+
+    path: str | None
+    status: Literal["ok", "error"]
+    verdict: Word | None = None
+    prob_fake: float | None = None
+    logit: float | None = None
+    threshold: float | None = None
+    false_positive_rate: float | None = None
+    reasons: tuple[str, ...] = ()
+    variability: float | None = None
+    overall: float | None = None
+    sensitivity: float | None = None
+    ood_score: float | None = None
+    warnings: tuple[str, ...] = ()
+    redeliveries: Mapping[str, float] | None = None
+    provenance: tuple[ProvenanceSignal, ...] = ()
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    content_hash: str | None = None
+    model: str | None = None
+    error_message: str | None = None
+    _kept: KeptPixels | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        r"""Return plain JSON types: 20 keys, always the same and in the same order, and `error_message` on an error.
+
+        The path is valid Unicode: bytes of a file name that are not UTF-8 are written as ``\xe9``.
+        """
+        names = [attribute.name for attribute in dataclasses.fields(self)[:20]]
+        values = {name: getattr(self, name) for name in names}
+        if self.path is not None:
+            values["path"] = os.fsencode(self.path).decode("utf-8", "backslashreplace")
+        if self.status == "error":
+            lists = dict.fromkeys(("reasons", "warnings", "provenance"))
+            return {**values, **lists, "error_message": self.error_message}
+        values["reasons"], values["warnings"] = list(self.reasons), list(self.warnings)
+        values["redeliveries"] = None if self.redeliveries is None else dict(self.redeliveries)
+        values["provenance"] = [signal.to_dict() for signal in self.provenance]
+        return values
+
+    @cached_property
+    def lcas_map(self) -> NDArray[np.float32]:
+        """How hard each patch is to predict from its context, (rows, columns); computed at first use.
+
+        High is what photographs score: this is no map of what is fake.
+
+        Raises:
+            ConfigError: If no pixels were kept.
+        """
+        kept = self._require_kept()
+        return kept.scorer.lcas_map(kept.pixel_values)
+
+    def heatmap(self) -> Image.Image:
+        """Draw `lcas_map` over the picture, with its colour bar below.
+
+        Raises:
+            ConfigError: If no pixels were kept.
+            ModelDirError: If the model holds no reference of photographs to draw the colours against.
+        """
+        kept = self._require_kept()
+        return render_heatmap(kept.picture, self.lcas_map, kept.scorer.config.reference, kept.box)
+
+    def save_heatmap(self, path: str | os.PathLike[str]) -> None:
+        """Write `heatmap` as PNG.
+
+        Args:
+            path: A name that ends in .png.
+
+        Raises:
+            ConfigError: If no pixels were kept, or the name is another.
+            ModelDirError: If the model holds no reference of photographs to draw the colours against.
+        """
+        self._require_kept()
+        if Path(path).suffix.lower() != ".png":
+            raise ConfigError(f"a heat map is written as PNG, got {os.fspath(path)!r}: end the name in .png.")
+        self.heatmap().save(path, "PNG")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what a map needs: a verdict travels between processes without its model."""
+        return {**self.__dict__, "_kept": None}
+
+    def _require_kept(self) -> KeptPixels:
+        if self._kept is None:
+            reason = "it has no pixels" if self.status == "error" else "its pixels were not kept"
+            raise ConfigError(
+                f"no map can be made of this verdict, {reason}: use detect, or detect_batch(..., keep_pixels=True)."
+            )
+        return self._kept
+
+
+def word_for(prob_fake: float, decision: DecisionConfig) -> Word:
+    """Return the verdict that a probability alone gets.
+
+    Example:
+        >>> [word_for(prob, DecisionConfig(threshold=0.8, real_below=0.3)) for prob in (0.2, 0.3, 0.8)]
+        ['real', 'uncertain', 'ai']
+    """
+    if prob_fake >= decision.threshold:
+        return "ai"
+    return "real" if prob_fake < decision.real_below else "uncertain"
+
+
+def flipped(word: Word, redeliveries: Mapping[str, float], decision: DecisionConfig) -> dict[str, Word]:
+    """Return the re-deliveries, by name, that get another verdict than "ai" or "real" of the picture itself.
+
+    Nothing flips from "uncertain": it claims nothing.
+
+    Example:
+        >>> flipped("ai", {"jpeg=85": 0.9, "mirror": 0.4}, DecisionConfig(threshold=0.5))
+        {'mirror': 'real'}
+    """
+    if word == "uncertain":
+        return {}
+    words = {name: word_for(prob_fake, decision) for name, prob_fake in redeliveries.items()}
+    return {name: other for name, other in words.items() if other != word}
+
+
+def reasons_for(
+    prob_fake: float, decision: DecisionConfig, warnings: Sequence[str], flips: Mapping[str, Word]
+) -> tuple[str, ...]:
+    """Say why an image got its verdict, and what speaks against relying on it.
+
+    Args:
+        prob_fake: Of the picture itself.
+        decision: The thresholds.
+        warnings: Names.
+        flips: What `flipped` found.
+    """
+    word = word_for(prob_fake, decision)
+    limits = {
+        "ai": f"reaches {decision.threshold:.3f}, from where an image is called ai",
+        "real": f"stays below {decision.real_below:.3f}, up to where an image is called real",
+        "uncertain": f"lies from {decision.real_below:.3f} to {decision.threshold:.3f}, where the model cannot tell",
+    }
+    sentences = [f"The probability of being generated, {prob_fake:.3f}, {limits[word]} ({decision.rule})."]
+    if flips:
+        found = ", ".join(f"{name} ({other})" for name, other in flips.items())
+        sentences.append(f"Alone the picture would be called {word}; re-delivered it is not: {found}.")
+    return (*sentences, *explain(warnings))

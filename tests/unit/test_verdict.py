@@ -1,0 +1,170 @@
+"""What a verdict says beside its probability: doubts by re-delivery, unlikeness, warnings, and the file's own words."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from cinemae.config import DecisionConfig, ModelConfig, OodReference
+from cinemae.core.image import load_image
+from cinemae.core.preprocess import preprocess
+from cinemae.data.corruptions import parse_condition
+from cinemae.data.redelivery import MASK_SEEDS, REDELIVERIES
+from cinemae.detector import Detector
+from cinemae.scorers import Scores
+from cinemae.verdict import flipped, reasons_for, word_for
+
+NAMES = [*REDELIVERIES, *(f"mask_seed={seed}" for seed in MASK_SEEDS)]
+DECISION = DecisionConfig(threshold=0.6, real_below=0.4, target_fpr=0.02, rule="drawn from a hat")
+
+
+@pytest.fixture(scope="module")
+def detector(tiny_model: Path) -> Detector:
+    return Detector.from_pretrained(tiny_model)
+
+
+class StubScorer:
+    """Gives probabilities in turn, the picture itself first, and one distance for all."""
+
+    def __init__(self, config: ModelConfig, *probabilities: float, distance: float = np.nan) -> None:
+        self.config, self.distance, self._left = config, distance, list(probabilities)
+        self.mask_seeds: list[int | None] = []
+
+    def score(self, pixel_values: np.ndarray, *, mask_seed: int | None = None) -> Scores:
+        n = len(pixel_values)
+        self.mask_seeds.append(mask_seed)
+        prob = np.array([self._left.pop(0) for _ in range(n)])
+        lcas = np.zeros((n, 2, 16), np.float32)
+        return Scores(np.zeros(n), prob, np.zeros((n, 3)), lcas, np.full(n, self.distance))
+
+    def lcas_map(self, pixel_values: np.ndarray) -> np.ndarray:
+        return np.zeros((4, 4), np.float32)
+
+
+@pytest.fixture
+def stub(detector: Detector):
+    def make(*probabilities: float, distance: float = np.nan) -> Detector:
+        ood = OodReference(levels=(0.0, 1.0), values=(0.0, 10.0), limit=0.9)
+        config = dataclasses.replace(detector.config, decision=DECISION, ood=ood)
+        return Detector(StubScorer(config, *probabilities, distance=distance))
+
+    return make
+
+
+@pytest.mark.parametrize(("prob_fake", "word"), [(0.0, "real"), (0.399, "real"), (0.4, "uncertain"), (0.6, "ai")])
+def test_the_word_follows_from_probability_and_limits(prob_fake: float, word: str):
+    assert word_for(prob_fake, DECISION) == word
+
+
+def test_a_flip_is_any_other_word_than_ai_or_real_of_the_picture_itself():
+    redeliveries = {"jpeg=85": 0.7, "resize=0.75": 0.5, "mirror": 0.1}
+    assert flipped("ai", redeliveries, DECISION) == {"resize=0.75": "uncertain", "mirror": "real"}
+    assert flipped("real", redeliveries, DECISION) == {"jpeg=85": "ai", "resize=0.75": "uncertain"}
+    assert flipped("uncertain", redeliveries, DECISION) == {}
+
+
+@pytest.mark.parametrize(
+    ("prob_fake", "text"),
+    [
+        (0.75, "0.750, reaches 0.600, from where an image is called ai (drawn from a hat)."),
+        (0.5, "0.500, lies from 0.400 to 0.600, where the model cannot tell (drawn from a hat)."),
+        (0.25, "0.250, stays below 0.400, up to where an image is called real (drawn from a hat)."),
+    ],
+)
+def test_the_first_reason_is_the_probability_and_its_limit(prob_fake: float, text: str):
+    reasons = reasons_for(prob_fake, DECISION, ["grayscale", "a_name_of_tomorrow"], {})
+    assert reasons[0] == f"The probability of being generated, {text}"
+    assert "gray, or toned" in reasons[1]
+    assert reasons[2:] == ("a_name_of_tomorrow",)
+
+
+class TestStable:
+    def test_without_it_one_score_decides(self, stub, picture):
+        verdict = stub(0.7).detect(picture(0))
+        assert (verdict.verdict, verdict.redeliveries) == ("ai", None)
+        assert verdict.false_positive_rate == 0.02
+
+    def test_a_flip_makes_the_verdict_uncertain_and_is_named(self, stub, picture):
+        verdict = stub(0.7, 0.7, 0.5, 0.7, 0.7, 0.3).detect(picture(0), stable=True)
+        assert (verdict.verdict, verdict.prob_fake) == ("uncertain", 0.7)
+        assert list(verdict.redeliveries) == NAMES
+        assert "Alone the picture would be called ai" in verdict.reasons[1]
+        assert verdict.reasons[1].endswith("it is not: resize=0.75 (uncertain), mask_seed=2 (real).")
+
+    @pytest.mark.parametrize(("prob_fake", "word"), [(0.9, "ai"), (0.1, "real"), (0.5, "uncertain")])
+    def test_where_all_agree_the_verdict_stays(self, stub, picture, prob_fake, word):
+        verdict = stub(*[prob_fake] * 6).detect(picture(0), stable=True)
+        assert verdict.verdict == word
+        assert verdict.redeliveries == dict.fromkeys(NAMES, prob_fake)
+        assert verdict.to_dict()["redeliveries"] == verdict.redeliveries
+
+    def test_re_deliveries_are_what_their_names_say(self, detector: Detector, picture):
+        drawn = picture(3, 90, 70)
+        verdict = detector.detect(drawn, stable=True)
+        for name in ("jpeg=85", "resize=0.75"):
+            again = parse_condition(name).apply(drawn, verdict.content_hash)
+            assert verdict.redeliveries[name] == detector.detect(again).prob_fake
+        assert verdict.redeliveries["mirror"] == detector.detect(ImageOps.mirror(drawn)).prob_fake
+        pixel_values = preprocess(load_image(drawn).image, detector.config.extractor.image)[None]
+        for seed in MASK_SEEDS:
+            expected = detector.scorer.score(pixel_values, mask_seed=seed).prob_fake[0]
+            assert verdict.redeliveries[f"mask_seed={seed}"] == expected
+        assert len(set(verdict.redeliveries.values())) == 5
+
+    def test_batches_say_the_same_with_broken_files_between(self, detector: Detector, photos: Path):
+        files = sorted(path for path in photos.rglob("*") if path.is_file())
+        verdicts = list(detector.detect_batch(files, batch_size=4, stable=True))
+        assert [verdict.status for verdict in verdicts].count("error") == 3
+        for path, verdict in zip(files, verdicts, strict=True):
+            if verdict.status == "ok":
+                assert verdict == detector.detect(path, stable=True)
+
+    def test_a_re_delivery_without_a_number_is_an_error(self, stub, picture):
+        [verdict] = stub(0.7, 0.7, np.nan, 0.7, 0.7, 0.7).detect_batch([picture(0)], stable=True)
+        assert verdict.status == "error"
+        assert "gave a score that is no number" in verdict.error_message
+
+
+class TestUnlikeness:
+    def test_is_a_share_and_far_out_a_warning_with_its_reason(self, stub, picture):
+        verdict = stub(0.7, distance=9.5).detect(picture(0))
+        assert verdict.ood_score == pytest.approx(0.95)
+        assert verdict.warnings[-1] == "out_of_distribution"
+        assert "unlike those that the model was made with" in verdict.reasons[-1]
+        near = stub(0.7, distance=5.0).detect(picture(0))
+        assert near.ood_score == pytest.approx(0.5)
+        assert "out_of_distribution" not in near.warnings
+
+    def test_is_none_where_the_model_cannot_say(self, stub, picture):
+        verdict = stub(0.7).detect(picture(0))
+        assert verdict.ood_score is None
+        assert "out_of_distribution" not in verdict.warnings
+
+
+class TestProvenance:
+    def test_is_read_from_files_of_every_kind_and_leaves_the_score_alone(self, detector: Detector, tmp_path, picture):
+        exif = Image.Exif()
+        exif[0x0131] = "Midjourney v6"
+        picture(5).save(tmp_path / "said.png", exif=exif)
+        picture(5).save(tmp_path / "silent.png")
+        data = (tmp_path / "said.png").read_bytes()
+        sources = [tmp_path / "said.png", str(tmp_path / "said.png"), data, bytearray(data), io.BytesIO(data)]
+        verdicts = [detector.detect(source) for source in sources]
+        for verdict in verdicts:
+            [signal] = verdict.provenance
+            assert (signal.value, signal.says) == ("Midjourney v6", "generated")
+            assert verdict.to_dict()["provenance"] == [signal.to_dict()]
+        silent = detector.detect(tmp_path / "silent.png")
+        assert silent.provenance == detector.detect(picture(5)).provenance == ()
+        same = ("verdict", "prob_fake", "logit", "reasons", "warnings")
+        assert [getattr(silent, name) for name in same] == [getattr(verdicts[0], name) for name in same]
+
+
+def test_a_threshold_set_by_hand_states_no_rate(stub, tiny_model: Path, picture):
+    by_hand = Detector(stub(0.7).scorer, threshold=0.65)
+    assert by_hand.detect(picture(0)).false_positive_rate is None
