@@ -71,8 +71,9 @@ tells more. A great distance says that a picture is of another kind, not that th
 is the direction of the errors: of the images farthest out, more photographs get a probability above 0.5 and fewer
 generated images one below it.
 """
-FLAGGED = """Corrupted photographs are mostly not flagged: the training images held blurred and recompressed copies,
-and the encoder sees small tiles. Of the drawn pictures noise and flat shapes pass most often.
+FLAGGED = """Corrupted photographs are not flagged, not even gray ones, on which the verdict suffers most: the training
+images held blurred and recompressed copies, and the encoder sees small tiles. Of the drawn pictures noise and flat
+shapes pass most often.
 """
 
 

@@ -54,7 +54,7 @@ class Verdict:
         variability: s1.
         overall: s2.
         sensitivity: s3.
-        ood_score: Share of calibration images that are less unlike the training images than this one, 0 to 1; None if
+        ood_score: Share of the photographs calibrated on that are less unlike the training images, 0 to 1; None if
             the model cannot say.
         warnings: Names of what makes errors likelier or hides a part of the file; `cinemae.data.image_warnings` says
             what each means.

@@ -11,7 +11,7 @@ import sklearn
 from cinemae import Detector
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
-from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, ONNX_FILE, STARTER, read_model_config
+from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, ONNX_FILE, OOD_FILE, STARTER, read_model_config
 from cinemae.jobs.model_card import MUST_NOT
 from cinemae.scorers import OnnxScorer, TorchScorer
 
@@ -84,6 +84,7 @@ def test_the_directory_is_complete_and_holds_plain_files_only():
         "config.json",
         ONNX_FILE,
         HEAD_FILE,
+        OOD_FILE,
         f"{BACKBONE_DIR}/config.json",
         f"{BACKBONE_DIR}/model.safetensors",
     ):
@@ -102,6 +103,24 @@ def test_backbone_and_settings_give_the_stated_fingerprint(config):
 def test_thresholds_were_chosen_on_validation(config):
     assert "validation photographs" in config.decision.rule
     assert 0 < config.decision.real_below <= config.decision.threshold < 1
+
+
+def test_it_says_what_the_thresholds_were_set_for_and_what_came_of_it(config):
+    decision = config.decision
+    assert (decision.target_fpr, decision.target_fnr) == (0.02, 0.1)
+    assert decision.measured_fpr == pytest.approx(0.02, abs=0.01)
+    assert decision.measured_fnr == pytest.approx(0.1, abs=0.02)
+
+
+def test_it_tells_drawn_pictures_from_photographs(config, onnx_detector):
+    """One colour and a gradient are as unlike what it has seen as can be; an ordinary photograph is not."""
+    assert (np.diff(config.ood.levels) > 0).all()
+    assert (np.diff(config.ood.values) >= 0).all()
+    ramp = np.broadcast_to(np.linspace(0, 255, 256)[:, None, None], (256, 256, 3)).astype(np.uint8)
+    for picture in (np.full((300, 200, 3), 90, np.uint8), ramp):
+        assert "out_of_distribution" in onnx_detector.detect(np.ascontiguousarray(picture)).warnings
+    photograph = next(path for path in SHIPPED if path.name == "china.jpg")
+    assert onnx_detector.detect(photograph).ood_score < 0.9
 
 
 def test_the_heat_maps_scale_is_there_and_ascends(config):

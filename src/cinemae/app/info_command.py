@@ -46,7 +46,7 @@ def describe(config: ModelConfig, directory: Path) -> dict[str, str]:
         "probability": _calibration(decision),
         "verdict": f'"ai" from {decision.threshold:.3f}, "real" below {decision.real_below:.3f}',
         "threshold": decision.rule + _measured(decision),
-        "doubt": f"out of distribution farther out than {config.ood.limit:.0%} of the images calibrated on"
+        "doubt": f"out of distribution farther out than {config.ood.limit:.0%} of the photographs calibrated on"
         if config.ood.levels
         else "cannot tell images unlike anything seen: run cinemae calibrate",
         "onnx": graph,

@@ -15,6 +15,7 @@ from cinemae.core.jpeg_quality import estimate_jpeg_quality, quality_of
 
 __all__ = ["FileFacts", "estimate_jpeg_quality", "read_facts"]
 
+
 @dataclass(frozen=True)
 class FileFacts:
     """Facts of one encoded picture, pixels unseen.
