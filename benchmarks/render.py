@@ -1,4 +1,4 @@
-"""Write docs/performance.md, docs/benchmarks.md, docs/robustness.md and the table of docs/false-positives.md.
+"""Write the pages of docs/ that hold figures: speed, benchmarks, robustness, calibration, false positives.
 
 All of it follows from what lies in benchmarks/results/.
 """

@@ -85,16 +85,18 @@ def _count(words: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, Any]:
         flips = [before != after for before, after in pairs]
         contradicted = [(before != after) & (after != "uncertain") for before, after in pairs]
         found[name] = {
-            "called ai": asdict(rate(int((raw == "ai").sum()), len(raw))),
-            "called real": asdict(rate(int((raw == "real").sum()), len(raw))),
-            "flips": {
-                delivery: asdict(rate(int(flip.sum()), len(flip)))
-                for delivery, flip in zip(DELIVERIES, flips, strict=True)
-            },
-            "flips in any": asdict(rate(int(np.any(flips, axis=0).sum()), int(said.sum()))),
-            "contradicted in any": asdict(rate(int(np.any(contradicted, axis=0).sum()), int(said.sum()))),
+            "called ai": _share(raw == "ai"),
+            "called real": _share(raw == "real"),
+            "flips": {delivery: _share(flip) for delivery, flip in zip(DELIVERIES, flips, strict=True)},
+            "flips in any": _share(np.any(flips, axis=0)),
+            "contradicted in any": _share(np.any(contradicted, axis=0)),
         }
     return found
+
+
+def _share(found: np.ndarray) -> dict[str, Any] | None:
+    """Return the share that holds with its interval; None of no picture at all."""
+    return asdict(rate(int(found.sum()), len(found))) if len(found) else None
 
 
 def render() -> str:
@@ -106,13 +108,15 @@ def render() -> str:
     for kind in CLASSES:
         for key, label in (("without", "without"), ("with", "with `--stable`")):
             found = values[key][kind]
-            cells = [_cell(found["flips"].get(name) or found[name]) for name in names]
+            cells = [_cell(found["flips"][name] if name in DELIVERIES else found[name]) for name in names]
             rows.append(f"| {kind} | {label} | {' | '.join(cells)} |")
     counts = " and ".join(f"{n} {name}" for name, n in values["images"].items())
     return PAGE_TEXT.format(table="\n".join(rows), counts=counts, model=values["model"])
 
 
-def _cell(estimate: dict[str, Any]) -> str:
+def _cell(estimate: dict[str, Any] | None) -> str:
+    if estimate is None:
+        return "-"
     share, low, high = (f"{100 * estimate[key]:.1f}" for key in ("value", "low", "high"))
     return f"{share} [{low}, {high}], n {estimate['n']}"
 
