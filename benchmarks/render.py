@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that hold figures: speed, benchmarks, robustness, calibration, false positives.
+"""Write the pages of docs/ that hold figures: speed, benchmarks, robustness, calibration, stability, false positives.
 
 All of it follows from what lies in benchmarks/results/.
 """
@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Any
 
-from benchmarks import calibration_page, robustness_page
+from benchmarks import calibration_page, robustness_page, stability
 from benchmarks.false_positives import page as accusations
 from benchmarks.measure import RESULTS, ROOT, Target
 from cinemae.evaluation.protocols.reproduce import Reproduced
@@ -138,6 +138,7 @@ def main() -> None:
         (accusations.PAGE, accusations.render()),
         (robustness_page.PAGE, robustness_page.render()),
         (calibration_page.PAGE, calibration_page.render()),
+        (stability.PAGE, stability.render()),
     )
     for path, page in pages:
         if not check:

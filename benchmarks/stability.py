@@ -136,8 +136,12 @@ gets the opposite word.
 
 {table}
 
-Model {model}, {counts} of the validation images that its thresholds were chosen on. With `--stable` both the picture
-and its other delivery are judged that way.
+With `--stable` both the picture and its other delivery are judged that way, the other delivery by the stricter rule
+too. So a flip need not become rarer: in the record of November 2026 it did not. What `--stable` did there was to say
+less: fewer photographs accused, fewer generated images passed as real, and fewer found. No picture was contradicted,
+with it or without, since "uncertain" lies between the two words.
+
+Model {model}; {counts}, the validation images that its thresholds were chosen on.
 """
 
 
