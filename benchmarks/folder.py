@@ -23,7 +23,7 @@ from benchmarks.measure import Record, Samples, Target, make_parser, require_clo
 from cinemae.core.image import load_image
 from cinemae.core.preprocess import preprocess
 from cinemae.data.model_dir import resolve_model
-from cinemae.detector import NUM_DECODERS, Detector
+from cinemae.detector import NUM_WORKERS, Detector
 from cinemae.scorers import TorchScorer
 
 SIZE = (4032, 3024)
@@ -53,7 +53,7 @@ def measure(options: argparse.Namespace) -> Record:
             "model": options.model or "the bundled starter",
             "size": f"{SIZE[0]}x{SIZE[1]}, {megabytes:.1f} MB a file",
             "views an image": detector.config.extractor.image.num_views,
-            "decoding threads": NUM_DECODERS,
+            "threads": NUM_WORKERS,
         },
         checks=checks,
         figures={
@@ -89,7 +89,7 @@ def _detect(detector: Detector, paths: list[Path]) -> list[float | None]:
 
 
 def _decode(paths: list[Path]) -> None:
-    with ThreadPoolExecutor(NUM_DECODERS) as pool:
+    with ThreadPoolExecutor(NUM_WORKERS) as pool:
         for _ in pool.map(lambda path: load_image(path).width, paths):
             pass
 

@@ -1,7 +1,7 @@
 """One image in, one `Verdict` out: the path behind library, command line and server.
 
-Many images take the same path: a few threads decode and preprocess ahead of the model, and verdicts come in the order
-of the images. Memory does not grow with their number.
+Many images take the same path: a few threads decode, preprocess and, where the model computes image by image, score;
+verdicts come in the order of the images. Memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -30,14 +30,16 @@ from cinemae.data.provenance import read_provenance
 from cinemae.data.redelivery import MASK_SEEDS, redeliver
 from cinemae.errors import ConfigError, ImageError
 from cinemae.heatmap import shrink, view_box
-from cinemae.scorers import Scorer, Scores, make_scorer
+from cinemae.scorers import OnnxScorer, Scorer, Scores, make_scorer
+from cinemae.settings import usable_cores
 from cinemae.verdict import KeptPixels, Verdict, flipped, reasons_for, word_for
 
 if TYPE_CHECKING:
     from cinemae.core.image import ImageInput
 
 DEFAULT_BATCH_SIZE = 8
-NUM_DECODERS = min(4, os.cpu_count() or 1)
+NUM_WORKERS = min(4, usable_cores())
+"""Threads that work on different images at the same time; each holds one decoded picture."""
 
 
 @dataclass(frozen=True)
@@ -154,30 +156,33 @@ class Detector:
     def _stream(
         self, images: Iterator[ImageInput], batch_size: int, raise_errors: bool, wishes: _Wishes
     ) -> Generator[Verdict, None, None]:
-        pool = ThreadPoolExecutor(NUM_DECODERS, thread_name_prefix="cinemae-decode")
+        pool = ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="cinemae-detect")
         ahead: deque[Future[_Prepared]] = deque()
 
         def read_ahead() -> None:
-            for image in islice(images, batch_size + NUM_DECODERS - len(ahead)):
+            for image in islice(images, batch_size + NUM_WORKERS - len(ahead)):
                 ahead.append(self._start(pool, image, wishes))
 
         try:
             read_ahead()
             while ahead:
                 batch = [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
-                read_ahead()  # the decoders go on while the model works
+                read_ahead()  # the workers go on while a model that takes images together has these
                 for verdict in self._judge(batch):
                     yield _succeed(verdict) if raise_errors else verdict
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _start(self, pool: ThreadPoolExecutor, image: ImageInput, wishes: _Wishes) -> Future[_Prepared]:
-        """Prepare in a thread what nobody else can change; the rest, which the caller may reuse, at once."""
+        """Work in a thread on what nobody else can change; prepare the rest, which the caller may reuse, at once."""
         if isinstance(image, str | os.PathLike | bytes):
-            return pool.submit(self._prepare, image, wishes)
-        done: Future[_Prepared] = Future()
-        done.set_result(self._prepare(image, wishes))
-        return done
+            return pool.submit(lambda: self._score_alone(self._prepare(image, wishes)))
+        prepared = self._prepare(image, wishes)
+        return pool.submit(lambda: self._score_alone(prepared))
+
+    def _score_alone(self, prepared: _Prepared) -> _Prepared:
+        """Judge an image where that costs no more than judging several together, so that images go side by side."""
+        return _Prepared(self._judge([prepared])[0]) if isinstance(self.scorer, OnnxScorer) else prepared
 
     def _prepare(self, image: ImageInput, wishes: _Wishes) -> _Prepared:
         path = os.fsdecode(image) if isinstance(image, str | os.PathLike) else None

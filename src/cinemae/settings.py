@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from cinemae.errors import ConfigError
@@ -52,3 +53,13 @@ class Settings:
                 value = tuple(value)
             arguments[name] = value
         return cls(**arguments)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on.
+
+    Example:
+        >>> usable_cores() >= 1
+        True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,7 +17,7 @@ from PIL import Image
 import cinemae
 from cinemae.config import DecisionConfig, ModelConfig
 from cinemae.data.model_dir import STARTER, read_model_config
-from cinemae.detector import NUM_DECODERS, Detector
+from cinemae.detector import NUM_WORKERS, Detector
 from cinemae.errors import CinemaeError, ConfigError, ImageError, ModelDirError
 from cinemae.scorers import Scores
 from cinemae.verdict import Verdict
@@ -127,7 +127,7 @@ def test_images_are_read_a_few_ahead_only(detector: Detector, photos: Path):
     verdicts = detector.detect_batch(endless(), batch_size=4)
     for count in range(1, 30):
         next(verdicts)
-        assert taken <= count + 2 * 4 + NUM_DECODERS
+        assert taken <= count + 2 * 4 + NUM_WORKERS
     verdicts.close()
     assert next(verdicts, None) is None
 

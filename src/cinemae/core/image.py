@@ -126,7 +126,7 @@ HEIF, but the byte string given began with b'hello': convert it first.
         return _load_pil(source, max_pixels)
     if isinstance(source, np.ndarray):
         name = "the array given"
-        return _describe(Image.fromarray(_array_to_uint8(source, name, max_pixels)), name)
+        return _describe(Image.fromarray(_array_to_uint8(source, name, max_pixels)).copy(), name)  # the array is theirs
     if isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
         name = f"image file {_shorten(repr(path))}"
@@ -299,7 +299,7 @@ def _is_animated(image: Image.Image) -> bool:
 def _describe(
     image: Image.Image, name: str, warnings: tuple[str, ...] = (), format: str | None = None, data: bytes | None = None
 ) -> LoadedImage:
-    """Turn a decoded picture upright and RGB, and name its content."""
+    """Turn a decoded picture, which nobody else holds, upright and RGB, and name its content."""
     try:
         turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # a picture is not refused for damaged metadata
@@ -314,7 +314,7 @@ def _describe(
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """Return a new 8-bit RGB image without changing `image`."""
+    """Return 8-bit RGB: `image` itself if it is that."""
     if image.mode == "F" or image.mode.startswith("I"):
         return Image.fromarray(_values_to_uint8(np.asarray(image), name)).convert("RGB")
     if image.has_transparency_data:
@@ -322,7 +322,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         white = Image.new("RGB", image.size, "white")
         white.paste(rgba, mask=rgba)
         return white
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # to convert RGB would copy it
 
 
 def _array_to_uint8(array: NDArray[Any], name: str, max_pixels: int) -> NDArray[np.uint8]:

@@ -4,6 +4,9 @@ Two small copies are looked at, so that a photograph of 12 megapixels costs mill
 the model is shown (`cinemae.core.preprocess`), shrunk to the same size; and *tiles*, up to 16 pieces of 96x96 pixels
 spread over the picture as it was stored, for what scaling destroys: hard edges and the 8x8 grid of JPEG.
 `cinemae.data.image_warnings` holds the figures against limits.
+
+Matrix products are kept in pieces too small for BLAS to share among threads: many pictures are measured side by side,
+and a BLAS thread that waits for its next share keeps a core busy.
 """
 
 from __future__ import annotations
@@ -154,15 +157,17 @@ def _detail_floor(luma: _Pixels) -> float:
 
 def _colour_spread(view: Image.Image) -> float:
     """Means over blocks, because JPEG keeps colour at half the resolution and rounds it."""
-    means = np.asarray(view.reduce(4), np.float32).reshape(-1, 3)
+    means = np.asarray(view.reduce(4), np.float32)
     brightness = means @ _LUMA
-    colour = means[:, ::2] - brightness[:, None]
+    colour = (means[..., ::2] - brightness[..., None]).reshape(-1, 2)
+    brightness = brightness.ravel()
     spread = _length_quantile(colour)
     if brightness.std() < _TONE_CONTRAST:
         return spread
     scaled = brightness / 128 - 1
     powers = np.stack([np.ones_like(scaled), scaled, scaled**2], axis=1)
-    return min(spread, _length_quantile(colour - powers @ np.linalg.lstsq(powers, colour, rcond=None)[0]))
+    fitted = powers @ np.linalg.solve(powers.T @ powers, powers.T @ colour)  # least squares
+    return min(spread, _length_quantile(colour - fitted))
 
 
 def _length_quantile(colour: _Pixels) -> float:
@@ -208,8 +213,8 @@ def _in_gap(tiles: _Pixels, across: int, down: int) -> NDArray[np.bool_]:
     """
     rows, columns = (tiles.shape[1] - down) // _BLOCK, (tiles.shape[2] - across) // _BLOCK
     cut = tiles[:, down : down + rows * _BLOCK, across : across + columns * _BLOCK]
-    blocks = cut.reshape(-1, rows, _BLOCK, columns, _BLOCK).transpose(0, 1, 3, 2, 4).reshape(-1, _BLOCK * _BLOCK)
-    sizes = np.abs(blocks @ _TRANSFORM)
+    blocks = cut.reshape(-1, rows, _BLOCK, columns, _BLOCK).transpose(0, 1, 3, 2, 4)
+    sizes = np.abs(blocks.reshape(-1, rows * columns, _BLOCK * _BLOCK) @ _TRANSFORM)
     return np.asarray((sizes > 0.2) & (sizes < 0.8))
 
 
