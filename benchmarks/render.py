@@ -54,8 +54,8 @@ million parameters and a head trained anew. The starter's settings were chosen o
 our rows. NPR and CNNSpot were trained far shorter than published, CNNSpot without ImageNet weights: their rows say what
 that reaches, not what the methods can do.
 
-A cell holds the mean over trainings, the 95 % interval over images in brackets, and after ± the deviation over
-trainings. Copied figures are the paper's; "measured here" names what was re-measured.
+A cell holds the mean over trainings, the 95 % interval over images in brackets, after ± the deviation over
+trainings, and n, the images behind it. Copied figures are the paper's; "measured here" names what was re-measured.
 """
 
 

@@ -121,9 +121,10 @@ class Reproduced:
 
     def to_markdown(self) -> str:
         """Return all tables, what was measured on, and the warnings."""
-        first, *others = (table.to_markdown() for table in self.tables)
-        heading, _, rest = first.partition("\n\n")
-        parts = [heading, _data_text(self.about), rest, *others]
+        first, *others = (table.to_markdown().partition("\n\n") for table in self.tables)
+        parts = [first[0], _data_text(self.about), first[2]]
+        for heading, _, rest in others:
+            parts += [heading, *_probe_lines(self.about), rest]
         return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
@@ -306,6 +307,19 @@ def _probe(data: BenchData) -> dict[str, Any]:
     return result
 
 
+def _probe_lines(about: Mapping[str, Any]) -> list[str]:
+    """Return what the files alone reach, which stands next to every table."""
+    lines = []
+    for name, probe in about["format_probe"].items():
+        if probe is not None:
+            alarm = " **ALARM: the files alone tell the classes apart.**" if probe["alarm"] else ""
+            ends = f"[{100 * probe['low']:.1f}, {100 * probe['high']:.1f}]"
+            lines.append(
+                f"Format probe, {name}: balanced accuracy {100 * probe['value']:.1f} % {ends} without a pixel.{alarm}"
+            )
+    return lines
+
+
 def _data_text(about: Mapping[str, Any]) -> str:
     """Return what the measured figures rest on, in sentences."""
     measured = about["measured_on"]
@@ -321,13 +335,7 @@ def _data_text(about: Mapping[str, Any]) -> str:
         fakes = ", ".join(f"{one} {n}" for one, n in measured[name]["fakes"].items())
         lines.append(f"{name.capitalize()}: {measured[name]['photographs']} photographs; fakes: {fakes}.")
     lines.append(f"Frozen half: {about['frozen_half']}. Thresholds come from training images held out, none from test.")
-    for name, probe in about["format_probe"].items():
-        if probe is not None:
-            alarm = " **ALARM: the files alone tell the classes apart.**" if probe["alarm"] else ""
-            ends = f"[{100 * probe['low']:.1f}, {100 * probe['high']:.1f}]"
-            lines.append(
-                f"Format probe, {name}: balanced accuracy {100 * probe['value']:.1f} % {ends} without a pixel.{alarm}"
-            )
+    lines += _probe_lines(about)
     if masks := about.get("mask_seeds"):
         parts = [f"{row} {found['auc']:.1f} ± {found['std']:.1f}" for row, found in masks.items()]
         count = next(iter(masks.values()))["mask_seeds"]

@@ -28,8 +28,8 @@ class Measurement:
         decimals: How many are printed.
 
     Example:
-        >>> str(Measurement(75.2345, 0.31, 73.0, 77.1))
-        '75.23 [73.00, 77.10] ± 0.31'
+        >>> str(Measurement(75.2345, 0.31, 73.0, 77.1, n=800))
+        '75.23 [73.00, 77.10] ± 0.31 (n 800)'
     """
 
     value: float
@@ -45,7 +45,8 @@ class Measurement:
 
         interval = "" if self.low is None or self.high is None else f" [{printed(self.low)}, {printed(self.high)}]"
         spread = "" if self.spread is None else f" ± {printed(self.spread)}"
-        return f"{printed(self.value)}{interval}{spread}"
+        count = "" if self.n is None else f" (n {self.n})"
+        return f"{printed(self.value)}{interval}{spread}{count}"
 
 
 @dataclass(frozen=True)
