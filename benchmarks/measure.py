@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from cinemae.evaluation.versions import processor
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("cinemae", "numpy", "pillow", "onnxruntime", "torch", "transformers", "pyarrow")
@@ -143,7 +145,7 @@ def describe_machine() -> dict[str, Any]:
         except PackageNotFoundError:
             versions[name] = None
     return {
-        "cpu": _cpu_model(),
+        "cpu": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -156,13 +158,6 @@ def describe_machine() -> dict[str, Any]:
 def load_average() -> float | None:
     """Return the mean number of running processes over the last minute."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:

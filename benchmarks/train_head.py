@@ -23,7 +23,8 @@ from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, LcasConfig
 from cinemae.core.masking import noise_from_config, num_visible
 from cinemae.data.store import FeatureStore, prepare_store, write_shard
 from cinemae.data.store_format import StoreHeader, StoreRow
-from cinemae.jobs.train import TrainReport, fit_head, sample_weights, save_training, seeded_head, train
+from cinemae.jobs.samples import sample_weights
+from cinemae.jobs.train import TrainReport, fit_head, save_training, seeded_head, train
 from cinemae.jobs.training_set import TrainingSet
 
 BACKBONE = BackboneInfo(content_hash="0" * 64, patch_size=16, num_patches=196, hidden_size=1024)

@@ -21,7 +21,7 @@ MaskScheme = Literal["independent", "complementary"]
 Fusion = Literal["add", "concat", "gate"]
 FusionLevel = Literal["early", "late"]
 Resize = Literal["shortest_edge", "stretch"]
-Views = Literal["center", "five", "tiles"]
+Views = Literal["center", "five", "tiles", "checkered"]
 Statistic = Literal["variability", "overall", "sensitivity"]
 ViewPooling = Literal["logit", "mean", "mean_std"]
 
@@ -50,7 +50,7 @@ class ImageConfig(Settings):
             f"resize_to must be at least size ({self.size}), got {self.resize_to}.",
         )
         require(
-            self.views != "tiles" or self.resize_to % self.size == 0,
+            not self.tiled or self.resize_to % self.size == 0,
             f"tiles need a resize_to that is a multiple of size ({self.size}), got {self.resize_to}.",
         )
         require(
@@ -61,7 +61,24 @@ class ImageConfig(Settings):
     @property
     def num_views(self) -> int:
         """How many crops of one picture are scored."""
-        return {"center": 1, "five": 5, "tiles": (self.resize_to // self.size) ** 2}[self.views]
+        return len(self.tile_places) if self.tiled else {"center": 1, "five": 5}[self.views]
+
+    @property
+    def tiled(self) -> bool:
+        """Whether the views are tiles of the square, all of them or every second one."""
+        return self.views in ("tiles", "checkered")
+
+    @property
+    def tile_places(self) -> tuple[tuple[int, int], ...]:
+        """Row and column of each tile that is looked at, row by row; (0, 0) alone where views are no tiles.
+
+        Example:
+            >>> ImageConfig(size=64, resize_to=128, views="checkered").tile_places
+            ((0, 0), (1, 1))
+        """
+        side = range(self.resize_to // self.size if self.tiled else 1)
+        step = 2 if self.views == "checkered" else 1
+        return tuple((row, column) for row in side for column in side if (row + column) % step == 0)
 
 
 @dataclass(frozen=True)

@@ -22,20 +22,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cinemae.core.calibration import is_out_of_distribution, ood_score
-from cinemae.core.image import LoadedImage, load_image, read_bytes
+from cinemae.core.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image, read_bytes
 from cinemae.core.preprocess import preprocess
+from cinemae.data.datasets import EncodedImage
 from cinemae.data.image_warnings import image_warnings
-from cinemae.data.model_dir import resolve_model
+from cinemae.data.model_dir import fast_tier, resolve_model
 from cinemae.data.provenance import read_provenance
 from cinemae.data.redelivery import MASK_SEEDS, redeliver
 from cinemae.errors import ConfigError, ImageError
 from cinemae.heatmap import shrink, view_box
+from cinemae.hub.publish import Publishable
 from cinemae.scorers import OnnxScorer, Scorer, Scores, make_scorer
 from cinemae.settings import usable_cores
 from cinemae.verdict import KeptPixels, Verdict, flipped, reasons_for, word_for
 
 if TYPE_CHECKING:
     from cinemae.core.image import ImageInput
+    from cinemae.verdict_cache import VerdictCache
 
 DEFAULT_BATCH_SIZE = 8
 NUM_WORKERS = min(4, usable_cores())
@@ -58,14 +61,16 @@ class _Wishes:
 
     keep_picture: bool
     stable: bool
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
 
-class Detector:
+class Detector(Publishable):
     """Tells generated images from photographs.
 
     Args:
         scorer: Model and engine.
         threshold: In place of the model's own; "real" then begins at the same value or below.
+        cache: What was said of images before: `detect_batch` does not score the same content twice. None to score each.
 
     Example:
         >>> detector = Detector.from_pretrained()
@@ -74,8 +79,9 @@ class Detector:
         ('ok', True, 2)
     """
 
-    def __init__(self, scorer: Scorer, *, threshold: float | None = None) -> None:
+    def __init__(self, scorer: Scorer, *, threshold: float | None = None, cache: VerdictCache | None = None) -> None:
         self.scorer = scorer
+        self.cache = cache
         self.config = scorer.config
         self.decision = self.config.decision
         if threshold is not None:
@@ -88,27 +94,40 @@ class Detector:
                 target_fpr=None,
                 measured_fpr=None,
             )
-        self.model_id = self.config.model_id
+        self.model_id = scorer.model_id
 
     @classmethod
     def from_pretrained(
-        cls, path_or_id: str | Path | None = None, *, device: str = "auto", threshold: float | None = None
+        cls,
+        path_or_id: str | Path | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        fast: bool = False,
+        threshold: float | None = None,
     ) -> Self:
         """Load a model.
 
         Args:
-            path_or_id: A model directory or a Hub id; None for the bundled starter.
+            path_or_id: A model directory or a Hub id, ``owner/name`` or ``owner/name@revision``; None for the bundled
+                starter.
             device: "auto" and "cpu" need only the light install; "cuda" and "mps" need torch.
+            precision: "fp32"; "int8" for a processor, twice as fast or more, scores differ a little; "bf16" with torch;
+                "auto" is bf16 on CUDA devices that have it, else fp32.
+            fast: Take the model's fast tier, which looks at less and gets more wrong.
             threshold: prob_fake from which an image is called "ai", in place of the model's own.
 
         Raises:
             ModelDirError: If there is no such model, or it cannot be used.
-            ConfigError: If the threshold lies outside [0, 1] or there is no such device.
-            MissingDependencyError: If the model or the device needs torch and it is not installed.
+            ConfigError: If the threshold lies outside [0, 1], or there is no such device or precision.
+            MissingDependencyError: If the model, the device or the precision needs torch and it is not installed.
         """
-        return cls(make_scorer(resolve_model(path_or_id), device), threshold=threshold)
+        directory = fast_tier(resolve_model(path_or_id)) if fast else resolve_model(path_or_id)
+        detector = cls(make_scorer(directory, device, precision=precision), threshold=threshold)
+        detector.directory = directory
+        return detector
 
-    def detect(self, image: ImageInput, *, stable: bool = False) -> Verdict:
+    def detect(self, image: ImageInput, *, stable: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> Verdict:
         """Score one image.
 
         Args:
@@ -116,29 +135,33 @@ class Detector:
                 of uint8, uint16 or floating point in [0, 1].
             stable: Score a few re-deliveries too (`cinemae.data.redelivery`), and call the image "uncertain" if one of
                 them gets another verdict. Takes six times as long.
+            max_pixels: Larger images are refused before they are decoded.
 
         Raises:
             ImageError: If it cannot be read as an image.
         """
-        return _succeed(self._judge([self._prepare(image, _Wishes(keep_picture=True, stable=stable))])[0])
+        wishes = _Wishes(keep_picture=True, stable=stable, max_pixels=max_pixels)
+        return _succeed(self._judge([self._prepare(image, wishes)])[0])
 
     def detect_batch(
         self,
-        images: Iterable[ImageInput],
+        images: Iterable[ImageInput | EncodedImage],
         *,
         batch_size: int = DEFAULT_BATCH_SIZE,
         on_error: Literal["record", "raise"] = "record",
         keep_pixels: bool = False,
         stable: bool = False,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> Generator[Verdict, None, None]:
         """Score many images, in their order.
 
         Args:
-            images: What `detect` takes, each; read a few ahead, so it may be endless.
+            images: What `detect` takes, each, or bytes with a name; read a few ahead, so it may be endless.
             batch_size: Images handed to the model together. Changes speed and memory, not scores.
             on_error: "record" makes an image that cannot be read a verdict with status "error".
             keep_pixels: Keep what `lcas_map` and `save_heatmap` need, some megabytes a verdict.
             stable: As in `detect`.
+            max_pixels: As in `detect`.
 
         Returns:
             One verdict an image, as they come.
@@ -151,10 +174,10 @@ class Detector:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
         if on_error not in ("record", "raise"):
             raise ConfigError(f'on_error must be "record" or "raise", got {on_error!r}.')
-        return self._stream(iter(images), batch_size, on_error == "raise", _Wishes(keep_pixels, stable))
+        return self._stream(iter(images), batch_size, on_error == "raise", _Wishes(keep_pixels, stable, max_pixels))
 
     def _stream(
-        self, images: Iterator[ImageInput], batch_size: int, raise_errors: bool, wishes: _Wishes
+        self, images: Iterator[ImageInput | EncodedImage], batch_size: int, raise_errors: bool, wishes: _Wishes
     ) -> Generator[Verdict, None, None]:
         pool = ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="cinemae-detect")
         ahead: deque[Future[_Prepared]] = deque()
@@ -168,17 +191,36 @@ class Detector:
             while ahead:
                 batch = [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
                 read_ahead()  # the workers go on while a model that takes images together has these
-                for verdict in self._judge(batch):
+                for verdict in self._judge_once(batch, wishes):
                     yield _succeed(verdict) if raise_errors else verdict
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _start(self, pool: ThreadPoolExecutor, image: ImageInput, wishes: _Wishes) -> Future[_Prepared]:
+    def _start(self, pool: ThreadPoolExecutor, image: ImageInput | EncodedImage, wishes: _Wishes) -> Future[_Prepared]:
         """Work in a thread on what nobody else can change; prepare the rest, which the caller may reuse, at once."""
+        if isinstance(image, EncodedImage):
+            return pool.submit(lambda: self._work_named(image, wishes))
         if isinstance(image, str | os.PathLike | bytes):
-            return pool.submit(lambda: self._score_alone(self._prepare(image, wishes)))
+            return pool.submit(lambda: self._work(image, wishes))
         prepared = self._prepare(image, wishes)
         return pool.submit(lambda: self._score_alone(prepared))
+
+    def _work_named(self, image: EncodedImage, wishes: _Wishes) -> _Prepared:
+        if image.data is None:
+            return _Prepared(Verdict(image.path, "error", error_message=image.error_message))
+        worked = self._work(image.data, wishes)
+        return dataclasses.replace(worked, verdict=dataclasses.replace(worked.verdict, path=image.path))
+
+    def _work(self, image: str | os.PathLike[str] | bytes, wishes: _Wishes) -> _Prepared:
+        """Say again what was said of the same bytes, or prepare them, and score them where that is done one by one."""
+        content_hash = self.cache.hash_of(image) if self.cache is not None and not wishes.keep_picture else None
+        if self.cache is None or content_hash is None:
+            return self._score_alone(self._prepare(image, wishes))
+        with self.cache.claimed(content_hash):
+            path = None if isinstance(image, bytes) else os.fsdecode(image)
+            if (known := self._recall(content_hash, path, wishes)) is not None:
+                return _Prepared(known)
+            return self._score_alone(self._prepare(image, wishes))
 
     def _score_alone(self, prepared: _Prepared) -> _Prepared:
         """Judge an image where that costs no more than judging several together, so that images go side by side."""
@@ -189,7 +231,7 @@ class Detector:
         try:
             if not isinstance(image, str | os.PathLike | Image.Image | np.ndarray):
                 image = read_bytes(image)  # once, since its metadata is read as well
-            loaded = load_image(image)
+            loaded = load_image(image, max_pixels=wishes.max_pixels)
             pixel_values = preprocess(loaded.image, self.config.extractor.image)
             redelivered = tuple(self._redeliver(loaded)) if wishes.stable else ()
         except ImageError as error:
@@ -197,8 +239,6 @@ class Detector:
         verdict = Verdict(
             path,
             "ok",
-            threshold=self.decision.threshold,
-            false_positive_rate=self.decision.target_fpr,
             warnings=(*loaded.warnings, *image_warnings(loaded, self.config.extractor.image)),
             provenance=read_provenance(image) if isinstance(image, str | os.PathLike | bytes) else (),
             width=loaded.width,
@@ -224,6 +264,36 @@ class Detector:
             judged = map(self._verdict, readable, _split(scores), again)
         return [prepared.verdict if prepared.pixel_values is None else next(judged) for prepared in batch]
 
+    def _judge_once(self, batch: Sequence[_Prepared], wishes: _Wishes) -> list[Verdict]:
+        """Judge a batch, each content once, unless a batch before held it."""
+        if self.cache is None or wishes.keep_picture:
+            return self._judge(batch)
+        said: dict[str | None, Verdict] = {}
+        new: dict[str | None, _Prepared] = {}
+        for prepared in batch:
+            content_hash = prepared.verdict.content_hash
+            if prepared.pixel_values is None or content_hash is None or content_hash in new:
+                continue
+            known = self._recall(content_hash, None, wishes)
+            if known is None:
+                new[content_hash] = prepared
+            else:
+                said[content_hash] = known
+        said |= zip(new, self._judge(list(new.values())), strict=True)
+        return [
+            one.verdict
+            if one.pixel_values is None
+            else dataclasses.replace(said[one.verdict.content_hash], path=one.verdict.path)
+            for one in batch
+        ]
+
+    def _recall(self, content_hash: str, path: str | None, wishes: _Wishes) -> Verdict | None:
+        """Return what the cache knows of this content, in the words of today's thresholds."""
+        known = self.cache.find(content_hash, stable=wishes.stable) if self.cache is not None else None
+        if known is None:
+            return None
+        return self._word(Verdict(path, "ok", content_hash=content_hash, model=self.model_id, **known))
+
     def _score_again(
         self, readable: Sequence[_Prepared], pixel_values: NDArray[np.float32]
     ) -> Sequence[dict[str, float]]:
@@ -247,24 +317,35 @@ class Detector:
         if not all(map(math.isfinite, (prob_fake, logit, *stats, *(redeliveries or {}).values()))):
             reason = f"the model {self.model_id} gave a score that is no number: if others fail as well, it is damaged."
             return Verdict(verdict.path, "error", error_message=reason)
-        word = word_for(prob_fake, self.decision)
-        flips = flipped(word, redeliveries or {}, self.decision)
         unlike = float(ood_score(scores.ood_distance[0], self.config.ood))
         unseen = ("out_of_distribution",) if is_out_of_distribution(unlike, self.config.ood) else ()
-        warnings = (*verdict.warnings, *unseen)
-        return dataclasses.replace(
+        scored = dataclasses.replace(
             verdict,
-            verdict="uncertain" if flips else word,
             prob_fake=prob_fake,
             logit=logit,
-            reasons=reasons_for(prob_fake, self.decision, warnings, flips),
             variability=stats[0],
             overall=stats[1],
             sensitivity=stats[2],
             ood_score=None if math.isnan(unlike) else unlike,
-            warnings=warnings,
+            warnings=(*verdict.warnings, *unseen),
             redeliveries=redeliveries,
             _kept=self._keep(prepared),
+        )
+        if self.cache is not None:
+            self.cache.keep(scored)
+        return self._word(scored)
+
+    def _word(self, scored: Verdict) -> Verdict:
+        """Say what scores mean by today's thresholds, and why."""
+        prob_fake = scored.prob_fake or 0.0  # none is None here
+        word = word_for(prob_fake, self.decision)
+        flips = flipped(word, scored.redeliveries or {}, self.decision)
+        return dataclasses.replace(
+            scored,
+            verdict="uncertain" if flips else word,
+            threshold=self.decision.threshold,
+            false_positive_rate=self.decision.target_fpr,
+            reasons=reasons_for(prob_fake, self.decision, scored.warnings, flips),
         )
 
     def _keep(self, prepared: _Prepared) -> KeptPixels | None:

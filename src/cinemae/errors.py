@@ -24,6 +24,10 @@ class SourceError(CinemaeError, ValueError):
     """A folder, glob, list or manifest of images is missing, empty or malformed."""
 
 
+class RemoteError(CinemaeError, OSError):
+    """An object in a store or on the web cannot be fetched, listed or written."""
+
+
 class CheckpointError(CinemaeError, ValueError):
     """Backbone weights are missing, of the wrong kind, or do not fit the architecture."""
 
@@ -48,8 +52,29 @@ class EvaluationError(CinemaeError, ValueError):
     """Predictions cannot be judged or compared (one class, NaN scores, other images), or a file of them is damaged."""
 
 
+class CacheError(CinemaeError, ValueError):
+    """A score cache is missing, damaged, or another kind of file."""
+
+
 class MissingDependencyError(CinemaeError, ImportError):
     """An optional package is needed; the sentence gives the line that installs it."""
+
+
+class WorkerError(CinemaeError, RuntimeError):
+    """A process that should work on images cannot be started, or dies whatever it is given; or a cluster is gone."""
+
+
+class FailureLimitError(CinemaeError, RuntimeError):
+    """More images failed than the caller allows; what is finished is kept."""
+
+    @classmethod
+    def check(cls, num_failed: int, max_failures: int | None) -> None:
+        """Raise if more failed than `max_failures`; None allows any number."""
+        if max_failures is not None and num_failed > max_failures:
+            raise cls(
+                f"stopped: {num_failed} images could not be read, {max_failures} were allowed. What is finished is "
+                "kept: see what its failed rows say, then run the same command again."
+            )
 
 
 class ServiceError(CinemaeError, RuntimeError):

@@ -45,15 +45,21 @@ _MARGIN, _BAR, _TEXT = 16, 16, 14
 
 
 def render_heatmap(
-    image: Image.Image, lcas_map: NDArray[np.floating], reference: LcasReference, view_box: Box
+    image: Image.Image,
+    lcas_map: NDArray[np.floating],
+    reference: LcasReference,
+    view_box: Box,
+    *,
+    legend: bool = True,
 ) -> Image.Image:
-    """Draw a map over a picture, with its colour bar below.
+    """Draw a map over a picture.
 
     Args:
         image: RGB, the whole picture.
         lcas_map: (rows, columns), nan where there is no value.
         reference: Quantiles of LCAS over photographs.
         view_box: What the map covers, see `view_box`.
+        legend: Draw the colour bar below.
 
     Returns:
         RGB, the picture at its own aspect with a longer side of 512 to 1024 pixels, wider if the bar needs it.
@@ -77,6 +83,8 @@ def render_heatmap(
     if not whole:
         ImageDraw.Draw(drawn).rectangle((left, top, right - 1, bottom - 1), outline=_INK, width=2)
 
+    if not legend:
+        return drawn
     bar = _draw_bar(max(width, MIN_SIDE), OUTSIDE if not whole else "")
     sheet = Image.new("RGB", (bar.width, height + bar.height), _PAPER)
     sheet.paste(drawn, ((bar.width - width) // 2, 0))
@@ -128,7 +136,7 @@ def view_box(width: int, height: int, config: ImageConfig) -> Box:
         left, top = (width - short) // 2, (height - short) // 2
         right, bottom = left + short, top + short
         side = config.resize_to
-    seen = side if config.views == "tiles" else config.size
+    seen = side if config.tiled else config.size
     near = (side - seen) // 2 / side
     far = near + seen / side
     return (

@@ -2,14 +2,17 @@
 
 Both run the same computation. An image is never computed together with a varying number of others, because matrix
 products of different sizes may round differently: `OnnxScorer` runs image by image, `TorchScorer` in chunks of one
-fixed size. So a score depends on the image and the model alone.
+fixed size. So a score depends on the image, the model and the precision alone. `Scorer.model_id` names the latter two.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import threading
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -24,15 +27,20 @@ from cinemae.data.model_dir import (
     FINGERPRINT_KEY,
     HEAD_FILE,
     HEAD_KEY,
+    INT8_FILE,
     ONNX_FILE,
     OOD_FILE,
     OOD_KEY,
+    PRECISION_KEY,
     file_hash,
     read_model_config,
 )
 from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+"""What the products of the backbone are computed in; "auto" is bf16 on CUDA devices that have it, else fp32."""
+
 MAP_PASSES = 4
 """Masked passes of a full-coverage map; with a mask ratio of 0.75 each patch is hidden in three of them."""
 
@@ -40,6 +48,7 @@ _INPUTS = ("pixel_values", "noise")
 _OUTPUTS = ["logit", "stats", "lcas"]
 _DISTANCE = "ood_distance"  # graphs of older models lack it
 _Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+_GRAPHS = {"fp32": ONNX_FILE, "int8": INT8_FILE}
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,16 @@ class Scores:
 
 
 class Scorer(Protocol):
-    """Whatever turns `pixel_values` into `Scores`. Safe to call from several threads."""
+    """Whatever turns `pixel_values` into `Scores`. Safe to call from several threads.
+
+    Attributes:
+        config: The model's settings.
+        model_id: `ModelConfig.model_id`, with ``+bf16`` or ``+int8`` where that is what it computes in: scores of
+            different precision are not those of the same model.
+    """
 
     config: ModelConfig
+    model_id: str
 
     def score(self, pixel_values: NDArray[np.float32], *, mask_seed: int | None = None) -> Scores:
         """Score N images of V views, (N, V, 3, S, S), with the model's masks or those of another seed."""
@@ -79,8 +95,12 @@ class Scorer(Protocol):
 class _ModelScorer:
     """Views, calibration and full-coverage maps around `_run`: the same for every engine."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    engine = "ONNX Runtime"  # another one rounds otherwise
+
+    def __init__(self, config: ModelConfig, precision: str) -> None:
         self.config = config
+        self.precision = precision
+        self.model_id = config.model_id if precision == "fp32" else f"{config.model_id}+{precision}"
         mask, num_patches = config.extractor.mask, config.backbone.num_patches
         self._noise = noise_from_config(mask, num_patches)
         self._map_noise = complementary_noise(mask.seed, MAP_PASSES, num_patches)
@@ -122,7 +142,8 @@ class _ModelScorer:
             pixel_values: All views of one image, (V, 3, S, S).
 
         Returns:
-            (rows, columns) over what `cinemae.heatmap.view_box` names: the centre view, or all tiles put together.
+            (rows, columns) over what `cinemae.heatmap.view_box` names: the centre view, or all tiles put together, nan
+            where a tile is not looked at.
             High means hard to predict from context, which photographs are; it is not a fake score.
 
         Raises:
@@ -130,11 +151,14 @@ class _ModelScorer:
         """
         image = self.config.extractor.image
         self._check_shape(pixel_values[None], (image.num_views, 3, image.size, image.size))
-        tiles = round(image.num_views**0.5) if image.views == "tiles" else 1
-        lcas = self._run(pixel_values, self._map_noise)[2][: tiles * tiles]
+        places = image.tile_places
+        lcas = self._run(pixel_values, self._map_noise)[2][: len(places)]
         rows = round(lcas.shape[2] ** 0.5)
-        maps = np.nanmean(lcas, axis=1, dtype=np.float64).reshape(tiles, tiles, rows, rows)
-        return np.asarray(maps.transpose(0, 2, 1, 3).reshape(tiles * rows, tiles * rows), np.float32)
+        side = 1 + max(row for row, _ in places)
+        whole = np.full((side, side, rows, rows), np.nan, np.float32)
+        for (row, column), values in zip(places, np.asarray(np.nanmean(lcas, axis=1, dtype=np.float64)), strict=True):
+            whole[row, column] = values.reshape(rows, rows)
+        return whole.transpose(0, 2, 1, 3).reshape(side * rows, side * rows)
 
     def _check_shape(self, pixel_values: NDArray[np.float32], shape: tuple[int, ...]) -> None:
         if pixel_values.shape[1:] != shape or not len(pixel_values):
@@ -145,20 +169,24 @@ class _ModelScorer:
 
 
 class OnnxScorer(_ModelScorer):
-    """Runs ``model.onnx`` on the processor with ONNX Runtime.
+    """Runs ``model.onnx``, or ``model.int8.onnx``, on the processor with ONNX Runtime.
 
     Args:
-        model_dir: A model directory with config.json and model.onnx.
+        model_dir: A model directory with config.json and the graph.
+        precision: "fp32" or "int8": which graph.
         num_threads: How many compute one image; None for one a core. Changes speed, not scores.
 
     Raises:
+        ConfigError: If the precision is another.
         ModelDirError: If a file is missing or cannot be used.
     """
 
-    def __init__(self, model_dir: str | Path, *, num_threads: int | None = None) -> None:
+    def __init__(self, model_dir: str | Path, *, precision: str = "fp32", num_threads: int | None = None) -> None:
+        if precision not in _GRAPHS:
+            raise ConfigError(f"ONNX Runtime computes in {' or '.join(_GRAPHS)} here, got {precision!r}.")
         directory = Path(model_dir)
-        super().__init__(read_model_config(directory))
-        self._session = _open_session(directory / ONNX_FILE, self.config.fingerprint, num_threads)
+        super().__init__(read_model_config(directory), precision)
+        self._session = _open_session(directory, precision, self.config.fingerprint, num_threads)
         known = {node.name for node in self._session.get_outputs()}
         self._outputs = [*_OUTPUTS, _DISTANCE] if _DISTANCE in known else _OUTPUTS
 
@@ -175,23 +203,28 @@ class OnnxScorer(_ModelScorer):
 class TorchScorer(_ModelScorer):
     """Runs the backbone and the head with torch.
 
+    What is there for GPUs (bf16, pinned memory, CUDA graphs) was not measured on one.
+
     Args:
         model_dir: A model directory with config.json, backbone and head.safetensors.
         device: Where to run: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a CUDA device if there is one.
-        dtype: What the backbone computes in.
+        precision: What the backbone computes in, "fp32" or "bf16"; "auto" is bf16 on a CUDA device that has it. What
+            follows the backbone is float32.
+        compiled: Compile the model at its first call, which takes a minute or more; on CUDA devices it is then run as
+            a CUDA graph, one call after the other.
 
     Raises:
         MissingDependencyError: If torch or transformers is not installed.
         ModelDirError: If a file is missing or cannot be used.
         FingerprintMismatchError: If the head was trained on another backbone's features.
-        ConfigError: If there is no such device.
+        ConfigError: If there is no such device, or it cannot compute in this precision.
     """
 
     def __init__(
-        self, model_dir: str | Path, *, device: str = "auto", dtype: Literal["float32", "bfloat16"] = "float32"
+        self, model_dir: str | Path, *, device: str = "auto", precision: str = "auto", compiled: bool = False
     ) -> None:
         directory = Path(model_dir)
-        super().__init__(read_model_config(directory))
+        config = read_model_config(directory)
         try:
             import torch
 
@@ -203,49 +236,88 @@ class TorchScorer(_ModelScorer):
             ) from error
         self._torch = torch
         self._device = find_device(device)
+        super().__init__(config, _torch_precision(precision, self._device))
+        self.engine = f"torch on {self._device}{', compiled' if compiled else ''}"
         self._chunk = self.config.extractor.image.num_views * (1 if self._device.type == "cpu" else 8)
-        self._model = load_model(directory, self.config, device=self._device, dtype=getattr(torch, dtype))
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self._model = load_model(directory, self.config, device=self._device, dtype=dtype)
+        self._forward: Callable[..., Any] = self._model
+        self._one_at_a_time: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if compiled:
+            graphs = self._device.type == "cuda"
+            self._forward = torch.compile(self._model, mode="reduce-overhead" if graphs else "default", dynamic=False)
+            self._one_at_a_time = threading.Lock()
 
     def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
         torch, views = self._torch, self.config.extractor.image.num_views
-        mask_noise = torch.from_numpy(noise).to(self._device)
-        chunks: list[list[NDArray[np.float32]]] = []
-        with torch.inference_mode():
+        chunks: list[tuple[Any, ...]] = []
+        with torch.inference_mode(), self._one_at_a_time:
+            mask_noise = None if noise is self._noise else self._to_device(noise)  # None: the model's own, sorted once
             for start in range(0, len(pixel_values), self._chunk):
-                part = torch.from_numpy(pixel_values[start : start + self._chunk]).to(self._device)
+                part = self._to_device(pixel_values[start : start + self._chunk])
                 filling = part.new_zeros(self._chunk - len(part), *part.shape[1:])
                 whole = torch.cat([part, filling]) if len(filling) else part
-                logit, _, stats, lcas, _, distance = self._model(whole, mask_noise)
+                logit, _, stats, lcas, _, distance = self._forward(whole, mask_noise)
                 images = len(part) // views
                 outputs = zip((logit, stats, lcas, distance), (images, images, len(part), images), strict=True)
-                chunks.append([output[:count].float().cpu().numpy() for output, count in outputs])
-        logit, stats, lcas, distance = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+                # a CUDA graph writes its next results where these lie
+                chunks.append(tuple(output[:count].float().clone() for output, count in outputs))
+            logit, stats, lcas, distance = (torch.cat(parts).cpu().numpy() for parts in zip(*chunks, strict=True))
         return logit, stats, lcas, distance
 
+    def _to_device(self, values: NDArray[np.float32]) -> Any:  # noqa: ANN401 - torch is optional here
+        """Copy to the device; to a GPU from pinned memory, so that the processor need not wait for it."""
+        tensor = self._torch.from_numpy(values)
+        if self._device.type != "cuda":
+            return tensor.to(self._device)
+        return tensor.pin_memory().to(self._device, non_blocking=True)
 
-def make_scorer(model_dir: str | Path, device: str = "auto", *, num_threads: int | None = None) -> Scorer:
+
+def make_scorer(
+    model_dir: str | Path,
+    device: str = "auto",
+    *,
+    precision: str = "auto",
+    compiled: bool = False,
+    num_threads: int | None = None,
+) -> Scorer:
     """Choose how to run a model.
 
     Args:
         model_dir: A model directory.
         device: "auto" and "cpu" run model.onnx, or torch where there is none; "cuda" and "mps" run torch.
+        precision: "fp32"; "bf16", which runs torch; "int8", which runs model.int8.onnx on the processor; "auto" is bf16
+            on CUDA devices that have it, else fp32.
+        compiled: Run torch, and compile the model; as for `TorchScorer`.
         num_threads: As for `OnnxScorer`; torch has a setting of its own.
 
     Raises:
-        ConfigError: If the device is none of these, or torch cannot see it.
+        ConfigError: If device or precision is none of these, torch cannot see the device, or the two do not go
+            together.
         MissingDependencyError: If torch is needed and not installed.
         ModelDirError: If the directory lacks a file or holds one that cannot be used.
     """
     if device.partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
         raise ConfigError(f"device must be auto, cpu, cuda or mps, got {device!r}.")
-    if device in ("auto", "cpu") and (Path(model_dir) / ONNX_FILE).exists():
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision must be auto, fp32, bf16 or int8, got {precision!r}.")
+    on_processor = device in ("auto", "cpu")
+    if precision == "int8":
+        if compiled or not on_processor:
+            asked = "compiled" if on_processor else f"on {device}"
+            raise ConfigError(f"int8 runs on the processor with ONNX Runtime, not {asked}: take fp32 or bf16 there.")
+        return OnnxScorer(model_dir, precision="int8", num_threads=num_threads)
+    if on_processor and precision != "bf16" and not compiled and (Path(model_dir) / ONNX_FILE).exists():
         return OnnxScorer(model_dir, num_threads=num_threads)
-    return TorchScorer(model_dir, device=device)
+    return TorchScorer(model_dir, device=device, precision=precision, compiled=compiled)
 
 
-def _open_session(path: Path, fingerprint: str, num_threads: int | None) -> Any:  # noqa: ANN401 - it has no types
+def _open_session(directory: Path, precision: str, fingerprint: str, num_threads: int | None) -> Any:  # noqa: ANN401
+    path = directory / _GRAPHS[precision]
+    again = "cinemae export" if precision == "fp32" else f"cinemae export --precision {precision}"
     if not path.is_file():
-        raise ModelDirError(f"the light install scores with {ONNX_FILE}, {path.parent} holds none: run cinemae export.")
+        what = "the light install" if precision == "fp32" else precision
+        raise ModelDirError(f"{what} scores with {path.name}, {directory} holds none: run {again}.")
     # ONNX Runtime 1.29 and later sends usage data and leaves files behind unless this is set before its import.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
@@ -258,21 +330,43 @@ def _open_session(path: Path, fingerprint: str, num_threads: int | None) -> Any:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a family of its own without a common root
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelDirError(f"{path} cannot be used ({reason}): fetch it again, or run cinemae export.") from error
+        raise ModelDirError(f"{path} cannot be used ({reason}): fetch it again, or run {again}.") from error
     given = {node.name for node in (*session.get_inputs(), *session.get_overridable_initializers())}
     given |= {node.name for node in session.get_outputs()}
     missing = sorted({*_INPUTS, *_OUTPUTS} - given)
     if missing:
-        raise ModelDirError(f"{path} has no {', '.join(missing)}: it is not a cinemae graph; run cinemae export.")
+        raise ModelDirError(f"{path} has no {', '.join(missing)}: it is not a cinemae graph; run {again}.")
     stated = session.get_modelmeta().custom_metadata_map
     beside = {key: path.parent / name for key, name in ((HEAD_KEY, HEAD_FILE), (OOD_KEY, OOD_FILE))}
     others = [key for key, file in beside.items() if file.is_file() and stated.get(key) != file_hash(file)]
     if stated.get(FINGERPRINT_KEY) != fingerprint or others:
         raise ModelDirError(
-            f"{path} was exported from another backbone, head or extractor setting than lie beside it: run cinemae "
-            "export again."
+            f"{path} was exported from another backbone, head or extractor setting than lie beside it: run {again} "
+            "again."
         )
+    if stated.get(PRECISION_KEY, "fp32") != precision:
+        raise ModelDirError(f"{path} computes in {stated.get(PRECISION_KEY, 'fp32')}, not {precision}: run {again}.")
     return session
+
+
+def _torch_precision(wanted: str, device: Any) -> str:  # noqa: ANN401 - torch is optional here
+    """Return "fp32" or "bf16".
+
+    Raises:
+        ConfigError: If torch does not compute in it on this device.
+    """
+    import torch
+
+    has_bf16 = device.type == "cpu" or (
+        device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    )
+    if wanted == "auto":
+        return "bf16" if device.type == "cuda" and has_bf16 else "fp32"
+    if wanted == "bf16" and not has_bf16:
+        raise ConfigError(f"{device} does not compute in bf16: take fp32.")
+    if wanted not in ("fp32", "bf16"):
+        raise ConfigError(f"torch computes in fp32 or bf16 here, got {wanted!r}.")
+    return wanted
 
 
 def find_device(name: str) -> Any:  # noqa: ANN401 - torch is optional here

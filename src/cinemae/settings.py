@@ -56,10 +56,12 @@ class Settings:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may run on.
+    """Return how many cores this process may use: no more than ``CINEMAE_CORES`` in the environment, if it is set.
 
     Example:
         >>> usable_cores() >= 1
         True
     """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("CINEMAE_CORES", "")
+    return min(there, int(given)) if given.isdecimal() and int(given) else there

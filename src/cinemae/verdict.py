@@ -65,7 +65,7 @@ class Verdict:
         height: Of the upright picture, in pixels.
         format: What it was decoded as, such as "JPEG".
         content_hash: SHA-256 of the encoded bytes (of the pixels, where there are none).
-        model: The model's name and settings, `ModelConfig.model_id`.
+        model: The model's name, settings and precision, `cinemae.scorers.Scorer.model_id`.
         error_message: Why there is no score.
     """
 
@@ -121,15 +121,18 @@ class Verdict:
         kept = self._require_kept()
         return kept.scorer.lcas_map(kept.pixel_values)
 
-    def heatmap(self) -> Image.Image:
-        """Draw `lcas_map` over the picture, with its colour bar below.
+    def heatmap(self, *, legend: bool = True) -> Image.Image:
+        """Draw `lcas_map` over the picture.
+
+        Args:
+            legend: Draw the colour bar below; without it the map has the proportions of the picture.
 
         Raises:
             ConfigError: If no pixels were kept.
             ModelDirError: If the model holds no reference of photographs to draw the colours against.
         """
         kept = self._require_kept()
-        return render_heatmap(kept.picture, self.lcas_map, kept.scorer.config.reference, kept.box)
+        return render_heatmap(kept.picture, self.lcas_map, kept.scorer.config.reference, kept.box, legend=legend)
 
     def save_heatmap(self, path: str | os.PathLike[str]) -> None:
         """Write `heatmap` as PNG.

@@ -179,7 +179,7 @@ def test_a_compressed_body_is_415(server, good):
     "data",
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),  # TLS
-        b"GET / HTTP/9.9\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /none HTTP/9.9\r\nHost: x\r\nConnection: close\r\n\r\n",
         b"\r\n\r\n\0\0\0\0",
         b"POST /v1/detect HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         b"POST /v1/detect HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",

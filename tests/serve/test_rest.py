@@ -106,6 +106,9 @@ def test_a_heat_map_is_the_librarys(server, images, detector):
     expected = detector.detect(images["a.jpg"]).heatmap()
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.body))), np.asarray(expected))
     assert server.form([("a.jpg", images["a.jpg"])], "/v1/heatmap").body == answer.body
+    bare = server.raw(images["a.jpg"], "/v1/heatmap?legend=false").body
+    expected = detector.detect(images["a.jpg"]).heatmap(legend=False)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(bare))), np.asarray(expected))
     assert server.raw(b"hello", "/v1/heatmap").status == 422
     two = server.form([("a.jpg", images["a.jpg"])] * 2, "/v1/heatmap")
     assert (two.status, two.json["type"]) == (422, "urn:cinemae:problem:one-image")

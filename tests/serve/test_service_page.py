@@ -21,7 +21,7 @@ def test_every_option_is_in_the_table_of_limits():
         option = parameter.opts[0]
         assert f"`{option}`" in limits, option
         default = getattr(ServeConfig, parameter.name, None)
-        if isinstance(default, int | float):
+        if isinstance(default, int | float) and not isinstance(default, bool):
             shown = f"{default:g}" if isinstance(default, float) else str(default)
             assert f"| `{option}` | {shown} |" in limits, option
 

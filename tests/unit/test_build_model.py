@@ -385,3 +385,22 @@ def test_a_head_beside_another_backbone_does_not_load(model, tmp_path):
     save_backbone(broken / "backbone", seed=1)
     with pytest.raises(FingerprintMismatchError, match="do not belong together"):
         TorchScorer(broken, device="cpu")
+
+
+def test_a_streamed_model_is_near_the_one_from_memory(root, tmp_path):
+    whole = build_model(make_recipe(root), tmp_path / "whole")
+    streamed = build_model(make_recipe(root, stream=True), tmp_path / "streamed")
+    found, expected = read_model_config(tmp_path / "streamed"), read_model_config(tmp_path / "whole")
+    assert found.provenance.pop("streamed") is True
+    assert found.provenance == expected.provenance
+    assert found.reference == expected.reference
+    np.testing.assert_allclose(found.ood.values, expected.ood.values, rtol=1e-3)
+    assert streamed.history[-1].val_auc == pytest.approx(whole.history[-1].val_auc, abs=0.1)
+    assert streamed.results["format_probe"] == whole.results["format_probe"]
+    image = next((root / "val" / "real" / "scan").glob("1*.png"))
+    assert Detector.from_pretrained(tmp_path / "streamed").detect(image).status == "ok"
+
+
+def test_overlap_and_other_backbones_are_refused_when_streaming_too(root, tmp_path):
+    with pytest.raises(TrainingError, match="no image may be both trained and validated on"):
+        build_model(make_recipe(root, stream=True, val_stores=[root / "train-store"]), tmp_path / "model")

@@ -32,7 +32,7 @@ class StubScorer:
     """Gives probabilities in turn."""
 
     def __init__(self, config: ModelConfig, *probabilities: float) -> None:
-        self.config = config
+        self.config, self.model_id = config, config.model_id
         self._left = list(probabilities)
 
     def score(self, pixel_values: np.ndarray) -> Scores:
@@ -311,3 +311,12 @@ def test_the_bundled_model_scores(picture, tmp_path: Path):
     verdict.save_heatmap(tmp_path / "map.png")
     again = next(detector.detect_batch([picture(4, 300, 200), picture(3, 300, 200)][1:]))
     assert abs(again.prob_fake - verdict.prob_fake) <= 1e-6
+
+
+def test_an_image_of_too_many_pixels_is_refused(tiny_model, picture):
+    detector, image = Detector.from_pretrained(tiny_model), picture(1, 30, 20)
+    assert detector.detect(image, max_pixels=600).status == "ok"
+    with pytest.raises(ImageError, match="has 30x20 = 600 pixels, more than the 599 allowed"):
+        detector.detect(image, max_pixels=599)
+    statuses = [verdict.status for verdict in detector.detect_batch([image, picture(2, 3, 3)], max_pixels=599)]
+    assert statuses == ["error", "ok"]

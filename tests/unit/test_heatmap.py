@@ -112,6 +112,16 @@ def test_any_picture_fits_on_a_sheet(size: tuple[int, int]):
     assert MIN_SIDE <= max(sheet.size) <= MAX_SIDE + 200
 
 
+def test_without_its_legend_a_map_has_the_proportions_of_the_picture():
+    image = _gradient(900, 600)
+    sheet, bare = (
+        render_heatmap(image, np.zeros((14, 14)), REFERENCE, WHOLE, legend=legend) for legend in (True, False)
+    )
+    assert bare.size == (900, 600)
+    assert np.array_equal(np.asarray(sheet)[:600], np.asarray(bare))
+    assert render_heatmap(_gradient(30, 90), np.zeros((2, 2)), REFERENCE, WHOLE, legend=False).size == (171, 512)
+
+
 def test_holes_are_drawn_grey():
     lcas_map = np.array([[np.nan, 3.0], [3.0, 3.0]])
     sheet = render_heatmap(Image.new("RGB", (512, 512), "black"), lcas_map, REFERENCE, WHOLE)

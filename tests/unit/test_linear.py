@@ -87,3 +87,29 @@ def test_weights_moved_to_another_precision_and_back_are_used(plain):
     layer, inputs = OneDnnLinear.around(plain.requires_grad_(False)), torch.randn(7, 24)
     layer = layer.to(torch.bfloat16).to(torch.float32)
     torch.testing.assert_close(layer(inputs), nn.functional.linear(inputs, layer.weight, layer.bias))
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_gelu_and_sum_are_those_of_torch(plain, monkeypatch, available):
+    monkeypatch.setattr(module, "_available", lambda: available)
+    layer, inputs, other = (
+        OneDnnLinear.around(plain.requires_grad_(False)),
+        torch.randn(2, 7, 24),
+        torch.randn(2, 7, 10),
+    )
+    before = other.clone()
+    torch.testing.assert_close(layer.gelu(inputs), nn.functional.gelu(plain(inputs)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(layer.plus(inputs, other), plain(inputs) + other, rtol=1e-5, atol=1e-5)
+    assert torch.equal(other, before)
+    found = operators(lambda: (layer.gelu(inputs), layer.plus(inputs, other)))
+    assert bool(found & {"mkldnn::_linear_pointwise.binary", CALLS}) == available
+
+
+def test_gradients_pass_gelu_and_sum(plain):
+    layer = OneDnnLinear.around(plain)
+    inputs, other = torch.randn(7, 24, requires_grad=True), torch.randn(7, 10, requires_grad=True)
+    layer.plus(inputs, other).square().sum().backward()
+    expected = 2 * (plain(inputs) + other).detach()
+    torch.testing.assert_close(other.grad, expected)
+    layer.gelu(inputs).sum().backward()
+    assert inputs.grad.isfinite().all()

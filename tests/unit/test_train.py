@@ -13,7 +13,8 @@ from cinemae.core.head import CinemaeHead, pool_views
 from cinemae.data.store import FeatureStore, prepare_store, write_shard
 from cinemae.data.store_format import StoreHeader, StoreRow
 from cinemae.errors import ConfigError, FingerprintMismatchError, TrainingError
-from cinemae.jobs.train import fit_head, predict_logits, sample_weights, save_training, seeded_head, train
+from cinemae.jobs.samples import sample_weights
+from cinemae.jobs.train import fit_head, predict_logits, save_training, seeded_head, train
 from cinemae.jobs.training_set import TrainingSet, require_both_classes, split_by_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")

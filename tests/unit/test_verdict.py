@@ -33,6 +33,7 @@ class StubScorer:
 
     def __init__(self, config: ModelConfig, *probabilities: float, distance: float = np.nan) -> None:
         self.config, self.distance, self._left = config, distance, list(probabilities)
+        self.model_id = config.model_id
         self.mask_seeds: list[int | None] = []
 
     def score(self, pixel_values: np.ndarray, *, mask_seed: int | None = None) -> Scores:

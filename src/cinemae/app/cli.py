@@ -14,17 +14,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cinemae.app.bench_command import bench
+from cinemae.app.cache_command import cache
 from cinemae.app.calibrate_command import calibrate
 from cinemae.app.data_commands import data
 from cinemae.app.detect_command import detect
 from cinemae.app.evaluate_command import compare, evaluate, report
+from cinemae.app.export_command import export
 from cinemae.app.extract_command import extract
+from cinemae.app.fast_command import fast
 from cinemae.app.fit_command import fit
 from cinemae.app.info_command import info
 from cinemae.app.pretrain_command import pretrain
 from cinemae.app.reproduce_command import reproduce
 from cinemae.app.serve_command import serve
-from cinemae.app.train_commands import export, train
+from cinemae.app.train_commands import train
 from cinemae.errors import CinemaeError
 from cinemae.version import __version__
 
@@ -95,11 +99,12 @@ def cinemae(
 
 for _command in (
     *(detect, info, serve),
-    *(fit, calibrate, extract, train, export, pretrain),
-    *(evaluate, report, compare, reproduce),
+    *(fit, calibrate, extract, train, export, fast, pretrain),
+    *(evaluate, report, compare, reproduce, bench),
 ):
     app.command()(_command)
 app.add_typer(data, name="data")
+app.add_typer(cache, name="cache")
 
 
 def main() -> None:

@@ -13,11 +13,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cinemae.app.options import BatchSizeOption, DeviceOption, ModelOption
-from cinemae.errors import SourceError
+from cinemae.app.bulk_run import DetectRequest, EngineChoice, detect_in_parts
+from cinemae.app.options import (
+    AddressOption,
+    BatchSizeOption,
+    CacheOption,
+    DeviceOption,
+    EngineName,
+    EngineOption,
+    FastOption,
+    MaxFailuresOption,
+    ModelOption,
+    PrecisionOption,
+    WorkersOption,
+)
+from cinemae.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
     from cinemae.app.output import Emit, Writer
+    from cinemae.config import DecisionConfig
+    from cinemae.data.datasets import ImageRecord
     from cinemae.detector import Detector
     from cinemae.verdict import Verdict
 
@@ -33,15 +48,21 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True)
+class _Style:
+    format: Format
+    output: Path | None
+    explain: bool
+
+
+@dataclass(frozen=True)
 class _Job:
     detector: Detector
-    paths: Iterator[str]
+    records: Iterator[ImageRecord]
     total: int | None
     batch_size: int | None
-    fail_fast: bool
+    max_failures: int | None
     heatmaps: Path | None
     stable: bool
-    explain: bool
 
 
 def detect(
@@ -49,8 +70,8 @@ def detect(
         list[str],
         typer.Argument(
             metavar="PATH",
-            help="Image files, folders (searched to the bottom), globs, or - for a list of paths on standard input, "
-            "one a line.",
+            help="Image files, folders (searched to the bottom), globs, WebDataset tars, Parquet files, s3://, gs://, "
+            "hf:// and http(s):// addresses of these, .txt lists of any, or - for a list on standard input.",
             show_default=False,
         ),
     ],
@@ -95,9 +116,24 @@ def detect(
     ] = None,
     batch_size: BatchSizeOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    fast: FastOption = False,
+    cache: CacheOption = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first image that cannot be read.")
     ] = False,
+    max_failures: MaxFailuresOption = None,
+    results: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|URI",
+            help="Keep the verdicts there in Parquet, a file a finished part: an interrupted run is gone on with.",
+            show_default=False,
+        ),
+    ] = None,
+    engine: EngineOption = EngineName.LOCAL,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Tell whether images are AI-generated.
 
@@ -105,34 +141,72 @@ def detect(
 
     Ends with 0 if all images were scored, 1 if some could not be read, 2 if nothing could be done.
     """
+    choice = EngineChoice(engine, address, workers, device, 0 if fail_fast else max_failures)
+    in_parts = engine is EngineName.RAY or results is not None
+    if in_parts and (results is None or heatmap is not None):
+        raise ConfigError(
+            "a run in parts keeps verdicts in a folder, and no pixels: give --results DIR with --engine ray, and leave "
+            "--heatmap to a run without either."
+        )
     found, total = _find(paths)
+    style = _Style(format, output, total == 1 if explain is None else explain)
+    from cinemae.app.cache_command import cache_path, open_cache
+    from cinemae.data.model_dir import model_or_fast_tier
+
+    model = model_or_fast_tier(model, fast=fast)
+    if results is not None:
+        from cinemae.bulk.detect_job import DetectorSource
+
+        kept = None if cache is None else cache_path(cache)
+        source = DetectorSource(model, device, precision, threshold, kept)
+        request = DetectRequest(source, results, stable, batch_size)
+        raise typer.Exit(_detect_in_parts(list(found), request, choice, style))
     from cinemae.detector import Detector
 
-    detector = Detector.from_pretrained(model, device=device, threshold=threshold)
+    detector = Detector.from_pretrained(model, device=device, precision=precision, threshold=threshold)
+    detector.cache = open_cache(cache, model, detector.scorer)
     if heatmap is not None:
         import numpy as np
 
         from cinemae.heatmap import lcas_levels
 
         lcas_levels(np.zeros(1), detector.config.reference)  # a model without reference is refused before the work
-    explain = total == 1 if explain is None else explain
-    job = _Job(detector, found, total, batch_size, fail_fast, heatmap, stable, explain)
-    scored, failed = _write_all(job, format, output)
-    if failed and (format != Format.TABLE or output is not None):
-        typer.echo(f"{failed} of {scored + failed} images could not be read: see error_message.", err=True)
-    raise typer.Exit(1 if failed else 0)
+    job = _Job(detector, found, total, batch_size, choice.max_failures, heatmap, stable)
+    scored, failed = _write_all(job, style)
+    raise typer.Exit(_exit_code(failed, scored + failed, style))
 
 
-def _write_all(job: _Job, format: Format, output: Path | None) -> tuple[int, int]:
+def _exit_code(failed: int, total: int, style: _Style) -> int:
+    """Say how many failed where the table does not, and return what the command ends with."""
+    if failed and (style.format != Format.TABLE or style.output is not None):
+        typer.echo(f"{failed} of {total} images could not be read: see error_message.", err=True)
+    return 1 if failed else 0
+
+
+def _detect_in_parts(records: list[ImageRecord], request: DetectRequest, choice: EngineChoice, style: _Style) -> int:
+    """Judge images into a results folder, then write all verdicts as a run without one does."""
+    from cinemae.app.output import open_output
+
+    if not records:
+        raise SourceError("the list on standard input names no image: give one path a line.")
+    job, report = detect_in_parts(records, request, choice)
+    with open_output(style.output, typer.echo) as emit:
+        writer = _make_writer(style, emit, job.decision)
+        for verdict in job.verdicts():
+            writer.write(verdict)
+        writer.finish()
+    return _exit_code(report.num_failed, report.num_rows, style)
+
+
+def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
     """Write every verdict; return how many images were scored and how many failed."""
     from cinemae.app.output import HeatmapFolder, open_output
     from cinemae.app.progress import ProgressBar
 
     maps = HeatmapFolder(job.heatmaps) if job.heatmaps else None
     counts = [0, 0]
-    with ProgressBar("scoring", job.total) as bar, open_output(output, bar.write) as emit:
-        colour = output is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        writer = _make_writer(format, emit, job, colour=colour)
+    with ProgressBar("scoring", job.total) as bar, open_output(style.output, bar.write) as emit:
+        writer = _make_writer(style, emit, job.detector.decision)
         bar.update(0)
         with closing(_verdicts(job)) as verdicts:
             for verdict in verdicts:
@@ -141,7 +215,7 @@ def _write_all(job: _Job, format: Format, output: Path | None) -> tuple[int, int
                 writer.write(verdict)
                 counts[verdict.status == "error"] += 1
                 bar.update(sum(counts))
-                if job.fail_fast and counts[1]:
+                if job.max_failures is not None and counts[1] > job.max_failures:
                     break
         if not sum(counts):
             raise SourceError("the list on standard input names no image: give one path a line.")
@@ -150,46 +224,43 @@ def _write_all(job: _Job, format: Format, output: Path | None) -> tuple[int, int
 
 
 def _verdicts(job: _Job) -> Generator[Verdict, None, None]:
+    from cinemae.data.sources import encoded_images
     from cinemae.detector import DEFAULT_BATCH_SIZE
 
     batch_size = job.batch_size or DEFAULT_BATCH_SIZE
     return job.detector.detect_batch(
-        job.paths, batch_size=batch_size, keep_pixels=job.heatmaps is not None, stable=job.stable
+        encoded_images(job.records), batch_size=batch_size, keep_pixels=job.heatmaps is not None, stable=job.stable
     )
 
 
-def _make_writer(format: Format, emit: Emit, job: _Job, *, colour: bool) -> Writer:
+def _make_writer(style: _Style, emit: Emit, decision: DecisionConfig) -> Writer:
     from cinemae.app.output import CsvWriter, JsonlWriter, TableWriter
 
-    if format is Format.TABLE:
-        return TableWriter(emit, job.detector.decision, colour=colour, explain=job.explain)
-    return JsonlWriter(emit) if format is Format.JSONL else CsvWriter(emit)
+    if style.format is Format.TABLE:
+        colour = style.output is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        return TableWriter(emit, decision, colour=colour, explain=style.explain)
+    return JsonlWriter(emit) if style.format is Format.JSONL else CsvWriter(emit)
 
 
-def _find(arguments: list[str]) -> tuple[Iterator[str], int | None]:
+def _find(arguments: list[str]) -> tuple[Iterator[ImageRecord], int | None]:
     """Return the images in order, and how many there are if that is known before the work.
 
     Raises:
-        SourceError: If a path, folder or glob given as argument names no image.
+        SourceError: If a source given as argument names no image.
     """
-    from cinemae.data.datasets import find_images
+    from cinemae.data.sources import find_records
 
     if STDIN not in arguments:
-        paths = list(find_images(arguments))
-        return iter(paths), len(paths)
-    named = {argument: list(find_images([argument])) for argument in arguments if argument != STDIN}
-    return (path for argument in arguments for path in named.get(argument) or _listed_on_stdin()), None
+        records = list(find_records(arguments))
+        return iter(records), len(records)
+    named = {argument: list(find_records([argument])) for argument in arguments if argument != STDIN}
+    return (record for argument in arguments for record in named.get(argument) or _listed_on_stdin()), None
 
 
-def _listed_on_stdin() -> Iterator[str]:
-    """Yield the paths on standard input; what is not there comes as it is, to be a row that says so."""
-    from cinemae.data.datasets import find_images
+def _listed_on_stdin() -> Iterator[ImageRecord]:
+    """Yield the images on standard input; what is not there comes as it is, to be a row that says so."""
+    from cinemae.data.sources import listed_name
 
     for line in sys.stdin.buffer:
-        text = os.fsdecode(line.rstrip(b"\r\n"))
-        if not text:
-            continue
-        try:
-            yield from find_images([text])
-        except SourceError:
-            yield text
+        if text := os.fsdecode(line.rstrip(b"\r\n")):
+            yield from listed_name(text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from cinemae.app.options import DeviceOption, ModelOption
+from cinemae.app.options import DeviceOption, ModelOption, PrecisionOption
 
 if TYPE_CHECKING:
     from cinemae.data.layouts import Layout
@@ -78,6 +78,7 @@ def evaluate(
     ] = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
 ) -> None:
     """Evaluate detectors on labelled images: per generator, worst first, with intervals and a bias alarm.
 
@@ -93,7 +94,14 @@ def evaluate(
         layout=cast("Layout", layout),  # read_dataset refuses any other by name
         split=split,
         detectors=tuple(detector or DEFAULT_DETECTORS),
-        setup=Setup(model, device, seeds=seeds, mask_seeds=mask_seeds, tell=lambda line: typer.echo(line, err=True)),
+        setup=Setup(
+            model,
+            device,
+            precision,
+            seeds=seeds,
+            mask_seeds=mask_seeds,
+            tell=lambda line: typer.echo(line, err=True),
+        ),
         train=train,
         validation=validation,
         corruptions=_split(corruptions),

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cinemae.app.options import BatchSizeOption, DeviceOption, Dtype, ModelOption, resuming
-from cinemae.config import AugmentConfig, ExtractorConfig, ImageConfig
-from cinemae.errors import ConfigError
+from cinemae.app.bulk_run import EngineChoice, run_in_parts
+from cinemae.app.options import (
+    AddressOption,
+    BatchSizeOption,
+    DeviceOption,
+    Dtype,
+    EngineName,
+    EngineOption,
+    MaxFailuresOption,
+    ModelOption,
+    WorkersOption,
+    resuming,
+)
+from cinemae.config import AugmentConfig
+from cinemae.errors import ConfigError, FailureLimitError
 
 if TYPE_CHECKING:
-    from cinemae.core.features import FeatureExtractor
+    from cinemae.bulk.extract_job import ExtractorSource
+    from cinemae.data.datasets import ImageRecord
     from cinemae.jobs.extract import ExtractReport
 
 
@@ -69,11 +81,17 @@ def extract(
             show_default="as they are",
         ),
     ] = None,
+    max_failures: MaxFailuresOption = None,
+    engine: EngineOption = EngineName.LOCAL,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
     device: DeviceOption = "auto",
     dtype: Annotated[
         Dtype, typer.Option(metavar="float32|bfloat16", help="What the backbone computes in.")
     ] = Dtype.FLOAT32,
-    views: Annotated[str | None, _of_model("center|five|tiles", "Which crops of an image are looked at.")] = None,
+    views: Annotated[
+        str | None, _of_model("center|five|tiles|checkered", "Which crops of an image are looked at.")
+    ] = None,
     resize: Annotated[str | None, _of_model("shortest_edge|stretch", "How an image becomes square.")] = None,
     resize_to: Annotated[int | None, _of_model("N", "Pixels of the shorter side before cropping.")] = None,
     jpeg_quality: Annotated[
@@ -95,20 +113,21 @@ def extract(
 
     if model is not None and backbone is not None:
         raise ConfigError("features come from a model or from a bare backbone: give --model or --backbone, not both.")
+    choice = EngineChoice(engine, address, workers, device, max_failures)
     records = read_records(source)
     changes: dict[str, dict[str, Any]] = {
         "image": {"views": views, "resize": resize, "resize_to": resize_to, "jpeg_quality": jpeg_quality},
         "mask": {"num_passes": num_passes, "scheme": mask_scheme, "seed": mask_seed},
         "deviation": {"pixel_space": pixel_space},
     }
-    with resuming():
-        options: dict[str, Any] = {
-            "batch_size": batch_size,
-            "shard_size": shard_size,
-            "augment": None if augment_seed is None else AugmentConfig(seed=augment_seed),
-            "condition": condition,
-        }
-        report = _run(records, out, _load(model, backbone, changes, device, dtype), options)
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "shard_size": shard_size,
+        "augment": None if augment_seed is None else AugmentConfig(seed=augment_seed),
+        "condition": condition,
+    }
+    run = _run_on_ray if engine is EngineName.RAY else _run_here
+    report = run(records, out, _source(model, backbone, changes, device, dtype), options, choice)
     typer.echo(
         f"{out}: {report.num_ok + report.num_failed} images, {report.num_failed} of them could not be read; "
         f"{report.num_shards} shards ({report.num_skipped_shards} from an earlier run); "
@@ -117,37 +136,50 @@ def extract(
     raise typer.Exit(1 if report.num_failed else 0)
 
 
-def _run(records: list[Any], out: Path, extractor: FeatureExtractor, options: dict[str, Any]) -> ExtractReport:
+def _run_here(
+    records: list[ImageRecord], out: Path, source: ExtractorSource, options: dict[str, Any], choice: EngineChoice
+) -> ExtractReport:
     from cinemae.app.progress import ProgressBar
     from cinemae.jobs.extract import extract as run
 
     given = {name: value for name, value in options.items() if value is not None}
-    with ProgressBar("extracting", len(records), log_every=60) as bar:
-        return run(records, out, extractor, progress=lambda done, total: bar.update(done, total=total), **given)
+    try:
+        with resuming(), ProgressBar("extracting", len(records), log_every=60) as bar:
+            return run(
+                records,
+                out,
+                source.load(),
+                max_failures=choice.max_failures,
+                progress=lambda done, total: bar.update(done, total=total),
+                **given,
+            )
+    except FailureLimitError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
 
 
-def _load(
+def _run_on_ray(
+    records: list[ImageRecord], out: Path, source: ExtractorSource, options: dict[str, Any], choice: EngineChoice
+) -> ExtractReport:
+    engine = choice.engine()
+    from cinemae.bulk.extract_job import extract_job
+    from cinemae.jobs.extract import DEFAULT_SHARD_SIZE, make_header, make_report
+
+    shard_size = options["shard_size"] or DEFAULT_SHARD_SIZE
+    header = make_header(records, source.load(), shard_size, options["augment"], options["condition"])
+    job = extract_job(source, out, header, batch_size=options["batch_size"])
+    report = run_in_parts(job, records, engine, "extracting", choice)
+    return make_report(out, header, num_extracted=report.num_scored, num_skipped_shards=report.num_skipped_parts)
+
+
+def _source(
     model: str | None, backbone: str | None, changes: dict[str, dict[str, Any]], device: str, dtype: Dtype
-) -> FeatureExtractor:
-    """Build the frozen half from a model directory or a bare backbone, with what was set by hand."""
-    import torch
+) -> ExtractorSource:
+    """Say where the frozen half comes from, with what was set by hand."""
+    from cinemae.bulk.extract_job import ExtractorSource
 
-    from cinemae.core.backbone import FrozenMAE
-    from cinemae.core.features import FeatureExtractor
-    from cinemae.data.model_dir import read_model_config, resolve_model
-    from cinemae.data.model_weights import load_extractor
-    from cinemae.scorers import find_device
-
-    where, precision = find_device(device), getattr(torch, dtype.value)
-    if backbone is None:
-        directory = resolve_model(model)
-        trained = load_extractor(directory, read_model_config(directory), device=where, dtype=precision)
-        frozen, config = trained.backbone, trained.config
-    else:
-        frozen = FrozenMAE.from_pretrained(backbone, device=where, dtype=precision)
-        config = ExtractorConfig(image=ImageConfig(size=frozen.image_size, resize_to=round(frozen.image_size * 8 / 7)))
-    for part, settings in changes.items():
-        given = {name: value for name, value in settings.items() if value is not None}
-        merged = {**getattr(config, part).to_dict(), **given}
-        config = dataclasses.replace(config, **{part: type(getattr(config, part)).from_dict(merged)})
-    return FeatureExtractor(frozen, config).to(where)
+    given = {
+        part: {name: value for name, value in settings.items() if value is not None}
+        for part, settings in changes.items()
+    }
+    return ExtractorSource(model, backbone, given, device, dtype.value)

@@ -16,6 +16,28 @@ ModelOption = Annotated[
 DeviceOption = Annotated[
     str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run; all but auto and cpu need torch.")
 ]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|fp32|bf16|int8",
+        help="What the backbone computes in: int8 runs on a processor, bf16 needs torch; auto is bf16 on CUDA devices "
+        "that have it, else fp32.",
+    ),
+]
+CompileOption = Annotated[
+    bool,
+    typer.Option("--compile", help="Run with torch, and compile the model at its first call: for long runs on a GPU."),
+]
+CacheOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|FILE",
+        envvar="CINEMAE_CACHE",
+        help="Keep scores there by content, and do not score the same content again; auto is a file in the user's "
+        "folder for caches. No image, name or path is kept.",
+        show_default="copies within a run are scored once",
+    ),
+]
 BatchSizeOption = Annotated[
     int | None,
     typer.Option(
@@ -24,6 +46,46 @@ BatchSizeOption = Annotated[
         help="Images handed to the model together: changes speed and memory only.",
         show_default=False,
     ),
+]
+
+
+class EngineName(StrEnum):
+    """Where bulk work runs."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+EngineOption = Annotated[
+    EngineName,
+    typer.Option(metavar="local|ray", help="Run on this machine's cores, or on a Ray cluster (extra ray)."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT|auto",
+        help="A Ray cluster to join.",
+        show_default="a cluster of this machine alone, started for the run",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Workers on Ray, a core and a model each.", show_default="one a core"),
+]
+MaxFailuresOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Stop once more images than this cannot be read.",
+        show_default="any number may fail",
+    ),
+]
+
+
+FastOption = Annotated[
+    bool,
+    typer.Option("--fast", help="Use the model's fast tier: less is looked at, and more is got wrong (see its card)."),
 ]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cinemae.app.options import DeviceOption, ModelOption
+from cinemae.app.options import CacheOption, CompileOption, DeviceOption, FastOption, ModelOption, PrecisionOption
 from cinemae.app.serve.config import ServeConfig
 from cinemae.errors import MissingDependencyError
 
@@ -21,6 +21,10 @@ def serve(
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65_535, help="0 takes a free one.")] = ServeConfig.port,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    fast: FastOption = False,
+    compile: CompileOption = False,
+    cache: CacheOption = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -71,11 +75,13 @@ def serve(
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="Let this origin's pages call the service; may be given again."),
     ] = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Serve a page for people at /.")] = ServeConfig.page,
 ) -> None:
-    """Score images over HTTP, until interrupted.
+    """Score images over HTTP, for programs and on a page for people, until interrupted.
 
-    Listens on this machine alone unless told otherwise. Nothing is written to disk; logs are JSON lines on standard
-    error and hold neither images nor file names. Asked to terminate, it answers what it accepted and ends with 0.
+    Listens on this machine alone unless told otherwise. Nothing but the scores of --cache is written to disk; logs are
+    JSON lines on standard error and hold neither images nor file names. Asked to terminate, it answers what it accepted
+    and ends with 0.
     """
     config = ServeConfig(
         host=host,
@@ -89,6 +95,7 @@ def serve(
         max_files=max_files,
         timeout=timeout,
         cors_origins=tuple(cors_origin or ()),
+        page=page,
     )
     try:
         from cinemae.app.serve.keys import read_keys
@@ -100,10 +107,13 @@ def serve(
         raise MissingDependencyError(
             f"this needs {package}, which is not installed: pip install 'cinemae[serve]'"
         ) from error
-    from cinemae.data.model_dir import resolve_model
+    from cinemae.app.cache_command import open_cache
+    from cinemae.data.model_dir import model_or_fast_tier, resolve_model
     from cinemae.detector import Detector
     from cinemae.scorers import make_scorer
 
     keys = read_keys(api_key_file)
-    detector = Detector(make_scorer(resolve_model(model), device, num_threads=config.threads_per_image))
+    model, threads = model_or_fast_tier(model, fast=fast), config.threads_per_image
+    scorer = make_scorer(resolve_model(model), device, precision=precision, compiled=compile, num_threads=threads)
+    detector = Detector(scorer, cache=None if cache is None else open_cache(cache, model, scorer))
     run(config, detector, keys, lambda url: typer.echo(f"cinemae serves {detector.model_id} on {url}"))

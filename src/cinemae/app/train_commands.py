@@ -1,4 +1,4 @@
-"""``cinemae train`` and ``cinemae export``: stores in, or images with --unfreeze, a model out; a model's ONNX graph."""
+"""``cinemae train``: stores in, or images with --unfreeze, a model out."""
 
 from __future__ import annotations
 
@@ -140,6 +140,14 @@ def train(
             show_default=False,
         ),
     ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Read the features anew in every epoch in place of holding them in memory.",
+            show_default="for more than 4 GiB of features",
+        ),
+    ] = None,
     unfreeze: Annotated[
         str | None,
         typer.Option(
@@ -249,17 +257,7 @@ def train(
         finetune_from_images(sources, val or (), backbone, options, shared, out)
         return
     require_stores([*sources, *(val or ())], options)
-    typer.echo(_train_on_stores(sources, val or (), backbone, val_generators, shared, out))
-
-
-def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model directory.", show_default=False)],
-) -> None:
-    """Write a model's ONNX graph, for use without torch."""
-    from cinemae.jobs.export import export_onnx
-
-    path = export_onnx(model)
-    typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    typer.echo(_train_on_stores(sources, val or (), backbone, val_generators, {**shared, "stream": stream}, out))
 
 
 def _train_on_stores(

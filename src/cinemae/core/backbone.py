@@ -3,72 +3,55 @@
 Architecture and weights are Hugging Face's ViTMAE. Its own ``forward`` is not used: it draws masks from global random
 state, and reads the mask ratio from a config object shared by all threads. Here noise and ratio are arguments.
 
-Whole image and K masked passes run through the encoder as one packed sequence, ``[CLS|L patches] [CLS|V] ... [CLS|V]``:
-linear layers see all tokens at once, attention stays inside each segment. The result equals separate passes.
+Whole images and K masked passes run through the encoder together: the tokens of all sequences, ``[CLS|L patches]`` of
+each image, then ``[CLS|V]`` of each image and pass, are the rows of one matrix. Linear layers see all rows at once,
+attention stays inside each sequence. The result equals separate passes. Only what the answer needs is computed: patches
+are embedded once, and the last layers of encoder and decoder compute the tokens that somebody reads.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AttentionInterface, ViTMAEConfig, ViTMAEForPreTraining
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from cinemae.core.checkpoint import load_original_checkpoint, load_pretrained_folder
 from cinemae.core.linear import use_onednn
-from cinemae.core.masking import num_visible
+from cinemae.core.masking import MaskPlan, plan_masks
+from cinemae.errors import CheckpointError
 
 Noise = Float[Tensor, "K L"] | NDArray[Any]
 
 
-def _packed_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    *,
-    segments: tuple[tuple[int, int], ...] | None = None,
-    **kwargs: Any,  # noqa: ANN401
-) -> tuple[Tensor, None]:
-    """Attend inside each segment only; `segments` holds (how many, how long) runs of equal segments.
+class _Run(NamedTuple):
+    """Sequences of one length that lie one after the other among the rows.
 
-    Args:
-        module: The attention module (unused; part of the registry's signature).
-        query: (N, heads, T, d); T is the sum over segments.
-        key: Same shape.
-        value: Same shape.
-        attention_mask: Always None here.
-        scaling: Factor on the scores; None for 1 / sqrt(d).
-        dropout: Always 0 here.
-        segments: None for one segment of all tokens.
-        kwargs: What the registry passes besides; unused.
-
-    Returns:
-        Attention output (N, T, heads, d), and None for the weights.
+    Attributes:
+        sequences: How many.
+        length: Tokens in each.
+        asked: The tokens of each that are read after the last layer.
     """
-    n, heads, tokens, dim = query.shape
-    outputs, start = [], 0
-    for count, length in segments or ((1, tokens),):
-        stop = start + count * length
-        q, k, v = (
-            part[:, :, start:stop].reshape(n, heads, count, length, dim).transpose(1, 2).flatten(0, 1)
-            for part in (query, key, value)
-        )
-        attended = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
-        outputs.append(attended.transpose(1, 2).reshape(n, count * length, heads, dim))
-        start = stop
-    return (torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]), None
 
+    sequences: int
+    length: int
+    asked: slice
 
-AttentionInterface.register("cinemae_packed", _packed_attention)
+    @property
+    def rows(self) -> int:
+        """Rows of all tokens."""
+        return self.sequences * self.length
+
+    @property
+    def rows_asked(self) -> int:
+        """Rows of the tokens asked for."""
+        return self.sequences * len(range(self.length)[self.asked])
 
 
 class FrozenMAE(nn.Module):
@@ -76,6 +59,9 @@ class FrozenMAE(nn.Module):
 
     Args:
         model: Hugging Face's model; put into evaluation mode, its parameters frozen.
+
+    Raises:
+        CheckpointError: If its layers are not those of a masked autoencoder.
 
     Attributes:
         content_hash: SHA-256 over names and values of all weights, the same on every machine.
@@ -89,6 +75,8 @@ class FrozenMAE(nn.Module):
     def __init__(self, model: ViTMAEForPreTraining) -> None:
         super().__init__()
         config: ViTMAEConfig = model.config
+        if config.hidden_act != "gelu":
+            raise CheckpointError(f'a masked autoencoder has hidden_act "gelu", this one {config.hidden_act!r}.')
         self.content_hash = hash_weights(model)
         self.image_size: int = config.image_size
         self.patch_size: int = config.patch_size
@@ -96,7 +84,6 @@ class FrozenMAE(nn.Module):
         self.hidden_size: int = config.hidden_size
         self.patch_dim: int = config.patch_size**2 * config.num_channels
         self.mask_ratio: float = config.mask_ratio
-        model.set_attn_implementation("cinemae_packed")
         self.model = model.eval().requires_grad_(False)
         use_onednn(self.model)
 
@@ -132,8 +119,9 @@ class FrozenMAE(nn.Module):
 
     def global_feature(self, pixel_values: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
         """Return the [CLS] of the whole, unmasked image after the last encoder layer and its norm, Eq. 3."""
+        n, length = pixel_values.shape[0], self.num_patches + 1
         tokens = self._with_cls(self._embed(pixel_values))
-        return self._encode(tokens, ((1, self.num_patches + 1),))[:, 0]
+        return self._encode(tokens.flatten(0, 1), [_Run(n, length, slice(0, 1))])
 
     def reconstruct(
         self, pixel_values: Float[Tensor, "N 3 H W"], noise: Noise, *, mask_ratio: float | None = None
@@ -148,11 +136,11 @@ class FrozenMAE(nn.Module):
         Returns:
             pred, the decoder's prediction for every patch, (N, K, L, P), and mask, 1 masked and 0 visible, (N, K, L).
         """
-        embedded = self._embed(pixel_values)
-        visible, restore, mask = self._plan(noise, mask_ratio)
-        passes, length = visible.shape[0], visible.shape[1] + 1
-        encoded = self._encode(self._visible_tokens(embedded, visible), ((passes, length),))
-        return self._decode(encoded, restore, length), mask.expand(pixel_values.shape[0], -1, -1)
+        plan = self._plan(noise, mask_ratio)
+        visible = self._visible_tokens(self._embed(pixel_values), plan)
+        encoded = self._encode(visible.flatten(0, 2), [_masked_run(visible)])
+        pred = self._redraw(encoded.view(visible.shape), plan, slice(1, None))
+        return _in_order(pred, plan.restore), plan.mask.expand(len(pred), -1, -1)
 
     def encode_and_reconstruct(
         self, pixel_values: Float[Tensor, "N 3 H W"], noise: Noise, *, mask_ratio: float | None = None
@@ -167,24 +155,32 @@ class FrozenMAE(nn.Module):
         Returns:
             global_feature (N, D), pred (N, K, L, P), mask (N, K, L).
         """
-        embedded = self._embed(pixel_values)
-        visible, restore, mask = self._plan(noise, mask_ratio)
-        passes, length = visible.shape[0], visible.shape[1] + 1
-        whole = self.num_patches + 1
-        tokens = torch.cat([self._with_cls(embedded), self._visible_tokens(embedded, visible)], dim=1)
-        encoded = self._encode(tokens, ((1, whole), (passes, length)))
-        pred = self._decode(encoded[:, whole:], restore, length)
-        return encoded[:, 0], pred, mask.expand(pixel_values.shape[0], -1, -1)
+        plan = self._plan(noise, mask_ratio)
+        global_feature, pred = self._encode_and_redraw(pixel_values, plan, slice(1, None))
+        return global_feature, _in_order(pred, plan.restore), plan.mask.expand(len(pred), -1, -1)
 
-    def _plan(self, noise: Noise, mask_ratio: float | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return visible (K, V) patch indices, restore (K, L) positions, mask (1, K, L)."""
-        weight = self.model.decoder.mask_token
-        noise = torch.as_tensor(noise, device=weight.device)
-        shuffle = noise.argsort(dim=1)
-        restore = shuffle.argsort(dim=1)
-        keep = num_visible(self.num_patches, self.mask_ratio if mask_ratio is None else mask_ratio)
-        mask = (restore >= keep).to(torch.float32)[None]
-        return shuffle[:, :keep], restore, mask
+    def encode_and_redraw(
+        self, pixel_values: Float[Tensor, "N 3 H W"], plan: MaskPlan
+    ) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N K M P"]]:
+        """Return the global feature (N, D), and of each pass the masked patches alone, redrawn, (N, K, M, P).
+
+        Args:
+            pixel_values: ImageNet-normalised images, (N, 3, H, W).
+            plan: The masks; pred's patches stand in the order of ``plan.hidden``.
+        """
+        return self._encode_and_redraw(pixel_values, plan, slice(1 + plan.visible.shape[1], None))
+
+    def _encode_and_redraw(self, pixel_values: Tensor, plan: MaskPlan, asked: slice) -> tuple[Tensor, Tensor]:
+        n = pixel_values.shape[0]
+        embedded = self._embed(pixel_values)
+        visible = self._visible_tokens(embedded, plan)
+        rows = torch.cat([self._with_cls(embedded).flatten(0, 1), visible.flatten(0, 2)])
+        encoded = self._encode(rows, [_Run(n, self.num_patches + 1, slice(0, 1)), _masked_run(visible)])
+        return encoded[:n], self._redraw(encoded[n:].view(visible.shape), plan, asked)
+
+    def _plan(self, noise: Noise, mask_ratio: float | None) -> MaskPlan:
+        noise = torch.as_tensor(noise, device=self.model.decoder.mask_token.device)
+        return plan_masks(noise, self.mask_ratio if mask_ratio is None else mask_ratio)
 
     def _embed(self, pixel_values: Tensor) -> Tensor:
         embeddings = self.model.vit.embeddings
@@ -197,31 +193,84 @@ class FrozenMAE(nn.Module):
         cls_token = embeddings.cls_token + embeddings.position_embeddings[:, :1]
         return torch.cat([cls_token.expand(*tokens.shape[:-2], 1, -1), tokens], dim=-2)
 
-    def _visible_tokens(self, embedded: Tensor, visible: Tensor) -> Tensor:
-        """Gather each pass's visible patches, [CLS] first: (N, L, D) to (N, K * (1 + V), D)."""
-        return self._with_cls(embedded[:, visible]).flatten(1, 2)
+    def _visible_tokens(self, embedded: Tensor, plan: MaskPlan) -> Tensor:
+        """Gather each pass's visible patches, [CLS] first: (N, L, D) to (N, K, 1 + V, D)."""
+        return self._with_cls(embedded[:, plan.visible])
 
-    def _encode(self, tokens: Tensor, segments: tuple[tuple[int, int], ...]) -> Tensor:
-        for layer in self.model.vit.layers:
-            tokens = layer(tokens, None, segments=segments)
-        return self.model.vit.layernorm(tokens)  # type: ignore[no-any-return]
+    def _encode(self, rows: Tensor, runs: Sequence[_Run]) -> Tensor:
+        """Return the tokens asked for, one a row."""
+        encoder = self.model.vit
+        return encoder.layernorm(_run_layers(encoder.layers, rows, runs))  # type: ignore[no-any-return]
 
-    def _decode(self, encoded: Tensor, restore: Tensor, length: int) -> Tensor:
-        """Decode every pass: encoded (N, K * length, D), restore (K, L) to pred (N, K, L, P)."""
+    def _redraw(self, encoded: Tensor, plan: MaskPlan, asked: slice) -> Tensor:
+        """Decode every pass: encoded (N, K, 1 + V, D) to patches (N, K, A, P), of ``visible | hidden`` those asked for.
+
+        Attention does not care for the order of tokens, so they stay in the plan's, each with its own position.
+        """
         decoder = self.model.decoder
-        passes = restore.shape[0]
-        n = encoded.shape[0]
-        tokens = decoder.decoder_embed(encoded).unflatten(1, (passes, length))
-        hidden = decoder.mask_token.expand(n, passes, self.num_patches - (length - 1), -1)
-        patches = torch.cat([tokens[:, :, 1:], hidden], dim=2)
-        index = restore[None, :, :, None].expand(n, -1, -1, patches.shape[-1])
-        patches = patches.gather(2, index)
-        sequence = torch.cat([tokens[:, :, :1], patches], dim=2) + decoder.decoder_pos_embed
-        sequence = sequence.flatten(0, 1)
-        for layer in decoder.decoder_layers:
-            sequence = layer(sequence, None)
-        pred = decoder.decoder_pred(decoder.decoder_norm(sequence))
-        return pred[:, 1:].unflatten(0, (n, passes))  # type: ignore[no-any-return]
+        n, passes = encoded.shape[:2]
+        position = decoder.decoder_pos_embed[0]
+        seen = decoder.decoder_embed(encoded)
+        seen = seen + torch.cat([position[:1].expand(passes, 1, -1), position[1:][plan.visible]], dim=1)
+        hidden = decoder.mask_token + position[1:][plan.hidden]
+        sequences = torch.cat([seen, hidden.expand(n, -1, -1, -1)], dim=2)
+        run = _Run(n * passes, sequences.shape[2], asked)
+        rows = _run_layers(decoder.decoder_layers, sequences.flatten(0, 2), [run])
+        return decoder.decoder_pred(decoder.decoder_norm(rows)).unflatten(0, (n, passes, -1))  # type: ignore[no-any-return]
+
+
+def _masked_run(visible: Tensor) -> _Run:
+    n, passes, length, _ = visible.shape
+    return _Run(n * passes, length, slice(None))
+
+
+def _in_order(patches: Tensor, restore: Tensor) -> Tensor:
+    """Put patches (N, K, L, P) from the order ``visible | hidden`` into that of the image."""
+    return patches.gather(2, restore[None, :, :, None].expand_as(patches))
+
+
+def _run_layers(layers: Sequence[Any], rows: Tensor, runs: Sequence[_Run]) -> Tensor:
+    """Run transformer layers; of the last one only the tokens asked for are computed, and returned one a row."""
+    everything = [run._replace(asked=slice(None)) for run in runs]
+    *before, last = layers
+    for layer in before:
+        rows = _run_layer(layer, rows, everything)
+    return _run_layer(last, rows, runs)
+
+
+def _run_layer(layer: Any, rows: Tensor, runs: Sequence[_Run]) -> Tensor:  # noqa: ANN401 - Hugging Face's ViTMAELayer
+    attention, mlp = layer.attention, layer.mlp
+    normed = layer.layernorm_before(rows)
+    query = attention.q_proj(_take(normed, runs))
+    attended = _attend(query, attention.k_proj(normed), attention.v_proj(normed), runs, attention.head_dim)
+    rows = attention.o_proj.plus(attended, _take(rows, runs))
+    return mlp.fc2.plus(mlp.fc1.gelu(layer.layernorm_after(rows)), rows)  # type: ignore[no-any-return]
+
+
+def _take(rows: Tensor, runs: Sequence[_Run]) -> Tensor:
+    """Return the rows of the tokens asked for."""
+    if all(run.asked == slice(None) for run in runs):
+        return rows
+    parts = zip(rows.split([run.rows for run in runs]), runs, strict=True)
+    return _join([part.unflatten(0, (-1, run.length))[:, run.asked].flatten(0, 1) for part, run in parts])
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, runs: Sequence[_Run], head_dim: int) -> Tensor:
+    """Attend inside each sequence; `query` holds the rows asked for, `key` and `value` all rows."""
+    rows = [run.rows for run in runs]
+    queries = query.split([run.rows_asked for run in runs])
+    outputs = []
+    for q, k, v, run in zip(queries, key.split(rows), value.split(rows), runs, strict=True):
+        heads = (
+            part.view(run.sequences, -1, part.shape[-1] // head_dim, head_dim).transpose(1, 2) for part in (q, k, v)
+        )
+        attended = nn.functional.scaled_dot_product_attention(*heads)
+        outputs.append(attended.transpose(1, 2).reshape(q.shape))
+    return _join(outputs)
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
 
 
 def hash_weights(model: nn.Module) -> str:

@@ -17,7 +17,7 @@ from cinemae.config import ExtractorConfig, LcasConfig
 from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.lcas import combine_terms, context_moments, reconstruction_fidelity, statistical_deviation
-from cinemae.core.masking import noise_from_config, patchify
+from cinemae.core.masking import MaskPlan, noise_from_config, patchify, plan_masks
 from cinemae.errors import ConfigError
 
 
@@ -48,6 +48,9 @@ class FeatureExtractor(nn.Module):
     """
 
     noise: Tensor
+    visible: Tensor
+    hidden: Tensor
+    restore: Tensor
     mean: Tensor
     std: Tensor
 
@@ -61,6 +64,8 @@ class FeatureExtractor(nn.Module):
         self.backbone = backbone
         self.config = config
         self.register_buffer("noise", torch.from_numpy(noise_from_config(config.mask, backbone.num_patches)))
+        for name, index in plan_masks(self.noise, config.mask.mask_ratio)._asdict().items():
+            self.register_buffer(name, index, persistent=False)
         self.register_buffer("mean", torch.tensor(config.image.mean))
         self.register_buffer("std", torch.tensor(config.image.std))
 
@@ -79,28 +84,36 @@ class FeatureExtractor(nn.Module):
         Returns:
             `Features`, float32 on the backbone's device.
         """
-        noise = self.noise if noise is None else noise
-        global_feature, pred, mask = self.backbone.encode_and_reconstruct(
-            pixel_values, noise, mask_ratio=self.config.mask.mask_ratio
-        )
-        target = patchify(pixel_values.float(), self.backbone.patch_size)[:, None]
+        plan = self._plan if noise is None else plan_masks(noise, self.config.mask.mask_ratio)
+        global_feature, pred = self.backbone.encode_and_redraw(pixel_values, plan)
+        target = patchify(pixel_values.float(), self.backbone.patch_size)
         pred = pred.float()
         if self.config.deviation.pixel_space == "unit":
             pred, target = self._to_unit(pred), self._to_unit(target)
-        target = target.expand_as(pred)
-        settings = self.config.deviation
+        settings, context = self.config.deviation, target[:, plan.visible]
         context_mean, context_std = context_moments(
-            target, mask, unbiased=settings.unbiased, sigma_floor=settings.sigma_floor
+            context, context.new_zeros(context.shape[:-1]), unbiased=settings.unbiased, sigma_floor=settings.sigma_floor
         )
+        hidden = pred.new_ones(pred.shape[:-1])
         return Features(
             global_feature=global_feature.float(),
-            deviation=statistical_deviation(pred, context_mean, context_std, mask),
-            fidelity=reconstruction_fidelity(pred, target, mask),
+            deviation=_among_all(statistical_deviation(pred, context_mean, context_std, hidden), plan),
+            fidelity=_among_all(reconstruction_fidelity(pred, target[:, plan.hidden], hidden), plan),
         )
+
+    @property
+    def _plan(self) -> MaskPlan:
+        return MaskPlan(self.visible, self.hidden, self.restore)
 
     def _to_unit(self, patches: Tensor) -> Tensor:
         repeats = patches.shape[-1] // self.mean.numel()  # channel is the fastest axis of a patch
         return patches * self.std.repeat(repeats) + self.mean.repeat(repeats)
+
+
+def _among_all(values: Tensor, plan: MaskPlan) -> Tensor:
+    """Put values of the masked patches (N, K, M) at their places among all, (N, K, L), nan where visible."""
+    shuffled = nn.functional.pad(values, (plan.visible.shape[1], 0), value=torch.nan)
+    return shuffled.gather(2, plan.restore.expand_as(shuffled))
 
 
 def features_to_lcas(features: Features, config: LcasConfig, patch_dim: int) -> Float[Tensor, "N K L"]:

@@ -2,7 +2,7 @@
 
 torch hands them to MKL, which leaves AVX-512 unused on processors other than Intel's: on one of AMD's oneDNN took half
 of the time or less (decision 0008). It reads the same weights, so nothing is copied, and sums in another order, so
-results may differ in the last digits.
+results may differ in the last digits. What follows a product, GELU or a sum, it computes while the values are at hand.
 """
 
 from __future__ import annotations
@@ -25,19 +25,32 @@ class OneDnnLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return input @ weight.T + bias."""
+        return self._product(input, "none") if self._suits(input) else super().forward(input)
+
+    def gelu(self, input: Tensor) -> Tensor:
+        """Return the exact GELU of `forward`."""
+        return self._product(input, "gelu") if self._suits(input) else nn.functional.gelu(super().forward(input))
+
+    def plus(self, input: Tensor, other: Tensor) -> Tensor:
+        """Return `forward` + other, which has its shape and is left as it is."""
         if not self._suits(input):
-            return super().forward(input)
+            return super().forward(input) + other
+        rows, others = input.reshape(-1, self.in_features), other.reshape(-1, self.out_features)
+        total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, others, self.weight, self.bias, "add")
+        return total.view(other.shape)
+
+    def _product(self, input: Tensor, then: str) -> Tensor:
         rows = input.reshape(-1, self.in_features)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, then, [], "none")
         return product.view(*input.shape[:-1], self.out_features)
 
     def _suits(self, input: Tensor) -> bool:
         return (
-            _available()
+            not torch.compiler.is_compiling()  # a graph is exported with torch's own operators
+            and _available()
             and input.device.type == "cpu"
             and input.dtype == self.weight.dtype == torch.float32
             and input.numel() > 0
-            and not torch.compiler.is_compiling()  # a graph is exported with torch's own operators
             and not (torch.is_grad_enabled() and (input.requires_grad or self.weight.requires_grad))
         )
 

@@ -6,7 +6,7 @@ alone, so every image meets the same masks and its score does not depend on its 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -85,6 +85,43 @@ def num_visible(num_patches: int, mask_ratio: float) -> int:
         49
     """
     return int(num_patches * (1 - mask_ratio))
+
+
+class MaskPlan(NamedTuple):
+    """Which patch goes where in each of K masked passes: all that noise is asked for, so it is sorted once.
+
+    Attributes:
+        visible: Indices of the visible patches, (K, V).
+        hidden: Indices of the masked patches, (K, M); V + M = L.
+        restore: Where each patch stands in ``visible | hidden``, (K, L).
+    """
+
+    visible: Tensor
+    hidden: Tensor
+    restore: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """1 masked, 0 visible, (K, L) float32."""
+        return (self.restore >= self.visible.shape[1]).float()
+
+
+def plan_masks(noise: Tensor, mask_ratio: float) -> MaskPlan:
+    """Sort rows of noise into index plans.
+
+    Args:
+        noise: (K, L); in each row the lowest ``1 - mask_ratio`` stay visible.
+        mask_ratio: Share of hidden patches.
+
+    Example:
+        >>> import torch
+        >>> plan = plan_masks(torch.tensor([[0.5, 0.0, 0.75, 0.25]]), 0.75)
+        >>> plan.visible.tolist(), plan.hidden.tolist(), plan.restore.tolist(), plan.mask.tolist()
+        ([[1]], [[3, 0, 2]], [[2, 0, 3, 1]], [[1.0, 0.0, 1.0, 1.0]])
+    """
+    keep = num_visible(noise.shape[1], mask_ratio)
+    shuffle = noise.argsort(dim=1)
+    return MaskPlan(shuffle[:, :keep], shuffle[:, keep:], shuffle.argsort(dim=1))
 
 
 def patchify(pixel_values: Tensor, patch_size: int) -> Tensor:

@@ -27,7 +27,8 @@ def preprocess(image: Image.Image, config: ImageConfig) -> NDArray[np.float32]:
     * ``jpeg_quality``: the square goes through one JPEG round trip with 4:2:0 chroma, so that every picture reaches the
       model by the same last step, however it was delivered.
     * ``views="five"``: centre, top left, top right, bottom left, bottom right crops of ``size`` from the square.
-    * ``views="tiles"``: the square cut into tiles of ``size`` without overlap, row by row.
+    * ``views="tiles"``: the square cut into tiles of ``size`` without overlap, row by row; ``views="checkered"``: every
+      second of these, as the squares of one colour on a chessboard, the top left among them.
 
     The centre crop starts at ``(square - size) // 2``, rounding towards the top left.
 
@@ -54,9 +55,8 @@ def preprocess(image: Image.Image, config: ImageConfig) -> NDArray[np.float32]:
     size = config.size
     square = np.asarray(_square(image, config))
     far = square.shape[0] - size
-    if config.views == "tiles":
-        steps = range(0, far + 1, size)
-        corners = [(top, left) for top in steps for left in steps]
+    if config.tiled:
+        corners = [(row * size, column * size) for row, column in config.tile_places]
     else:
         corners = [(far // 2, far // 2), (0, 0), (0, far), (far, 0), (far, far)][: config.num_views]
     views = np.stack([square[top : top + size, left : left + size] for top, left in corners])

@@ -1,4 +1,4 @@
-"""Images inside archives: WebDataset tars, and Parquet files in the layout of the Hugging Face Hub.
+"""Images inside archives, here or behind a URI: WebDataset tars, and Parquet files in the layout of the Hub.
 
 Listing opens no image and writes nothing to disk: a record says where its bytes lie, `read_encoded` fetches them.
 """
@@ -9,19 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cinemae.core.image import MAX_BYTES
-from cinemae.data.datasets import ImageRecord, TarPlace
+from cinemae.data.datasets import ImageRecord, RemotePlace, TarPlace
+from cinemae.data.remote import fetch
 from cinemae.data.tars import read_member, read_tar
-from cinemae.errors import ImageError, SourceError
+from cinemae.errors import ImageError, RemoteError, SourceError
 
 
-def read_archives(files: Sequence[str], root: Path) -> list[ImageRecord]:
+def read_archives(files: Sequence[str], root: Path, *, labelled: bool = True) -> list[ImageRecord]:
     """List the images in archives of one kind, in the order given.
 
     `cinemae.data.tars` and `cinemae.data.parquet_images` say how labels are told.
 
     Args:
-        files: ``.tar`` or ``.parquet`` files.
+        files: ``.tar`` or ``.parquet`` files, paths or URIs.
         root: The folder that labels are looked for below, and in whose own name.
+        labelled: Whether to look for labels at all; without, none can be wrong.
 
     Returns:
         The records, each with its `place`.
@@ -37,23 +39,24 @@ def read_archives(files: Sequence[str], root: Path) -> list[ImageRecord]:
             f"a data set is made of tars or of Parquet files, {root} holds both: name one kind, as in {root}/**/*.tar."
         )
     if kinds == {".tar"}:
-        records = [record for file in files for record in read_tar(file, root)]
+        records = [record for file in files for record in read_tar(file, root, labelled=labelled)]
     else:
         from cinemae.data.parquet_images import read_parquet  # only here: it needs pyarrow
 
-        records = [record for file in files for record in read_parquet(file, root)]
+        records = [record for file in files for record in read_parquet(file, root, labelled=labelled)]
     if not records:
         raise SourceError(f"{root} holds archives without any image, such as {files[0]}: check how they were written.")
     return records
 
 
 def read_encoded(record: ImageRecord) -> str | bytes:
-    """Return what `cinemae.core.image.load_image` takes for a record: its path, or its bytes in an archive.
+    """Return what `cinemae.core.image.load_image` takes for a record: its path, or its bytes from an archive or URI.
 
     Threads may share it. A few blocks of Parquet rows are kept, so that reading in order decodes each block once.
 
     Raises:
-        ImageError: If the bytes cannot be fetched from the archive, or are more than an image may have.
+        ImageError: If the bytes cannot be fetched, or are more than an image may have.
+        MissingDependencyError: If the package for a URI is not installed.
 
     Example:
         >>> read_encoded(ImageRecord("photos/a.jpg", 0))
@@ -62,6 +65,11 @@ def read_encoded(record: ImageRecord) -> str | bytes:
     place = record.place
     if place is None:
         return record.path
+    if isinstance(place, RemotePlace):
+        try:
+            return fetch(record.path, size=place.size, limit=MAX_BYTES)
+        except RemoteError as error:
+            raise ImageError(str(error)) from error
     if isinstance(place, TarPlace):
         if place.size > MAX_BYTES:
             raise _too_long(record.path)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cinemae.data.labels import LABEL_WORDS, label_from_folders
+from cinemae.data.remote import is_remote
 from cinemae.errors import SourceError
 
 IMAGE_SUFFIXES = frozenset({
@@ -33,7 +34,7 @@ class TarPlace:
     """Where the bytes of an image lie in an uncompressed tar.
 
     Attributes:
-        file: The tar.
+        file: The tar: a path, or a URI as `cinemae.data.remote` reads them.
         offset: Of the first byte, from the start of the tar.
         size: In bytes.
     """
@@ -48,7 +49,7 @@ class ParquetPlace:
     """Where the bytes of an image lie in a Parquet file.
 
     Attributes:
-        file: The Parquet file.
+        file: The Parquet file: a path, or a URI as `cinemae.data.remote` reads them.
         row_group: Counted from 0.
         row: Within the row group, counted from 0.
         column: The leaf column that holds the bytes, such as ``image.bytes``.
@@ -61,22 +62,48 @@ class ParquetPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class RemotePlace:
+    """An object of its own behind a URI; the record's path is the URI.
+
+    Attributes:
+        size: In bytes, as listed; None unknown.
+    """
+
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image of a data set.
 
     Attributes:
-        path: Where the file lies: absolute, or relative to the working directory. Of an archived image a name, unique
-            within the data set, that a person can follow: ``shard-000.tar/000123.jpg``, ``train.parquet/17``.
+        path: Where the file lies: absolute, relative to the working directory, or a URI. Of an archived image a name,
+            unique within the data set, that a person can follow: ``shard-000.tar/000123.jpg``, ``train.parquet/17``.
         label: 0 real, 1 fake, None unknown.
         generator: What made a fake, or where a photograph comes from; None unknown.
-        place: Where the bytes of an archived image lie; None for a file of its own.
+        place: Where the bytes of an archived or remote image lie; None for a local file of its own.
             `cinemae.data.archives.read_encoded` gives what to decode, for either kind.
     """
 
     path: str
     label: int | None = None
     generator: str | None = None
-    place: TarPlace | ParquetPlace | None = None
+    place: TarPlace | ParquetPlace | RemotePlace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """An image's bytes under its name, or why they could not be had.
+
+    Attributes:
+        path: As in the record.
+        data: The encoded image; None if it could not be fetched.
+        error_message: Why not.
+    """
+
+    path: str
+    data: bytes | None = None
+    error_message: str | None = None
 
 
 def read_records(source: str | os.PathLike[str]) -> list[ImageRecord]:
@@ -89,10 +116,10 @@ def read_records(source: str | os.PathLike[str]) -> list[ImageRecord]:
     ``progan/airplane/1_fake/x.png``).
 
     A manifest is a CSV file in UTF-8 with the columns ``path`` and ``label`` and, if known, ``generator``; others are
-    ignored. Paths are relative to the manifest's folder; a label is 0, 1, real, fake or empty.
+    ignored. Paths are URIs or relative to the manifest's folder; a label is 0, 1, real, fake or empty.
 
     A ``.tar`` or ``.parquet`` file, a glob of them, or a folder that holds such files and no image of its own is read
-    as `cinemae.data.archives` says.
+    as `cinemae.data.archives` says. All of this may lie behind a URI, as `cinemae.data.sources` says.
 
     Args:
         source: A folder, a glob such as ``photos/**/*.jpg``, or a ``.csv``, ``.tar`` or ``.parquet`` file.
@@ -108,6 +135,11 @@ def read_records(source: str | os.PathLike[str]) -> list[ImageRecord]:
     path = Path(text)
     if path.suffix.lower() == ".csv" and path.is_file():
         return _read_manifest(path)
+    far = not os.path.lexists(text) and (is_remote(text) or "{" in text)
+    if far or (path.suffix.lower() == ".txt" and path.is_file()):
+        from cinemae.data.sources import read_far_records  # here, not above: sources.py builds upon this module
+
+        return read_far_records(text)
     root, found = _find_source(text)
     images = [each for each in found if not _has_suffix(each, ARCHIVE_SUFFIXES)]
     if images:
@@ -354,4 +386,6 @@ def _record_from_row(row: dict[str, str], manifest: Path, line: int) -> ImageRec
         raise SourceError(
             f"{manifest}, line {line}: a label is 0, 1, real, fake or empty, got {row['label']!r}: correct this line."
         )
-    return ImageRecord(str(manifest.parent / path), LABEL_WORDS[word], row.get("generator", "").strip() or None)
+    place = RemotePlace() if is_remote(path) else None
+    where = path if place else str(manifest.parent / path)
+    return ImageRecord(where, LABEL_WORDS[word], row.get("generator", "").strip() or None, place)

@@ -4,12 +4,15 @@
 
     config.json                 every setting, threshold and calibration (`cinemae.config.ModelConfig`)
     model.onnx                  the whole method in one graph; all that the light install needs besides config.json
+    model.int8.onnx             the same with products of 8-bit integers; may be missing. The weights of a large graph
+                                lie in a file beside it, model.HASH.data or model.int8.HASH.data
     head.safetensors            the trained half
     ood.safetensors             what the training images look like, to tell when an image is unlike them; may be missing
     backbone/config.json        the frozen half, in the Hub's ViTMAE layout
     backbone/model.safetensors
     README.md                   the model card
     results.json                every figure of it; of its calibration, with curves: calibration.json
+    fast/                       its fast tier, a model directory of config.json, model.onnx and card; may be missing
 """
 
 from __future__ import annotations
@@ -23,18 +26,35 @@ from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
 
 CONFIG_FILE = "config.json"
 ONNX_FILE = "model.onnx"
+INT8_FILE = "model.int8.onnx"
 HEAD_FILE = "head.safetensors"
 OOD_FILE = "ood.safetensors"
 BACKBONE_DIR = "backbone"
+FAST_DIR = "fast"
 RESULTS_FILE = "results.json"
 CALIBRATION_FILE = "calibration.json"
 FINGERPRINT_KEY, HEAD_KEY = "cinemae.fingerprint", "cinemae.head_sha256"  # what a graph says it was exported from
 OOD_KEY = "cinemae.ood_sha256"
+PRECISION_KEY = "cinemae.precision"  # what a graph computes in; graphs without it: float32
 STARTER = Path(__file__).resolve().parent.parent / "starter"
 
 
-def resolve_model(path_or_id: str | Path | None) -> Path:
+def resolve_model(
+    path_or_id: str | Path | None,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> Path:
     """Find a model's directory: None is the bundled starter, else a local directory, else a Hub id.
+
+    Args:
+        path_or_id: ``owner/name`` for a Hub id, or ``owner/name@revision``.
+        revision: Branch, tag or commit of a Hub id.
+        token: For a private one; None for the one that ``hf auth login`` keeps.
+        cache_dir: Where the Hub's files are kept; None for its own cache.
+        local_files_only: Never ask the network; the cache must hold the files.
 
     Raises:
         ModelDirError: If there is no such directory and the name is no Hub id that can be fetched.
@@ -55,10 +75,40 @@ def resolve_model(path_or_id: str | Path | None) -> Path:
             f"there is no directory {name}; to fetch it from the Hub, run: pip install 'cinemae[torch]'"
         ) from error
     try:
-        return Path(snapshot_download(name))
+        repository, _, stated = name.partition("@")
+        found = snapshot_download(
+            repository,
+            revision=stated or revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        return Path(found)
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelDirError(f"there is no directory {name}, and the Hub gave no such model: {reason}") from error
+
+
+def fast_tier(directory: Path) -> Path:
+    """Return the directory of a model's fast tier.
+
+    Raises:
+        ModelDirError: If the model has none.
+    """
+    if not (directory / FAST_DIR / CONFIG_FILE).is_file():
+        raise ModelDirError(
+            f"the model {directory} has no fast tier, which is a folder {FAST_DIR} in it: make one with `cinemae fast`."
+        )
+    return directory / FAST_DIR
+
+
+def model_or_fast_tier(path_or_id: str | None, *, fast: bool) -> str | None:
+    """Return what `resolve_model` takes for a model, or for its fast tier.
+
+    Raises:
+        ModelDirError: If the model has none.
+    """
+    return str(fast_tier(resolve_model(path_or_id))) if fast else path_or_id
 
 
 def read_model_config(directory: Path) -> ModelConfig:

@@ -12,13 +12,14 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from cinemae.data.datasets import ImageRecord, ParquetPlace
 from cinemae.data.labels import LABEL_WORDS, generator_of_value, label_from_folders, label_of_name, label_of_value
-from cinemae.errors import ImageError, MissingDependencyError, SourceError
+from cinemae.data.remote import is_remote, open_binary, shown
+from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError
 
 try:
     import pyarrow as pa
@@ -34,12 +35,13 @@ CACHED_BLOCKS = 4
 _OPEN_STREAMS = 2  # at the end of a row group, threads read from both it and the next
 
 
-def read_parquet(file: str, root: Path) -> Iterator[ImageRecord]:
+def read_parquet(file: str, root: Path, *, labelled: bool = True) -> Iterator[ImageRecord]:
     """List the images in a Parquet file, in its order; the columns with images are not read.
 
     Args:
-        file: The Parquet file.
+        file: The Parquet file, a path or a URI.
         root: The folder that labels are looked for below, and in whose own name, where there is no column ``label``.
+        labelled: Whether to look for labels at all.
 
     Yields:
         Records with `ParquetPlace`, whose paths are the file's, a slash and the number of the row in the file.
@@ -48,16 +50,19 @@ def read_parquet(file: str, root: Path) -> Iterator[ImageRecord]:
         SourceError: If the file is damaged, has no column of images, or tells a label that is none.
     """
     number = 0
-    outer_label, outer_generator = label_from_folders(Path(file).parts[len(root.parts) : -1], root.name)
-    with _reading(file), pq.ParquetFile(file) as parquet:
+    outer_label, outer_generator = None, None
+    if labelled:
+        outer_label, outer_generator = label_from_folders(Path(file).parts[len(root.parts) : -1], root.name)
+    with _reading(file), _open(file) as parquet:
         schema = parquet.schema_arrow
         image_column = _image_column(schema, file)
-        generator_column = next((name for name in GENERATOR_COLUMNS if name in schema.names), None)
+        columns = schema.names if labelled else ()
+        generator_column = next((name for name in GENERATOR_COLUMNS if name in columns), None)
         for row_group in range(parquet.num_row_groups):
             num_rows = parquet.metadata.row_group(row_group).num_rows
             labels: list[int | None] = [outer_label] * num_rows
             generators: list[str | None] = [outer_generator] * num_rows
-            if "label" in schema.names:
+            if "label" in columns:
                 labels = _labels(_read_column(parquet, row_group, "label"), _class_names(schema, "label"), file)
             if generator_column:
                 names = _class_names(schema, generator_column)
@@ -105,8 +110,7 @@ class _RowReader:
         self._streams: OrderedDict[tuple[object, ...], tuple[int, Iterator[list[bytes | None]]]] = OrderedDict()
 
     def read(self, place: ParquetPlace) -> bytes | None:
-        status = Path(place.file).stat()
-        source = (place.file, status.st_mtime_ns, status.st_size, place.row_group, place.column)
+        source = (place.file, *_version(place.file), place.row_group, place.column)
         wanted = place.row // BLOCK_ROWS
         with self._lock:
             if (*source, wanted) not in self._blocks:
@@ -131,7 +135,7 @@ class _RowReader:
 def _stream_blocks(place: ParquetPlace) -> Iterator[list[bytes | None]]:
     # With these two settings Arrow reads page by page, not a row group's whole column before its first row. No memory
     # map: a file that is cut short while it is mapped would end the process.
-    with pq.ParquetFile(place.file, buffer_size=2**20, pre_buffer=False) as parquet:
+    with _open(place.file, buffer_size=2**20, pre_buffer=False) as parquet:
         rows: list[bytes | None] = []
         for batch in parquet.iter_batches(BLOCK_ROWS, row_groups=[place.row_group], columns=[place.column]):
             column = batch.column(0)
@@ -142,6 +146,23 @@ def _stream_blocks(place: ParquetPlace) -> Iterator[list[bytes | None]]:
         yield rows
 
 
+@contextmanager
+def _open(file: str, **options: Any) -> Iterator[Any]:  # noqa: ANN401 - pyarrow has no types
+    with (
+        open_binary(file) if is_remote(file) else nullcontext(file) as source,
+        pq.ParquetFile(source, **options) as parquet,
+    ):
+        yield parquet
+
+
+def _version(file: str) -> tuple[int, ...]:
+    """Return what changes when a local file does; objects are taken not to change during a run."""
+    if is_remote(file):
+        return ()
+    status = Path(file).stat()
+    return status.st_mtime_ns, status.st_size
+
+
 _READER = _RowReader()
 
 
@@ -149,12 +170,14 @@ _READER = _RowReader()
 def _reading(file: str) -> Iterator[None]:
     try:
         yield
-    except SourceError:
+    except (SourceError, MissingDependencyError):
         raise
+    except RemoteError as error:
+        raise SourceError(str(error)) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SourceError(
-            f"the Parquet file {file} could not be read ({_first_line(error)}); it is damaged or cut short: copy it "
-            "again."
+            f"the Parquet file {shown(file)} could not be read ({_first_line(error)}); it is damaged or cut short: "
+            "copy it again."
         ) from error
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.config import BackboneInfo, ExtractorConfig
-from cinemae.data.store_format import COLUMNS, FEATURES, HEADER_NAME, Status, StoreHeader, StoreRow
+from cinemae.data.store_format import COLUMNS, FEATURES, HEADER_NAME, Status, StoreBlock, StoreHeader, StoreRow
+from cinemae.data.whole_files import remove_unfinished, replacing
 from cinemae.errors import MissingDependencyError, StoreError
 
 try:
@@ -91,12 +91,10 @@ def prepare_store(path: str | os.PathLike[str], header: StoreHeader) -> list[int
                 f"a store is made in a new or empty folder, {folder} holds {visible[0]} and no {HEADER_NAME}: "
                 "name another folder."
             )
-        for name in names:
-            if name.startswith(".") and name.endswith(".tmp"):  # left by a killed run
-                (folder / name).unlink(missing_ok=True)
+        remove_unfinished(folder)
         if HEADER_NAME not in names:
             text = json.dumps(header.to_dict(), indent=2, sort_keys=True) + "\n"
-            with _replacing(folder / HEADER_NAME) as temporary:
+            with replacing(folder / HEADER_NAME) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="\n")
     finished = [shard for shard in range(header.num_shards) if _shard_path(folder, shard).exists()]
     for shard in finished:
@@ -124,8 +122,23 @@ def write_shard(path: str | os.PathLike[str], header: StoreHeader, shard: int, r
     arrays = [pa.array([_cell(row, column.name) for row in rows], type=column.type) for column in _SCHEMA]
     table = pa.Table.from_arrays(arrays, schema=_SCHEMA.with_metadata({"cinemae.job": header.job}))
     folder = Path(path)
-    with _writing(folder), _replacing(_shard_path(folder, shard)) as temporary:
+    with _writing(folder), replacing(_shard_path(folder, shard)) as temporary:
         pq.write_table(table, temporary, **_PARQUET)
+
+
+def read_outcomes(path: str | os.PathLike[str], header: StoreHeader, shard: int) -> list[StoreRow] | None:
+    """Return what became of the images of a shard: rows with path and error message alone; None if it is not there.
+
+    Raises:
+        StoreError: If the shard cannot be read, or is not this store's.
+    """
+    file = _shard_path(Path(path), shard)
+    if not file.exists():
+        return None
+    _check_shard(Path(path), header, shard)
+    with _reading(file):
+        table = pq.read_table(file, columns=["path", "error_message"])
+    return [StoreRow(row["path"], error_message=row["error_message"]) for row in table.to_pylist()]
 
 
 class FeatureStore:
@@ -222,6 +235,38 @@ class FeatureStore:
                 arrays[name][filled : filled + len(batch)] = self._to_numpy(name, batch[name])
             filled += len(batch)
         return {name: array[:filled] for name, array in arrays.items()}
+
+    def blocks(self) -> list[StoreBlock]:
+        """Return the blocks of the store, in the order of its rows; footers alone are read.
+
+        Raises:
+            StoreError: If a shard cannot be read; the file is named.
+        """
+        found: list[StoreBlock] = []
+        start = 0
+        for shard in range(self.header.num_shards):
+            path = _shard_path(self.path, shard)
+            with _reading(path):
+                footer = pq.read_metadata(path)
+            for row_group in range(footer.num_row_groups):
+                stop = start + footer.row_group(row_group).num_rows
+                found.append(StoreBlock(shard, row_group, range(start, stop)))
+                start = stop
+        return found
+
+    def load_block(self, block: StoreBlock, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Read columns of all rows of one block into memory, as `load` does.
+
+        Raises:
+            StoreError: If a column is unknown or the shard cannot be read; the file is named.
+        """
+        columns = _check_columns(columns)
+        path = _shard_path(self.path, block.shard)
+        with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read_row_group(block.row_group, columns=columns).combine_chunks()
+        if len(table) != len(block.rows):
+            raise StoreError(f"{path} changed while it was read: let one process write a store, then train on it.")
+        return {name: self._to_numpy(name, table[name].combine_chunks()) for name in columns}
 
     def counts(self) -> StoreCounts:
         """Count rows, labels and generators; reads no features.
@@ -350,23 +395,3 @@ def _writing(folder: Path) -> Iterator[None]:
             f"the store {folder} could not be written ({error}): free space or change permissions, then run it again; "
             "finished shards are kept."
         ) from error
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; afterwards flush that file to the disk and rename it to `path`."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    with suppress(OSError):  # not every system can flush a folder
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

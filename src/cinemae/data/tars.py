@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from cinemae.data.datasets import IMAGE_SUFFIXES, ImageRecord, TarPlace
 from cinemae.data.labels import generator_of_value, label_from_folders, label_of_value
-from cinemae.errors import ImageError, SourceError
+from cinemae.data.remote import fetch_part, is_remote, open_binary, shown
+from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError
 
 SIDECARS = (".json", ".cls")  # the decisive one last
 MAX_SIDECAR_BYTES = 2**20
@@ -25,14 +26,15 @@ MAX_SIDECAR_BYTES = 2**20
 _COMPRESSED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
 
 
-def read_tar(file: str, root: Path) -> Iterator[ImageRecord]:
+def read_tar(file: str, root: Path, *, labelled: bool = True) -> Iterator[ImageRecord]:
     """List the images in an uncompressed tar, in its order.
 
     Files without an image suffix are passed over, as are symbolic links; a hard link is the image that it names.
 
     Args:
-        file: The tar.
+        file: The tar, a path or a URI.
         root: The folder that labels are looked for below, and in whose own name, where the tar itself tells none.
+        labelled: Whether to look for labels at all.
 
     Yields:
         Records with `TarPlace`, whose paths are the tar's, a slash and the name inside.
@@ -55,6 +57,9 @@ def read_tar(file: str, root: Path) -> Iterator[ImageRecord]:
                 raise SourceError(f"names in a tar must differ, {file} holds {name} twice: write it again without one.")
             (images if suffix in IMAGE_SUFFIXES else sidecars)[name] = place
         _check_end(file, tar.offset)
+    if not labelled:
+        yield from (ImageRecord(f"{file}/{name}", place=place) for name, place in images.items())
+        return
     outer = label_from_folders(Path(file).parts[len(root.parts) : -1], root.name)
     for name, place in images.items():
         label, generator = label_from_folders(PurePosixPath(name).parts[:-1], "")
@@ -80,7 +85,7 @@ def read_member(path: str, place: TarPlace) -> bytes:
         data = _read_bytes(place)
     except OSError as error:
         raise ImageError(
-            f"image {path!r} could not be read from its tar ({error.strerror}): check the file."
+            f"image {path!r} could not be read from its tar ({error.strerror or error}): check the file."
         ) from error
     if len(data) != place.size:
         raise ImageError(f"image {path!r} is cut short by the end of its tar: copy the tar again, and list it anew.")
@@ -88,6 +93,8 @@ def read_member(path: str, place: TarPlace) -> bytes:
 
 
 def _read_bytes(place: TarPlace) -> bytes:
+    if is_remote(place.file):
+        return fetch_part(place.file, place.offset, place.size) if place.size else b""
     with Path(place.file).open("rb") as file:
         file.seek(place.offset)
         return file.read(place.size)
@@ -97,18 +104,20 @@ def _read_bytes(place: TarPlace) -> bytes:
 def _open_tar(file: str) -> Iterator[tarfile.TarFile]:
     try:
         _check_uncompressed(file)
-        with tarfile.open(file, "r:") as tar:
+        with open_binary(file) as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
             yield tar
-    except SourceError:
+    except (SourceError, MissingDependencyError):
         raise
+    except RemoteError as error:
+        raise SourceError(str(error)) from error
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         raise SourceError(
-            f"the tar {file} could not be read to its end ({error}); it is damaged or cut short: copy it again."
+            f"the tar {shown(file)} could not be read to its end ({error}); it is damaged or cut short: copy it again."
         ) from error
 
 
 def _check_uncompressed(file: str) -> None:
-    with Path(file).open("rb") as raw:
+    with open_binary(file) as raw:
         head = raw.read(6)
     kind = next((kind for magic, kind in _COMPRESSED if head.startswith(magic)), None)
     if kind:
@@ -120,7 +129,7 @@ def _check_uncompressed(file: str) -> None:
 
 def _check_end(file: str, end: int) -> None:
     """Refuse what `tarfile` stops at in silence: a damaged header, a missing end, and what follows the end."""
-    with Path(file).open("rb") as raw:
+    with open_binary(file) as raw:
         raw.seek(end)
         if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError(f"neither a header nor the end mark at byte {end}")

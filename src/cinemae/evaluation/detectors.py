@@ -75,6 +75,7 @@ class Setup:
     Attributes:
         model: Model directory or Hub id; None for the bundled one.
         device: Where it runs.
+        precision: What it computes in, as for `cinemae.scorers.make_scorer`.
         train: What baselines are trained on.
         validation: What their thresholds are chosen on; None for a part of `train`.
         seeds: How many times each is trained, from seed 0 up.
@@ -85,6 +86,7 @@ class Setup:
 
     model: str | None = None
     device: str = "auto"
+    precision: str = "auto"
     train: PictureSet | None = None
     validation: PictureSet | None = None
     seeds: int = 1
@@ -136,7 +138,7 @@ def _sources_of(spec: str, setup: Setup) -> list[ScoreSource]:
             return _trained(lambda: _import_detector(name), name, setup)
         return [_with_threshold(detector, name, setup)]
     if name == "cinemae":
-        return [CinemaeSource(setup.model, setup.device, setup.mask_seeds)]
+        return [CinemaeSource(setup.model, setup.device, setup.mask_seeds, setup.precision)]
     if name in ("nll", "lcas"):
         return _trained(lambda: FrozenDetector(name, setup.model, setup.device), name, replace(setup, seeds=1))
     if name == "format-probe":

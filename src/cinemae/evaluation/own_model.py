@@ -19,10 +19,11 @@ class CinemaeSource:
         model: Model directory or Hub id; None for the bundled one.
         device: Where to run it.
         mask_seeds: How many seeds of the masks.
+        precision: As for `cinemae.scorers.make_scorer`.
     """
 
-    def __init__(self, model: str | None, device: str, mask_seeds: int) -> None:
-        self._scorer = make_scorer(resolve_model(model), device)
+    def __init__(self, model: str | None, device: str, mask_seeds: int, precision: str = "auto") -> None:
+        self._scorer = make_scorer(resolve_model(model), device, precision=precision)
         config = self._scorer.config
         self.fingerprint: str | None = config.fingerprint
         first = config.extractor.mask.seed
@@ -33,7 +34,7 @@ class CinemaeSource:
                 outputs="probability",
                 threshold=config.decision.threshold,
                 threshold_rule=f"the model's own: {config.decision.rule}",
-                description=config.model_id,
+                description=self._scorer.model_id,
             )
             for seed in range(first, first + mask_seeds)
         )

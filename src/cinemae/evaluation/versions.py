@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from pathlib import Path
 
 from PIL import features
 
@@ -22,3 +23,11 @@ def versions() -> dict[str, str]:
             continue
     jpeg = features.version_feature("libjpeg_turbo") or features.version_codec("jpg")
     return {**found, "libjpeg": str(jpeg), "libwebp": str(features.version_module("webp"))}
+
+
+def processor() -> str:
+    """Return the name of this machine's processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, TrainConfig
+from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, OodReference, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.head import pooled_dim
@@ -26,10 +26,15 @@ from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.jobs.export import export_onnx
 from cinemae.jobs.format_probe import format_probe
 from cinemae.jobs.model_card import write_model_card
-from cinemae.jobs.outliers import learn_outliers
+from cinemae.jobs.outliers import learn_outliers, learn_outliers_streamed
+from cinemae.jobs.streamed_set import MOST_IN_MEMORY, StreamedSet, feature_bytes, load_some
 from cinemae.jobs.train import EpochLine, TrainReport, save_training, train
-from cinemae.jobs.training_set import TrainingSet, split_by_generator
+from cinemae.jobs.training_set import TrainingSet, require_one_fingerprint, split_by_generator
 
+PROBE_ROWS = 20_000
+"""Images of a store that the format probe looks at where features are streamed."""
+REFERENCE_ROWS = 50_000
+"""Images of a store that the scale of heat maps rests on where features are streamed."""
 REFERENCE_LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 
 
@@ -48,6 +53,8 @@ class ModelRecipe:
         train: Optimiser, balance, seeds, target rates.
         allow_overlap: Accept validation stores that share files with `stores`, which would flatter every figure.
         provenance: Free notes for config.json and the model card, such as data sources and licences.
+        stream: Read the features anew in every epoch in place of holding them in memory; None where they take more
+            than `MOST_IN_MEMORY` bytes. Some figures beside the scores then rest on a sample of the images.
     """
 
     stores: Sequence[Path]
@@ -60,6 +67,7 @@ class ModelRecipe:
     train: TrainConfig = field(default_factory=TrainConfig)
     allow_overlap: bool = False
     provenance: dict[str, Any] = field(default_factory=dict)
+    stream: bool | None = None
 
 
 def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine], None] | None = None) -> TrainReport:
@@ -85,17 +93,20 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
             f"{first.path} was extracted with backbone {first.backbone.content_hash[:16]}, but {recipe.backbone} is "
             f"{backbone.content_hash[:16]}: give the backbone that made the store."
         )
-    training, validation, split = _split(stores, val_stores, recipe)
+    streams = recipe.stream if recipe.stream is not None else feature_bytes([*stores, *val_stores]) > MOST_IN_MEMORY
+    training, validation, split = _split(
+        stores, val_stores, recipe, StreamedSet if streams else TrainingSet.from_stores
+    )
     head_config = replace(recipe.head, global_dim=pooled_dim(first.backbone.hidden_size, recipe.head.view_pooling))
     report = train(training, validation, head_config, recipe.train, progress=progress)
     report.results["split"] = split
     report.results["format_probe"] = {
         name: probe.to_dict()
         for name, probed in (("training", stores), ("validation", val_stores))
-        if (probe := format_probe(probed or stores))
+        if (probe := format_probe(probed or stores, most_rows=PROBE_ROWS if streams else None))
     }
 
-    distance, ood = learn_outliers(training.global_feature, validation.global_feature, validation.labels)
+    distance, ood = _learn_outliers(training, validation)
     out.mkdir(parents=True, exist_ok=True)
     write_backbone(backbone, recipe.backbone, out / BACKBONE_DIR)
     config = ModelConfig(
@@ -105,11 +116,12 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
         lcas=recipe.lcas,
         head=head_config,
         decision=report.decision,
-        reference=lcas_reference(val_stores or stores, recipe.lcas),
+        reference=lcas_reference(val_stores or stores, recipe.lcas, most_rows=REFERENCE_ROWS if streams else None),
         provenance={
             **recipe.provenance,
             "train": recipe.train.to_dict(),
             "split": split,
+            **({"streamed": True} if streams else {}),
             "altered_copies": [store.header.augment.to_dict() for store in stores if store.header.augment],
         },
         ood=ood,
@@ -127,11 +139,17 @@ def write_model(config: ModelConfig, report: TrainReport, out: Path, distance: M
     write_model_card(config, json.loads(json.dumps(report.results)), out)
 
 
-def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig) -> LcasReference:
-    """Return quantiles of patch LCAS over the photographs of `stores`: the fixed scale of heat maps."""
-    values = []
+def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig, *, most_rows: int | None = None) -> LcasReference:
+    """Return quantiles of patch LCAS over the photographs of `stores`: the fixed scale of heat maps.
+
+    Args:
+        stores: What to look at.
+        lcas: Weight and reduction of Eq. 4's terms.
+        most_rows: About so many images of each store, spread evenly; None for all.
+    """
+    values, names = [], ("label", "deviation", "fidelity")
     for store in stores:
-        columns = store.load(("label", "deviation", "fidelity"))
+        columns = store.load(names) if most_rows is None else load_some(store, names, most_rows)
         real = columns["label"] == 0
         scores = combine_terms(
             torch.from_numpy(columns["deviation"][real]),
@@ -162,9 +180,12 @@ def write_backbone(backbone: FrozenMAE, source: Path, target: Path) -> None:
 
 
 def _split(
-    stores: Sequence[FeatureStore], val_stores: Sequence[FeatureStore], recipe: ModelRecipe
-) -> tuple[TrainingSet, TrainingSet, str]:
-    data = TrainingSet.from_stores(stores, recipe.lcas)
+    stores: Sequence[FeatureStore],
+    val_stores: Sequence[FeatureStore],
+    recipe: ModelRecipe,
+    read: Callable[[Sequence[FeatureStore], LcasConfig], TrainingSet | StreamedSet],
+) -> tuple[TrainingSet | StreamedSet, TrainingSet | StreamedSet, str]:
+    data = read(stores, recipe.lcas)
     if not val_stores:
         if altered := [str(store.path) for store in stores if store.header.augment]:
             raise TrainingError(
@@ -172,25 +193,53 @@ def _split(
                 "validated on and its copy trained on. Give a validation store (--val)."
             )
         return split_by_generator(data, recipe.val_generators, seed=recipe.train.seed)
-    TrainingSet.from_stores([stores[0], *val_stores], recipe.lcas)  # same frozen half, or it raises
+    require_one_fingerprint([stores[0], *val_stores])
     if not recipe.allow_overlap:
         _refuse_overlap(stores, val_stores)
-    validation = TrainingSet.from_stores(val_stores, recipe.lcas)
-    shared = shared_generators(data.generators[data.labels == 1], validation.generators[validation.labels == 1])
+    validation = read(val_stores, recipe.lcas)
+    shared = shared_generators(data.names(1), validation.names(1))
     return data, validation, f"validation from its own store; {shared}"
 
 
-def shared_generators(trained: NDArray[np.str_], validated: NDArray[np.str_]) -> str:
+def _learn_outliers(
+    training: TrainingSet | StreamedSet, validation: TrainingSet | StreamedSet
+) -> tuple[MahalanobisDistance, OodReference]:
+    if isinstance(training, TrainingSet) and isinstance(validation, TrainingSet):
+        return learn_outliers(training.global_feature, validation.global_feature, validation.labels)
+    return learn_outliers_streamed(training, validation)
+
+
+def shared_generators(trained: Iterable[str], validated: Iterable[str]) -> str:
     """Say which generators are both trained and validated on."""
-    shared = sorted(set(trained.tolist()) & set(validated.tolist()))
+    shared = sorted(set(trained) & set(validated))
     return f"generators in both: {', '.join(shared)}" if shared else "no generator in both"
 
 
 def _refuse_overlap(stores: Sequence[FeatureStore], val_stores: Sequence[FeatureStore]) -> None:
-    seen = {digest for store in stores for digest in store.load(("content_hash",))["content_hash"]}
-    columns = [store.load(("content_hash", "path")) for store in val_stores]
-    pairs = (pair for part in columns for pair in zip(part["content_hash"], part["path"], strict=True))
-    refuse_shared(seen, pairs, "stores")
+    """Refuse stores that share files. Eight bytes of each hash are held, so that millions fit; matches are checked."""
+    trained = np.concatenate([tails for store in stores for tails, _, _ in _hashes(store)])
+    trained.sort()
+    suspects: dict[str, str] = {}
+    for store in val_stores:
+        for tails, digests, paths in _hashes(store):
+            at = np.minimum(np.searchsorted(trained, tails), len(trained) - 1)
+            suspects.update((digests[row], paths[row]) for row in np.nonzero(trained[at] == tails)[0])
+    if suspects:
+        seen: set[str] = set()
+        for store in stores:
+            for _, digests, _ in _hashes(store):
+                seen |= suspects.keys() & set(digests)
+        refuse_shared(seen, suspects.items(), "stores")
+
+
+def _hashes(store: FeatureStore) -> Iterator[tuple[NDArray[np.uint64], list[str], list[str]]]:
+    """Yield the last eight bytes of the hashes of readable images, the hashes and the paths, some at a time."""
+    for batch in store.iter_batches(("content_hash", "path", "status"), batch_size=2**16):
+        rows = [
+            row for row in zip(*(batch[name].to_pylist() for name in batch.schema.names), strict=True) if row[2] == "ok"
+        ]
+        tails = np.array([int(digest[-16:], 16) for digest, _, _ in rows], np.uint64)
+        yield tails, [digest for digest, _, _ in rows], [path for _, path, _ in rows]
 
 
 def refuse_shared(trained: Set[str], validated: Iterable[tuple[str, str]], where: str) -> None:

@@ -3,13 +3,18 @@
 Large weights that float16 holds exactly are stored as float16 and widened when the graph is loaded; all others stay
 float32. So torch and ONNX compute with the same numbers, and a backbone that was saved in float16, as `jobs.pretrain`
 does, takes half the space (decision 0007).
+
+The weights of a large model lie in a file beside the graph, which the runtime maps into memory instead of copying.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +23,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import convert_model_to_external_data
 from torch import Tensor
 
 from cinemae.core.model import CinemaeModel
@@ -35,6 +41,9 @@ from cinemae.data.model_weights import load_model
 from cinemae.errors import ModelDirError
 
 OUTPUTS = ("logit", "prob_fake", "stats", "lcas", "global_feature", "ood_distance")
+LARGE = 100_000_000
+"""Bytes of weights from which they lie in a file of their own: a graph that holds them is copied when it is loaded."""
+
 _SMALLEST_NARROWED = 1024  # values; smaller tensors stay float32
 
 
@@ -60,11 +69,44 @@ def export_onnx(directory: Path) -> Path:
     of_files = {HEAD_KEY: HEAD_FILE, OOD_KEY: OOD_FILE}
     hashes = {key: file_hash(directory / name) for key, name in of_files.items() if (directory / name).is_file()}
     helper.set_model_props(graph, {FINGERPRINT_KEY: read_model_config(directory).fingerprint, **hashes})
-    onnx.checker.check_model(graph)
-    path = directory / ONNX_FILE
-    partial = path.with_suffix(".partial")
-    onnx.save(graph, partial)
-    partial.replace(path)
+    return save_graph(graph, directory / ONNX_FILE)
+
+
+def save_graph(graph: onnx.ModelProto, path: Path) -> Path:
+    """Check a graph and write it in one step, large weights (`LARGE`) in ``STEM.HASH.data`` beside it.
+
+    That file is named by its content, so a graph is never read with the weights of another.
+
+    Args:
+        graph: The graph; its large weights are taken out of it.
+        path: Where to write it, ending in ``.onnx``.
+
+    Returns:
+        The path.
+    """
+    narrow_weights(graph)
+    _drop_traces(graph)
+    weights = [weight for weight in graph.graph.initializer if weight.HasField("raw_data")]
+    old = set(path.parent.glob(f"{path.stem}.{'[0-9a-f]' * 12}.data"))
+    with tempfile.TemporaryDirectory(prefix=".exporting-", dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        if sum(len(weight.raw_data) for weight in weights) >= LARGE:
+            digest = hashlib.sha256()
+            for weight in weights:
+                digest.update(weight.raw_data)
+            name = f"{path.stem}.{digest.hexdigest()[:12]}.data"
+            convert_model_to_external_data(graph, all_tensors_to_one_file=True, location=name)
+            onnx.save(graph, partial)
+            onnx.checker.check_model(str(partial))
+            shutil.copymode(partial, partial.parent / name)  # onnx writes it for its owner alone
+            (partial.parent / name).replace(path.parent / name)
+            old.discard(path.parent / name)
+        else:
+            onnx.checker.check_model(graph)
+            onnx.save(graph, partial)
+        partial.replace(path)
+    for file in old:
+        file.unlink()
     return path
 
 
@@ -89,8 +131,6 @@ def _trace(model: CinemaeModel, directory: Path) -> onnx.ModelProto:
         raise ModelDirError(f"the graph of {directory} could not be exported.")
     graph = program.model_proto
     _add_default_noise(graph, model.extractor.noise)
-    _narrow_weights(graph)
-    _drop_traces(graph)
     return graph
 
 
@@ -120,7 +160,7 @@ def _drop_traces(model: onnx.ModelProto) -> None:
         del part.metadata_props[:]
 
 
-def _narrow_weights(model: onnx.ModelProto) -> None:
+def narrow_weights(model: onnx.ModelProto) -> None:
     """Store every large weight that float16 holds exactly as float16, and cast it back where it is used."""
     casts = []
     for weight in model.graph.initializer:
@@ -138,3 +178,13 @@ def _narrow_weights(model: onnx.ModelProto) -> None:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     del model.graph.value_info[:]
+
+
+def widen_weights(model: onnx.ModelProto) -> None:
+    """Undo `narrow_weights`."""
+    narrowed = {weight.name: weight for weight in model.graph.initializer if weight.data_type == TensorProto.FLOAT16}
+    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] in narrowed]
+    for cast in casts:
+        weight = narrowed[cast.input[0]]
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float32), cast.output[0]))
+        model.graph.node.remove(cast)

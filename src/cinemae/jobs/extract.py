@@ -27,9 +27,9 @@ from cinemae.core.preprocess import preprocess
 from cinemae.data.archives import read_encoded
 from cinemae.data.corruptions import Corruption, parse_condition
 from cinemae.data.datasets import ImageRecord, hash_records
-from cinemae.data.store import FeatureStore, prepare_store, write_shard
+from cinemae.data.store import FeatureStore, prepare_store, read_outcomes, write_shard
 from cinemae.data.store_format import StoreHeader, StoreRow
-from cinemae.errors import ConfigError, ImageError, SourceError
+from cinemae.errors import ConfigError, FailureLimitError, ImageError, SourceError
 from cinemae.jobs.augment import augment_picture
 
 DEFAULT_SHARD_SIZE = 256
@@ -72,6 +72,7 @@ def extract(
     num_workers: int = DEFAULT_NUM_WORKERS,
     augment: AugmentConfig | None = None,
     condition: str | None = None,
+    max_failures: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExtractReport:
     """Extract the features of every record into a store, or go on where an interrupted run stopped.
@@ -88,6 +89,7 @@ def extract(
         num_workers: Threads that decode.
         augment: Store altered copies of the pictures, for training; rows name the files the copies were made from.
         condition: Store the pictures after a corruption such as "jpeg=50", for evaluation.
+        max_failures: Stop, at the end of a shard, once more images than this could not be read, earlier runs included.
         progress: Called from this thread with (images done, images in all): at the start, and after every batch.
 
     Returns:
@@ -98,6 +100,7 @@ def extract(
         ConfigError: If a size or number is below 1.
         FingerprintMismatchError: If `out` holds features of another backbone or other settings.
         StoreError: If `out` was begun with other images, shards or alterations, is damaged, or cannot be written.
+        FailureLimitError: If more images could not be read than `max_failures`.
     """
     for name, value in (("shard_size", shard_size), ("batch_size", batch_size), ("num_workers", num_workers)):
         if value < 1:
@@ -108,6 +111,8 @@ def extract(
     done = header.num_rows - num_pending
     report = progress or (lambda done, total: None)
     report(done, header.num_rows)
+    failed = 0 if max_failures is None else _count_failed(out, header, pending)
+    FailureLimitError.check(failed, max_failures)
     batches = (batch for shard in pending for batch in split_batches(records, header.rows_of(shard), batch_size))
     mapper = extract_rows(batches, extractor, num_workers=num_workers, augment=augment, condition=condition)
     with closing(mapper) as mapped:
@@ -118,13 +123,32 @@ def extract(
                 done += len(batch)
                 report(done, header.num_rows)
             write_shard(out, header, shard, rows)
+            failed += sum(row.status == "error" for row in rows)
+            FailureLimitError.check(failed, max_failures)
+    return make_report(out, header, num_extracted=num_pending, num_skipped_shards=header.num_shards - len(pending))
+
+
+def _count_failed(out: str | os.PathLike[str], header: StoreHeader, pending: Sequence[int]) -> int:
+    """Count the failures that earlier runs left behind."""
+    finished = set(range(header.num_shards)) - set(pending)
+    return sum(row.status == "error" for shard in finished for row in read_outcomes(out, header, shard) or ())
+
+
+def make_report(
+    out: str | os.PathLike[str], header: StoreHeader, *, num_extracted: int, num_skipped_shards: int
+) -> ExtractReport:
+    """Count what a complete store holds.
+
+    Raises:
+        StoreError: If it is not complete.
+    """
     counts = FeatureStore.open(out).counts()
     return ExtractReport(
         num_ok=counts.num_ok,
         num_failed=counts.num_failed,
-        num_extracted=num_pending,
+        num_extracted=num_extracted,
         num_shards=header.num_shards,
-        num_skipped_shards=header.num_shards - len(pending),
+        num_skipped_shards=num_skipped_shards,
         fingerprint=header.fingerprint,
     )
 

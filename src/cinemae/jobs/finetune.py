@@ -41,12 +41,12 @@ from cinemae.jobs.finetune_data import (
     write_failures,
 )
 from cinemae.jobs.outliers import learn_outliers
+from cinemae.jobs.samples import sample_weights
 from cinemae.jobs.train import (
     EpochLine,
     TrainReport,
     epoch_line,
     predict_logits,
-    sample_weights,
     seeded_head,
     validation_results,
 )

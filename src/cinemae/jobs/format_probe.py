@@ -20,6 +20,7 @@ from cinemae.data.store import FeatureStore
 from cinemae.errors import TrainingError
 from cinemae.jobs.metrics import balanced_accuracy
 from cinemae.jobs.resampling import Estimate
+from cinemae.jobs.streamed_set import load_some
 
 ALARM = 0.6
 """Balanced accuracy above which a reader is warned."""
@@ -154,18 +155,20 @@ def format_probe_of(facts: FactColumns, labels: NDArray[np.integer[Any]], *, see
     return balanced_accuracy(called[labels == 0], called[labels == 1])
 
 
-def format_probe(stores: Sequence[FeatureStore], *, seed: int = 0) -> Estimate | None:
+def format_probe(stores: Sequence[FeatureStore], *, seed: int = 0, most_rows: int | None = None) -> Estimate | None:
     """Return `format_probe_of` the files of stores, by container, width and height.
 
     Args:
         stores: One data set; labelled, readable rows count, altered copies do not.
         seed: Of folds and forest.
+        most_rows: Look at about so many of each store's images, spread evenly; None for all.
 
     Returns:
         The figure with its interval, or None if a class has fewer than two such images.
     """
     as_they_are = [store for store in stores if not store.header.augment]  # a copy's file is its picture's
-    columns = [store.load(("label", "source_format", "width", "height")) for store in as_they_are]
+    names = ("label", "source_format", "width", "height")
+    columns = [store.load(names) if most_rows is None else load_some(store, names, most_rows) for store in as_they_are]
     if not columns:
         return None
     labels, formats, width, height = (

@@ -11,6 +11,7 @@ from cinemae.data.model_dir import RESULTS_FILE, read_model_config
 from cinemae.jobs.calibration_card import calibration_section
 from cinemae.jobs.fit_card import fit_section
 from cinemae.jobs.format_probe import ALARM
+from cinemae.jobs.precision_card import precision_section
 
 MUST_NOT = """\
 ## What it must not be used for
@@ -39,6 +40,7 @@ def write_model_card(config: ModelConfig, results: dict[str, Any], directory: Pa
         fit_section(results),
         *_of_training(config, results),
         calibration_section(config, results, directory),
+        precision_section(config, results, directory),
         MUST_NOT,
         _recipe(config),
         _data(config.provenance),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from sklearn.model_selection import KFold
 from cinemae.config import OodReference
 from cinemae.core.mahalanobis import MahalanobisDistance, view_summary
 from cinemae.errors import TrainingError
+from cinemae.jobs.streamed_set import StreamedSet
+from cinemae.jobs.training_set import TrainingSet
 
 LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
 _FOLDS = 5
@@ -31,6 +34,15 @@ def learn_outliers(
     """
     distance = fit_distance(summarise(trained))
     return distance, ood_reference(distances(distance, summarise(validated)), labels)
+
+
+def learn_outliers_streamed(
+    training: TrainingSet | StreamedSet, validation: TrainingSet | StreamedSet
+) -> tuple[MahalanobisDistance, OodReference]:
+    """Do what `learn_outliers` does where the features are not in memory: two passes over the training images."""
+    distance = fit_distance_streamed(lambda: map(summarise, training.global_features()))
+    found = [distances(distance, summarise(part)) for part in validation.global_features()]
+    return distance, ood_reference(np.concatenate(found), validation.labels)
 
 
 def summarise(global_feature: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -57,6 +69,39 @@ def fit_distance(summary: NDArray[np.float32]) -> MahalanobisDistance:
     precision = LedoitWolf(assume_centered=True).fit((features - mean) / spread).precision_
     whitening = np.linalg.cholesky(precision).T / spread
     return MahalanobisDistance.of(torch.from_numpy(mean), torch.from_numpy(whitening))
+
+
+def fit_distance_streamed(summaries: Callable[[], Iterable[NDArray[np.float32]]]) -> MahalanobisDistance:
+    """Fit the Gaussian of `fit_distance` to images that come in parts; sums replace the matrix of all images.
+
+    Args:
+        summaries: Gives the parts of `view_summary`, (n, F) each, anew at each call.
+    """
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    for summary in summaries():
+        part = summary.astype(np.float64)
+        total, difference = count + len(part), part.mean(0) - mean
+        squares = squares + part.var(0) * len(part) + difference**2 * (count * len(part) / total)
+        mean, count = mean + difference * (len(part) / total), total
+    spread = np.maximum(np.sqrt(squares / count), _LEAST_SPREAD)
+    products, fourth = np.zeros((len(mean), len(mean))), 0.0
+    for summary in summaries():
+        scaled = (summary.astype(np.float64) - mean) / spread
+        products += scaled.T @ scaled
+        fourth += float((scaled**2).sum(1) @ (scaled**2).sum(1))
+    whitening = np.linalg.cholesky(np.linalg.inv(_shrunk(products / count, fourth / count, count))).T / spread
+    return MahalanobisDistance.of(torch.from_numpy(mean), torch.from_numpy(whitening))
+
+
+def _shrunk(covariance: NDArray[np.float64], fourth: float, count: int) -> NDArray[np.float64]:
+    """Shrink a covariance as Ledoit and Wolf (2004) do, from the mean of ||x||^4 in place of the images x."""
+    width = len(covariance)
+    level = np.trace(covariance) / width
+    squared = float((covariance**2).sum())
+    away = (squared - 2 * level * np.trace(covariance) + width * level**2) / width
+    noise = min((fourth - squared) / (width * count), away)
+    share = 0.0 if noise == 0 else noise / away
+    return np.asarray((1 - share) * covariance + share * level * np.eye(width))
 
 
 def distances(distance: MahalanobisDistance, summary: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from cinemae.config import DecisionConfig, HeadConfig, TrainConfig
-from cinemae.core.head import CinemaeHead, pool_views
+from cinemae.core.head import CinemaeHead
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.jobs.calibration_report import CalibrationReport, report_calibration
 from cinemae.jobs.metrics import mean_generator_auc
+from cinemae.jobs.samples import make_samples
+from cinemae.jobs.streamed_set import StreamedSet
 from cinemae.jobs.training_set import TrainingSet, require_both_classes
 
 
@@ -63,8 +65,8 @@ class TrainReport:
 
 
 def train(
-    training: TrainingSet,
-    validation: TrainingSet,
+    training: TrainingSet | StreamedSet,
+    validation: TrainingSet | StreamedSet,
     head_config: HeadConfig,
     config: TrainConfig,
     *,
@@ -105,8 +107,8 @@ def train(
 
 
 def fit_head(
-    training: TrainingSet,
-    validation: TrainingSet,
+    training: TrainingSet | StreamedSet,
+    validation: TrainingSet | StreamedSet,
     head_config: HeadConfig,
     config: TrainConfig,
     seed: int,
@@ -116,8 +118,8 @@ def fit_head(
     """Train one head with Adam and weighted BCE; append its epochs to `history`."""
     generator = torch.Generator().manual_seed(seed)
     head = seeded_head(head_config, seed)
-    samples = _Samples(training, head_config, config, generator)
-    head.set_standardization(samples.global_feature, samples.stats)
+    samples = make_samples(training, head_config, config, generator)
+    samples.standardize(head)
     optimizer = torch.optim.Adam(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -126,49 +128,19 @@ def fit_head(
         total = 0.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * 100_003 + epoch)  # dropout draws from the global state only
-            for chosen in torch.randperm(len(samples.labels), generator=generator).split(config.batch_size):
+            for batch in samples.batches(config.batch_size):
                 loss = nn.functional.binary_cross_entropy_with_logits(
-                    head(*samples.inputs(chosen)), samples.labels[chosen], weight=samples.weights[chosen]
+                    head(batch.global_feature, batch.stats), batch.labels, weight=batch.weights
                 )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                total += loss.item() * len(chosen)
-        line = epoch_line(seed, epoch, total / len(samples.labels), predict_logits(head, validation), validation)
+                total += loss.item() * len(batch.labels)
+        line = epoch_line(seed, epoch, total / len(samples), predict_logits(head, validation), validation)
         history.append(line)
         if progress:
             progress(line)
     return head.eval()
-
-
-class _Samples:
-    """What a step draws from: views where the head averages logits, else images with their views joined.
-
-    With `views_drawn`, each draw of an image joins as many of its views, chosen at random.
-    """
-
-    def __init__(
-        self, data: TrainingSet, head_config: HeadConfig, config: TrainConfig, generator: torch.Generator
-    ) -> None:
-        self.global_feature, self.stats = torch.from_numpy(data.global_feature), torch.from_numpy(data.stats)
-        self.labels = torch.from_numpy(data.labels).float()
-        self.weights = torch.from_numpy(sample_weights(data, config.class_balance)).float()
-        self._pooling, self._drawn, self._generator = head_config.view_pooling, config.views_drawn, generator
-        self._views = self.global_feature, self.stats
-        views = self.stats.shape[1]
-        if self._pooling == "logit":
-            self.global_feature, self.stats = self.global_feature.flatten(0, 1), self.stats.flatten(0, 1)
-            self.labels, self.weights = (x.repeat_interleave(views) for x in (self.labels, self.weights))
-        else:
-            self.global_feature, self.stats = pool_views(*self._views, self._pooling)
-
-    def inputs(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Return global feature and statistics of the chosen samples."""
-        if self._drawn is None or self._pooling == "logit":
-            return self.global_feature[chosen], self.stats[chosen]
-        views = torch.rand(len(chosen), self._views[1].shape[1], generator=self._generator).argsort(1)[:, : self._drawn]
-        global_feature, stats = (values[chosen[:, None], views] for values in self._views)
-        return pool_views(global_feature, stats, self._pooling)
 
 
 def seeded_head(config: HeadConfig, seed: int) -> CinemaeHead:
@@ -179,37 +151,20 @@ def seeded_head(config: HeadConfig, seed: int) -> CinemaeHead:
 
 
 @torch.inference_mode()
-def predict_logits(head: CinemaeHead, data: TrainingSet) -> NDArray[np.float64]:
+def predict_logits(head: CinemaeHead, data: TrainingSet | StreamedSet) -> NDArray[np.float64]:
     """Return the logit of each image, its views joined as the head was set to, (N,).
 
     Raises:
         TrainingError: If training has diverged.
     """
     head.eval()
-    logits: Tensor = head.score_views(torch.from_numpy(data.global_feature), torch.from_numpy(data.stats))
+    parts = data.parts()
+    logits = torch.cat(
+        [head.score_views(torch.from_numpy(part.global_feature), torch.from_numpy(part.stats)) for part in parts]
+    )
     if not logits.isfinite().all():
         raise TrainingError("training diverged to logits that are not finite: lower the learning rate.")
     return logits.numpy().astype(np.float64)
-
-
-def sample_weights(data: TrainingSet, balance: str) -> NDArray[np.float64]:
-    """Return a weight for each image, mean 1: none, equal classes, or equal classes and generators within each.
-
-    Example:
-        >>> four = TrainingSet(np.zeros((4, 1, 1)), np.zeros((4, 1, 3)), np.array([0, 0, 0, 1]), np.array(list("aabc")))
-        >>> [sample_weights(four, name).round(2).tolist() for name in ("none", "class", "generator")]
-        [[1.0, 1.0, 1.0, 1.0], [0.67, 0.67, 0.67, 2.0], [0.5, 0.5, 1.0, 2.0]]
-    """
-    if balance == "none":
-        return np.ones(len(data))
-    groups = data.labels.astype(str) if balance == "class" else np.char.add(data.labels.astype(str), data.generators)
-    weights = np.zeros(len(data))
-    for label in (0, 1):
-        names = np.unique(groups[data.labels == label])
-        for name in names:
-            members = (groups == name) & (data.labels == label)
-            weights[members] = len(data) / (2 * len(names) * members.sum())
-    return weights
 
 
 def save_training(report: TrainReport, directory: Path) -> None:
@@ -223,7 +178,11 @@ def save_training(report: TrainReport, directory: Path) -> None:
 
 
 def epoch_line(
-    seed: int, epoch: int, train_loss: float, logits: NDArray[np.float64], validation: TrainingSet
+    seed: int,
+    epoch: int,
+    train_loss: float,
+    logits: NDArray[np.float64],
+    validation: TrainingSet | StreamedSet,
 ) -> EpochLine:
     """Measure one epoch on validation."""
     labels = validation.labels
@@ -240,7 +199,10 @@ def epoch_line(
 
 
 def validation_results(
-    logits: Sequence[NDArray[np.float64]], validation: TrainingSet, calibration: CalibrationReport, config: TrainConfig
+    logits: Sequence[NDArray[np.float64]],
+    validation: TrainingSet | StreamedSet,
+    calibration: CalibrationReport,
+    config: TrainConfig,
 ) -> dict[str, Any]:
     """Return `metrics.evaluate` of the first seed's logits, their calibration, and the spread over seeds."""
     labels, generators = validation.labels, validation.generators

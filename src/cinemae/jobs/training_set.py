@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +14,28 @@ from cinemae.config import LcasConfig
 from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.lcas import combine_terms
 from cinemae.data.store import FeatureStore
+from cinemae.data.store_format import FEATURES
 from cinemae.errors import FingerprintMismatchError, TrainingError
 
 VALIDATION_SHARE = 0.25
+
+
+class Labelled(Protocol):
+    """What is known of labelled images without their features; see `TrainingSet`."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def names(self, label: int) -> list[str]: ...  # noqa: D102
+
+    def made_by(self, names: Sequence[str]) -> NDArray[np.bool_]: ...  # noqa: D102
+
+    def __getitem__(self, chosen: NDArray[Any]) -> Self: ...
+
+
+_Set = TypeVar("_Set", bound=Labelled)
 
 
 @dataclass(frozen=True)
@@ -38,11 +57,27 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def names(self, label: int) -> list[str]:
+        """Return the generators of the fakes (1), or the sources of the photographs (0), by name."""
+        return sorted(set(self.generators[self.labels == label].tolist()))
+
+    def made_by(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which images have one of these generators, (N,)."""
+        return np.isin(self.generators, list(names))
+
     def __getitem__(self, chosen: NDArray[Any]) -> TrainingSet:
         """Return the chosen images, by mask or index."""
         return TrainingSet(
             self.global_feature[chosen], self.stats[chosen], self.labels[chosen], self.generators[chosen]
         )
+
+    def parts(self) -> Iterator[TrainingSet]:
+        """Yield the images in order, so many as memory should hold: here all of them."""
+        yield self
+
+    def global_features(self) -> Iterator[NDArray[np.float32]]:
+        """Yield [CLS] of each view in order, (n, V, D): here of all images."""
+        yield self.global_feature
 
     @classmethod
     def from_stores(
@@ -59,13 +94,8 @@ class TrainingSet:
             FingerprintMismatchError: If two stores differ in backbone or extractor settings.
             TrainingError: If no row is labelled, or a feature is not finite.
         """
+        require_one_fingerprint(stores)
         first = stores[0]
-        for store in stores[1:]:
-            if store.fingerprint != first.fingerprint:
-                raise FingerprintMismatchError(
-                    f"stores that train one head must come from one frozen half; {first.path} has fingerprint "
-                    f"{first.fingerprint} and {store.path} has {store.fingerprint}: extract one of them again."
-                )
         parts = [_read(store, lcas, passes) for store in stores]
         joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
         result = cls(*joined)
@@ -76,8 +106,44 @@ class TrainingSet:
         return result
 
 
+def require_one_fingerprint(stores: Sequence[FeatureStore]) -> None:
+    """Refuse stores that different frozen halves made.
+
+    Raises:
+        FingerprintMismatchError: If two differ; they are named.
+    """
+    first = stores[0]
+    for store in stores[1:]:
+        if store.fingerprint != first.fingerprint:
+            raise FingerprintMismatchError(
+                f"stores that train one head must come from one frozen half; {first.path} has fingerprint "
+                f"{first.fingerprint} and {store.path} has {store.fingerprint}: extract one of them again."
+            )
+
+
 def _read(store: FeatureStore, lcas: LcasConfig, passes: Sequence[int] | None) -> tuple[NDArray[Any], ...]:
-    columns = store.load(("label", "generator", "global_feature", "deviation", "fidelity"))
+    columns = store.load(("label", "generator", *FEATURES))
+    labelled = columns["label"] >= 0
+    generators = np.array([name or "" for name in columns["generator"]], dtype=np.str_)
+    return (
+        columns["global_feature"][labelled],
+        read_stats(columns, store, lcas, passes)[labelled],
+        columns["label"][labelled].astype(np.int64),
+        generators[labelled],
+    )
+
+
+def read_stats(
+    columns: Mapping[str, NDArray[Any]], store: FeatureStore, lcas: LcasConfig, passes: Sequence[int] | None = None
+) -> NDArray[np.float32]:
+    """Return s1, s2, s3 of stored images, (N, V, 3).
+
+    Args:
+        columns: `deviation` and `fidelity`, as `FeatureStore.load` gives them.
+        store: Where they come from.
+        lcas: Weight and reduction of Eq. 4's terms.
+        passes: Which of the K masked passes the statistics are of; None for all.
+    """
     chosen = slice(None) if passes is None else list(passes)
     deviation, fidelity = (torch.from_numpy(columns[name][:, :, chosen]) for name in ("deviation", "fidelity"))
     scores = combine_terms(
@@ -87,18 +153,11 @@ def _read(store: FeatureStore, lcas: LcasConfig, passes: Sequence[int] | None) -
         reduction=lcas.reduction,
         patch_dim=3 * store.backbone.patch_size**2,
     )
-    stats = anomaly_stats(scores.flatten(0, 1)).unflatten(0, scores.shape[:2]).numpy()
-    labelled = columns["label"] >= 0
-    generators = np.array([name or "" for name in columns["generator"]], dtype=np.str_)
-    return (
-        columns["global_feature"][labelled],
-        stats[labelled],
-        columns["label"][labelled].astype(np.int64),
-        generators[labelled],
-    )
+    stats: NDArray[np.float32] = anomaly_stats(scores.flatten(0, 1)).unflatten(0, scores.shape[:2]).numpy()
+    return stats
 
 
-def require_both_classes(data: TrainingSet, name: str) -> None:
+def require_both_classes(data: Labelled, name: str) -> None:
     """Refuse a set of one class.
 
     Raises:
@@ -144,9 +203,7 @@ def hold_out(labels: NDArray[np.int64], generators: NDArray[np.str_], *, seed: i
     return held_out
 
 
-def split_by_generator(
-    data: TrainingSet, val_generators: Sequence[str] | None, *, seed: int
-) -> tuple[TrainingSet, TrainingSet, str]:
+def split_by_generator(data: _Set, val_generators: Sequence[str] | None, *, seed: int) -> tuple[_Set, _Set, str]:
     """Hold out whole generators and a quarter of the photographs for validation.
 
     Args:
@@ -162,7 +219,7 @@ def split_by_generator(
         TrainingError: If a named generator is not in the data, or none is left to train on.
     """
     rng = np.random.default_rng(seed)
-    names = sorted(set(data.generators[data.labels == 1].tolist()))
+    names = data.names(1)
     if val_generators is None and len(names) > 1:
         val_generators = sorted(rng.permutation(names)[: max(1, round(len(names) * VALIDATION_SHARE))].tolist())
     unknown = sorted(set(val_generators or ()) - set(names))
@@ -172,7 +229,7 @@ def split_by_generator(
         raise TrainingError(f"all generators are to be held out ({', '.join(names)}): none is left to train on.")
     held_out = rng.random(len(data)) < VALIDATION_SHARE
     if val_generators:
-        held_out = np.where(data.labels == 1, np.isin(data.generators, list(val_generators)), held_out)
+        held_out = np.where(data.labels == 1, data.made_by(val_generators), held_out)
         how = f"generators held out: {', '.join(val_generators)}; a quarter of the photographs"
     else:
         how = "a quarter of the images at random: one generator only, so the figures say nothing of unseen ones"

@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from cinemae.app.serve.config import ServeConfig
 from cinemae.app.serve.keys import ApiKeys
 from cinemae.app.serve.middleware import ID_HEADER, Observed
+from cinemae.app.serve.page import page_routes
 from cinemae.app.serve.problems import add_problem_handlers
 from cinemae.app.serve.routes import keyed, open_to_all
 from cinemae.app.serve.schema import DESCRIPTION, build_document
@@ -56,6 +57,8 @@ def create_app(config: ServeConfig, detector: Detector, keys: ApiKeys | None = N
     app.state.service = service
     app.include_router(keyed)
     app.include_router(open_to_all)
+    if config.page:
+        app.include_router(page_routes(config))
     add_problem_handlers(app)
     app.add_middleware(Observed, metrics=service.metrics)
     if config.cors_origins:

@@ -18,9 +18,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from cinemae.core.image import open_header
 from cinemae.detector import Detector
-from cinemae.errors import ImageError
 from cinemae.verdict import Verdict
 
 FIRST_GUESS_SECONDS = 0.1
@@ -33,6 +31,12 @@ class Kind(Enum):
     PLAIN = "plain"
     STABLE = "stable"
     HEATMAP = "heatmap"
+    BARE_HEATMAP = "bare heatmap"
+
+    @property
+    def draws(self) -> bool:
+        """Whether a heat map is asked for."""
+        return self in (Kind.HEATMAP, Kind.BARE_HEATMAP)
 
 
 @dataclass(frozen=True)
@@ -208,9 +212,7 @@ class Batcher:
     def _score(self, batch: Sequence[_Job]) -> list[Scored]:
         """Answer every job of a batch that is still wanted; return what came of them."""
         wanted = [job for job in batch if job.future.set_running_or_notify_cancel()]
-        refused = {id(job): self._refuse(job) for job in wanted}
-        scored = [_answer(job, verdict) for job in wanted if (verdict := refused[id(job)]) is not None]
-        waiting = deque(job for job in wanted if refused[id(job)] is None)
+        scored, waiting = list[Scored](), deque(wanted)
         try:
             for verdict in self._verdicts(waiting):
                 scored.append(_answer(waiting[0], verdict))
@@ -219,21 +221,14 @@ class Batcher:
             scored += [answer for job in waiting if (answer := self._score_alone(job)) is not None]
         return scored
 
-    def _refuse(self, job: _Job) -> Verdict | None:
-        """Return the verdict on an image with too many pixels or a damaged header, before it is decoded."""
-        try:
-            with open_header(job.data, max_pixels=self.settings.max_pixels):
-                return None
-        except ImageError as error:
-            return Verdict(None, "error", error_message=str(error))
-
     def _verdicts(self, jobs: Sequence[_Job]) -> Iterator[Verdict]:
         kind = jobs[0].kind if jobs else Kind.PLAIN
         return self.detector.detect_batch(
             [job.data for job in jobs],
             batch_size=self.settings.max_batch,
-            keep_pixels=kind is Kind.HEATMAP,
+            keep_pixels=kind.draws,
             stable=kind is Kind.STABLE,
+            max_pixels=self.settings.max_pixels,
         )
 
     def _score_alone(self, job: _Job) -> Scored | None:
@@ -247,9 +242,9 @@ class Batcher:
 def _answer(job: _Job, verdict: Verdict) -> Scored:
     """Hand a verdict to whoever waits; draw its heat map first if that was asked for."""
     heatmap = None
-    if job.kind is Kind.HEATMAP and verdict.status == "ok":
+    if job.kind.draws and verdict.status == "ok":
         buffer = io.BytesIO()
-        verdict.heatmap().save(buffer, "PNG")
+        verdict.heatmap(legend=job.kind is Kind.HEATMAP).save(buffer, "PNG")
         heatmap = buffer.getvalue()
     scored = Scored(verdict, heatmap)
     job.future.set_result(scored)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
-from cinemae.settings import Settings, require
+from cinemae.settings import Settings, require, usable_cores
 
 MIB = 2**20
 HEADER_SECONDS = 10.0
@@ -28,16 +27,6 @@ IN_FLIGHT_FACTOR = 4
 """Encoded bytes held at one time, in all requests together, as a multiple of the largest request."""
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may run on.
-
-    Example:
-        >>> usable_cores() >= 1
-        True
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @dataclass(frozen=True)
 class ServeConfig(Settings):
     """What ``cinemae serve`` is started with, but for the model and the API keys.
@@ -55,6 +44,7 @@ class ServeConfig(Settings):
         max_files: Most images of one request.
         timeout: Seconds that a request's body may take to arrive, and again its answer to be computed.
         cors_origins: Origins whose pages may call the service; empty for none.
+        page: Whether there is a page for people at ``/``.
     """
 
     host: str = "127.0.0.1"
@@ -68,6 +58,7 @@ class ServeConfig(Settings):
     max_files: int = 50
     timeout: float = 30.0
     cors_origins: tuple[str, ...] = ()
+    page: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -74,11 +74,16 @@ async def detect(
     responses={200: {"content": _PNG}, **describe(404), **_REFUSED},
     openapi_extra={"requestBody": request_body(most=1)},
 )
-async def heatmap(request: Request) -> Response:
+async def heatmap(
+    request: Request,
+    legend: Annotated[
+        bool, Query(description="Draw the colour bar below; without it the map has the proportions of the image.")
+    ] = True,
+) -> Response:
     """Return a PNG. High values are what photographs score; the map does not show what is generated."""
     service = _service(request)
     service.require_heatmaps()
-    scored = await service.score(request, Kind.HEATMAP)
+    scored = await service.score(request, Kind.HEATMAP if legend else Kind.BARE_HEATMAP)
     _require_readable(scored)
     return Response(scored[0][1].heatmap, media_type="image/png")
 

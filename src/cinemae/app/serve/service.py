@@ -74,7 +74,7 @@ class Service:
             self.batcher.require_room()
             uploads = await read_images(request, self.config, lease.take)
             request.scope["logged"] = {"images": len(uploads), "bytes": sum(len(one.data) for one in uploads)}
-            if kind is Kind.HEATMAP and len(uploads) != 1:
+            if kind.draws and len(uploads) != 1:
                 raise Problem(422, f"a heat map is made of one image, got {len(uploads)}: send one.", "one-image")
             futures = self.batcher.submit([upload.data for upload in uploads], kind)
             return list(zip(uploads, await self._wait(request, futures), strict=True))

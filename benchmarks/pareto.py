@@ -1,0 +1,184 @@
+"""What looking at less costs: AUC against processor time for fewer tiles, fewer masks, 8-bit products, and both.
+
+DATA holds real/ and fake/GENERATOR/, none of it trained on. Every contestant scores the same images on one thread;
+times are processor times of the model alone, on pictures that are preprocessed already, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.measure import RESULTS, Record, make_parser, median_ratio, require_close, run, take_turns
+from cinemae.core.image import load_image
+from cinemae.core.preprocess import preprocess
+from cinemae.data.datasets import read_records
+from cinemae.data.model_dir import (
+    BACKBONE_DIR,
+    HEAD_FILE,
+    OOD_FILE,
+    read_model_config,
+    resolve_model,
+    write_model_config,
+)
+from cinemae.jobs.export import export_onnx
+from cinemae.jobs.export_int8 import quantize_graph
+from cinemae.jobs.fit_compare import auc_difference
+from cinemae.scorers import OnnxScorer
+from cinemae.verdict import word_for
+
+PLOT = RESULTS / "pareto.png"
+VIEWS = {"tiles": "all tiles", "checkered": "half of the tiles"}
+
+
+def measure(options: argparse.Namespace) -> Record:
+    """Make the graphs, score every image by each, time them in turns, and draw the plot."""
+    model = resolve_model(options.model)
+    with tempfile.TemporaryDirectory() as folder:
+        scorers = dict(_contestants(model, Path(folder)))
+        pixels, labels, generators = _images(scorers, options.data)
+        logits = {name: np.concatenate(list(_score(scorers[name], pixels))) for name in scorers}
+        exact = OnnxScorer(model, num_threads=1)
+        first = next(iter(scorers))
+        checked = require_close(
+            "logit, paper's settings", logits[first], np.concatenate(list(_score(exact, pixels))), 1e-5
+        )
+        few = pixels[: options.timed]
+        contestants: dict[str, Callable[[], object]] = {
+            name: lambda scorer=scorer: list(_score(scorer, few)) for name, scorer in scorers.items()
+        }
+        samples = take_turns(contestants, options.rounds, clock=time.process_time)
+        cascade = _cascade(model, pixels)
+    figures: dict[str, float] = {}
+    points = {}
+    for name in scorers:
+        difference = auc_difference(logits[name], logits[first], labels, seed=0)
+        share = median_ratio(samples[name], samples[first])
+        points[name] = (share, _mean_auc(logits[name], labels, generators))
+        figures[f"looked at | {name} | time / paper's settings"] = share
+        figures[f"looked at | {name} | AUC, mean over generators"] = points[name][1]
+        figures[f"looked at | {name} | AUC over all images, gained"] = difference.value
+        figures[f"looked at | {name} | 95 % interval from"] = difference.low
+        figures[f"looked at | {name} | to"] = difference.high
+    if cascade is not None:
+        spent = points["half of the tiles, 1 mask"][0] + 1 - cascade
+        figures["early exit: share of images that the fast tier decides, %"] = 100 * cascade
+        figures["early exit: time / paper's settings, the others scored whole as well"] = spent
+    if options.save:
+        _draw(points)
+    settings = {"images": len(labels), "timed": len(few), "rounds": options.rounds, "model": exact.config.model_id}
+    return Record("pareto", settings, {"logit, the shipped graph": checked}, figures, [], samples)
+
+
+def _contestants(model: Path, folder: Path) -> Iterator[tuple[str, OnnxScorer]]:
+    """Yield a scorer for each number of tiles, of masks, and precision; the paper's settings first."""
+    config = read_model_config(model)
+    extractor = config.extractor
+    most = extractor.mask.num_passes
+    for views, passes in itertools.product(VIEWS, sorted({most, 1}, reverse=True)):
+        changed = dataclasses.replace(
+            extractor,
+            image=dataclasses.replace(extractor.image, views=views),
+            mask=dataclasses.replace(extractor.mask, num_passes=passes),
+        )
+        made = folder / f"{views}-{passes}"
+        shutil.copytree(model / BACKBONE_DIR, made / BACKBONE_DIR)
+        for name in (HEAD_FILE, OOD_FILE):
+            shutil.copy(model / name, made / name)
+        write_model_config(dataclasses.replace(config, extractor=changed), made)
+        export_onnx(made)
+        quantize_graph(made, made)
+        name = f"{VIEWS[views]}, {passes} mask{'s' if passes > 1 else ''}"
+        for precision in ("fp32", "int8"):
+            scorer = OnnxScorer(made, precision=precision, num_threads=1)
+            yield name + (", int8" if precision == "int8" else ""), scorer
+
+
+def _images(scorers: dict[str, OnnxScorer], data: Path) -> tuple[list[NDArray[np.float32]], NDArray[Any], NDArray[Any]]:
+    """Return the tiles of each image, whether it is generated, and by what."""
+    image = next(iter(scorers.values())).config.extractor.image
+    records = [record for record in read_records(data) if record.label is not None]
+    pixels = [preprocess(load_image(record.path).image, image) for record in records]
+    labels = np.array([record.label for record in records])
+    return pixels, labels, np.array([record.generator or "" for record in records])
+
+
+def _score(scorer: OnnxScorer, pixels: list[NDArray[np.float32]]) -> Iterator[NDArray[np.float64]]:
+    """Yield the logit of each image, (1,)."""
+    image = scorer.config.extractor.image
+    chosen = [index for index, place in enumerate(_places(image)) if place in image.tile_places]
+    for tiles in pixels:
+        yield scorer.score(tiles[None, chosen]).logit
+
+
+def _places(image: Any) -> tuple[tuple[int, int], ...]:
+    places: tuple[tuple[int, int], ...] = dataclasses.replace(image, views="tiles").tile_places
+    return places
+
+
+def _mean_auc(logits: NDArray[np.float64], labels: NDArray[Any], generators: NDArray[Any]) -> float:
+    real = logits[labels == 0]
+    found = []
+    for name in sorted(set(generators[labels == 1])):
+        fake = logits[(labels == 1) & (generators == name)]
+        found.append(roc_auc_score([0] * len(real) + [1] * len(fake), np.concatenate([real, fake])))
+    return float(np.mean(found))
+
+
+def _cascade(model: Path, pixels: list[NDArray[np.float32]]) -> float | None:
+    """Return the share of images on which the model's fast tier does not say "uncertain"; None if there is none."""
+    if not (model / "fast").is_dir():
+        return None
+    scorer = OnnxScorer(model / "fast", num_threads=1)
+    image = scorer.config.extractor.image
+    chosen = [index for index, place in enumerate(_places(image)) if place in image.tile_places]
+    words = [
+        word_for(float(scorer.score(tiles[None, chosen]).prob_fake[0]), scorer.config.decision) for tiles in pixels
+    ]
+    return float(np.mean([word != "uncertain" for word in words]))
+
+
+def _draw(points: dict[str, tuple[float, float]]) -> None:
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    for kind, marker in (("", "o"), (", int8", "s")):
+        chosen = {name: point for name, point in points.items() if name.endswith(", int8") == bool(kind)}
+        times, aucs = zip(*chosen.values(), strict=True)
+        axes.plot(times, aucs, marker, label="int8" if kind else "float32")
+    for name, point in points.items():
+        above = 4 if name.endswith("2 masks") or name.endswith("1 mask") else -12  # the two kinds lie close together
+        axes.annotate(name, point, textcoords="offset points", xytext=(6, above), fontsize=8)
+    axes.set_xlabel("time of the model / that of the paper's settings in float32")
+    axes.set_ylabel("AUC, mean over generators")
+    axes.set_xlim(0, 1.35)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(PLOT, dpi=110, metadata={"Software": None})
+
+
+def main() -> None:
+    """Run the benchmark from the command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder with real/ and fake/GENERATOR/")
+    parser.add_argument("--model", help="a model directory; without it the bundled starter")
+    parser.add_argument("--timed", type=int, default=12, help="images that are timed")
+    parser.add_argument("--rounds", type=int, default=7, help="how often")
+    run(measure, parser)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""``cinemae detect --results`` as a bulk job: parts of a results folder, read back as verdicts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from cinemae.bulk.job import PartReport, ScoreFunction, report_rows
+from cinemae.config import DecisionConfig
+from cinemae.data.datasets import ImageRecord, hash_records
+from cinemae.data.model_dir import resolve_model
+from cinemae.data.provenance import ProvenanceSignal
+from cinemae.data.remote import is_remote
+from cinemae.data.results import ResultsHeader, has_part, prepare_results, read_part, write_part
+from cinemae.data.sources import encoded_images
+from cinemae.detector import DEFAULT_BATCH_SIZE, Detector
+from cinemae.scorers import make_scorer
+from cinemae.verdict import Verdict
+from cinemae.verdict_cache import VerdictCache
+
+DEFAULT_PART_SIZE = 256
+
+
+@dataclass(frozen=True)
+class DetectorSource:
+    """Where a detector comes from: enough to build it again in another process.
+
+    Attributes:
+        model: A model directory or Hub id; None for the bundled starter.
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "auto", "fp32", "bf16" or "int8".
+        threshold: prob_fake from which an image is called "ai", in place of the model's own.
+        cache: A file that keeps scores by content, shared with whoever uses it on the same machine; None for one that
+            ends with each process.
+    """
+
+    model: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    threshold: float | None = None
+    cache: str | None = None
+
+    def load(self, num_threads: int | None = None) -> Detector:
+        """Load the model, to compute with so many threads; None for one a core.
+
+        Raises:
+            ModelDirError: If there is no such model, or it cannot be used.
+            ConfigError: If the threshold lies outside [0, 1] or there is no such device.
+        """
+        directory = resolve_model(self.model)
+        scorer = make_scorer(directory, self.device, precision=self.precision, num_threads=num_threads)
+        cache = VerdictCache.open(self.cache, directory, scorer)
+        return Detector(scorer, threshold=self.threshold, cache=cache)
+
+
+@dataclass(frozen=True)
+class DetectJob:
+    """Verdicts on images into a results folder.
+
+    Attributes:
+        source: The detector.
+        out: The results folder; every worker must see it.
+        header: What the folder holds.
+        decision: The thresholds behind the verdicts.
+        batch_size: Images handed to the model together.
+    """
+
+    source: DetectorSource
+    out: str
+    header: ResultsHeader
+    decision: DecisionConfig
+    batch_size: int = DEFAULT_BATCH_SIZE
+
+    @property
+    def num_rows(self) -> int:
+        """Images in all."""
+        return self.header.num_rows
+
+    def rows_of(self, part: int) -> range:
+        """Return which images a part holds."""
+        return self.header.rows_of(part)
+
+    def prepare(self) -> list[int]:
+        """Make the folder, or find what an earlier run finished; return the parts left to do."""
+        return prepare_results(self.out, self.header)
+
+    def load(self, num_threads: int) -> ScoreFunction:
+        """Load the detector, and return records → verdicts."""
+        detector = self.source.load(num_threads)
+
+        def score(records: Sequence[ImageRecord]) -> Iterator[list[Verdict]]:
+            images = encoded_images(records)
+            verdicts = detector.detect_batch(images, batch_size=self.batch_size, stable=self.header.stable)
+            while batch := list(islice(verdicts, self.batch_size)):
+                yield batch
+
+        return score
+
+    def failed_row(self, record: ImageRecord, reason: str) -> Verdict:
+        """Return the verdict on an image that cannot be scored."""
+        return Verdict(record.path, "error", error_message=reason)
+
+    def finished(self, part: int) -> PartReport | None:
+        """Report a part whose file is there."""
+        if not has_part(self.out, part):
+            return None
+        rows = read_part(self.out, self.header, part, ("path", "status", "error_message"))
+        return report_rows(part, [Verdict(**row) for row in rows])
+
+    def write(self, part: int, rows: Sequence[Verdict]) -> None:
+        """Write a part."""
+        write_part(self.out, self.header, part, [row.to_dict() for row in rows])
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Yield the verdicts of a finished job in the order of the list, a part at a time in memory."""
+        part = 0
+        while len(self.rows_of(part)):
+            yield from map(_to_verdict, read_part(self.out, self.header, part))
+            part += 1
+
+
+def detect_job(
+    source: DetectorSource,
+    out: str | os.PathLike[str],
+    records: Sequence[ImageRecord],
+    *,
+    stable: bool = False,
+    batch_size: int | None = None,
+    part_size: int = DEFAULT_PART_SIZE,
+) -> DetectJob:
+    """Describe the job of judging `records`. Loads the model once, so that one that cannot be used is refused here.
+
+    Args:
+        source: The detector.
+        out: The results folder, here or behind a URI.
+        records: The images.
+        stable: Score re-deliveries too.
+        batch_size: Images handed to the model together.
+        part_size: Images a part: what a kill can cost, and what is held in memory.
+
+    Raises:
+        StoreError: If there is no image, or `part_size` is below 1.
+        ModelDirError: If the model cannot be used.
+    """
+    detector = source.load(num_threads=1)
+    header = ResultsHeader(
+        model=detector.model_id,
+        fingerprint=detector.config.fingerprint,
+        threshold=detector.decision.threshold,
+        real_below=detector.decision.real_below,
+        stable=stable,
+        num_rows=len(records),
+        part_size=part_size,
+        records_hash=hash_records(records),
+    )
+    where = os.fspath(out)
+    if not is_remote(where):
+        where = os.path.abspath(out)  # noqa: PTH100 - links unresolved: so it is found on other machines
+    return DetectJob(source, where, header, detector.decision, batch_size or DEFAULT_BATCH_SIZE)
+
+
+def _to_verdict(row: dict[str, Any]) -> Verdict:
+    signals = tuple(ProvenanceSignal(**signal) for signal in row["provenance"] or ())
+    texts = {name: tuple(row[name] or ()) for name in ("reasons", "warnings")}
+    return Verdict(**{**row, **texts, "provenance": signals})

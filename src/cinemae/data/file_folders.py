@@ -1,0 +1,85 @@
+"""A folder of small files that appear whole or not at all: on a disk, or below a URI that can be written to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from cinemae.data.remote import fetch, find_objects, is_remote, put
+from cinemae.data.whole_files import remove_unfinished, replacing
+
+MOST_BYTES = 2**31
+"""Largest file read."""
+
+
+class FileFolder(Protocol):
+    """Files by name; raises OSError where the disk or the store does not do what it should."""
+
+    def make(self) -> set[str]:
+        """Make the folder if need be, and return the names in it."""
+        ...
+
+    def tidy(self) -> None:
+        """Drop what killed runs left unfinished; only while nobody else writes there."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Tell whether a file is there."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Return a file."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Make or replace a file."""
+        ...
+
+
+def open_folder(path: str | os.PathLike[str]) -> FileFolder:
+    """Return a folder by its path or URI; nothing is looked at yet."""
+    text = os.fspath(path)
+    return _RemoteFolder(text) if is_remote(text) else _LocalFolder(Path(text))
+
+
+class _LocalFolder:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def make(self) -> set[str]:
+        self._path.mkdir(parents=True, exist_ok=True)
+        return {entry.name for entry in self._path.iterdir()}
+
+    def tidy(self) -> None:
+        remove_unfinished(self._path)
+
+    def has(self, name: str) -> bool:
+        return (self._path / name).exists()
+
+    def read(self, name: str) -> bytes:
+        return (self._path / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        with replacing(self._path / name) as temporary:
+            temporary.write_bytes(data)
+
+
+class _RemoteFolder:
+    def __init__(self, uri: str) -> None:
+        self._uri = uri.rstrip("/")
+
+    def make(self) -> set[str]:
+        return {found.uri[len(self._uri) + 1 :] for found in find_objects(self._uri + "/")}
+
+    def tidy(self) -> None:
+        pass  # an object appears whole
+
+    def has(self, name: str) -> bool:
+        return bool(find_objects(f"{self._uri}/{name}"))
+
+    def read(self, name: str) -> bytes:
+        return fetch(f"{self._uri}/{name}", limit=MOST_BYTES)
+
+    def write(self, name: str, data: bytes) -> None:
+        put(f"{self._uri}/{name}", data)

@@ -1,0 +1,235 @@
+"""Objects behind a URI: ``s3://``, ``gs://`` and ``hf://`` through fsspec, ``http(s)://`` through urllib3.
+
+Whatever may pass by itself (5xx, 429, a timeout, a body that ends early) is tried again a few times, ever later; what
+will not (no such object, no permission, more bytes than allowed) is said at once. Packages are imported at first use.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from cinemae.core.image import MAX_BYTES
+from cinemae.errors import MissingDependencyError, RemoteError
+
+SCHEMES = ("s3", "gs", "hf", "http", "https")
+ATTEMPTS = 4
+FIRST_WAIT = 0.5
+"""Seconds before the second attempt; doubled before each further one."""
+READ_TIMEOUT = 30.0
+"""Seconds without a byte after which an attempt is given up."""
+OBJECT_DEADLINE = 120.0
+"""Seconds after which an attempt over HTTP is given up, however steadily bytes drip in."""
+READ_AHEAD = 2**22
+"""Bytes that a file opened for reading in pieces fetches at a time."""
+
+_Result = TypeVar("_Result")
+_HOPELESS = ("NoCredentialsError", "ParamValidationError", "ProfileNotFound", "RepositoryNotFoundError")
+
+
+class TransientError(Exception):
+    """An attempt failed in a way that another attempt may not; the message is the reason."""
+
+
+class RefusedError(Exception):
+    """An attempt failed for good; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteObject:
+    """One object of a listing: its URI and its size in bytes, None if the store does not say."""
+
+    uri: str
+    size: int | None
+
+
+class RemoteStore(Protocol):
+    """Objects of one scheme, one attempt a call; raises `TransientError` or `RefusedError`."""
+
+    def read(self, uri: str, size: int | None, limit: int) -> bytes:
+        """Return the whole object, of the size that a listing told, if any, and of at most `limit` bytes."""
+        ...
+
+    def read_part(self, uri: str, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start`."""
+        ...
+
+    def size(self, uri: str) -> int:
+        """Return the size of an object in bytes."""
+        ...
+
+    def find(self, uri: str) -> list[RemoteObject]:
+        """Return the object, those below a folder, or those that a glob matches, by name."""
+        ...
+
+    def write(self, uri: str, data: bytes) -> None:
+        """Make or replace an object; it appears whole or not at all."""
+        ...
+
+
+def is_remote(text: str) -> bool:
+    """Tell a URI that is read from afar from a local path.
+
+    Example:
+        >>> is_remote("s3://bucket/a.jpg"), is_remote("photos/a.jpg"), is_remote("file:///a.jpg")
+        (True, False, False)
+    """
+    scheme, mark, _ = text.partition("://")
+    return bool(mark) and scheme.lower() in SCHEMES
+
+
+def fetch(uri: str, *, size: int | None = None, limit: int = MAX_BYTES) -> bytes:
+    """Return the bytes of an object; threads may share it.
+
+    Args:
+        uri: Of one of `SCHEMES`.
+        size: In bytes, if a listing told it: saves a request, and another length counts as a failed attempt.
+        limit: Most bytes taken; what is larger is refused before its bytes come, or as soon as they are too many.
+
+    Raises:
+        RemoteError: If it cannot be had after `ATTEMPTS` attempts, or is larger than `limit`.
+        MissingDependencyError: If the package for this scheme is not installed.
+    """
+    return _persist(uri, "read", lambda store: store.read(uri, size, limit))
+
+
+def fetch_part(uri: str, start: int, length: int) -> bytes:
+    """Return `length` bytes of an object, from `start`; threads may share it.
+
+    Raises:
+        RemoteError: If they cannot be had after `ATTEMPTS` attempts.
+        MissingDependencyError: If the package for this scheme is not installed.
+    """
+    return _persist(uri, "read", lambda store: store.read_part(uri, start, length))
+
+
+def find_objects(uri: str) -> list[RemoteObject]:
+    """List an object, those below a folder, or those that a glob matches, by name; HTTP has objects only.
+
+    Raises:
+        RemoteError: If the store cannot be listed.
+        MissingDependencyError: If the package for this scheme is not installed.
+    """
+    return _persist(uri, "listed", lambda store: store.find(uri))
+
+
+def put(uri: str, data: bytes) -> None:
+    """Make or replace an object; it appears whole or not at all.
+
+    Raises:
+        RemoteError: If it cannot be written.
+        MissingDependencyError: If the package for this scheme is not installed.
+    """
+    _persist(uri, "written", lambda store: store.write(uri, data))
+
+
+def open_binary(file: str) -> BinaryIO:
+    """Open a local file, or an object for reading in pieces of `READ_AHEAD` bytes.
+
+    Raises:
+        OSError: If it cannot be opened; `RemoteError` is one.
+    """
+    if is_remote(file):
+        return io.BufferedReader(_RangeFile(file), READ_AHEAD)
+    return open(file, "rb")  # noqa: PTH123 - the caller closes it
+
+
+def shown(uri: str) -> str:
+    """Return a URI for a message: without password, query and fragment, where signatures and keys are; a path as it is.
+
+    Example:
+        >>> shown("https://me:secret@example.org/a.jpg?signature=x#y")
+        'https://example.org/a.jpg'
+    """
+    if not is_remote(uri):
+        return uri
+    parts = urlsplit(uri)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class _RangeFile(io.RawIOBase):
+    """An object as a file that can be read anywhere."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri, self._at = uri, 0
+        self._size = _persist(uri, "read", lambda store: store.size(uri))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence], 0)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
+        length = min(len(buffer), self._size - self._at)
+        if length <= 0:
+            return 0
+        data = fetch_part(self._uri, self._at, length)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _persist(uri: str, what: str, attempt: Callable[[RemoteStore], _Result]) -> _Result:
+    store, reason = store_for(uri), ""
+    for number in range(ATTEMPTS):
+        if number:
+            time.sleep(FIRST_WAIT * 2 ** (number - 1))
+        try:
+            return attempt(store)
+        except RefusedError as error:
+            raise RemoteError(
+                f"{shown(uri)} could not be {what} ({error}): check the address and the rights."
+            ) from error
+        except TransientError as error:
+            reason = str(error)
+    raise RemoteError(f"{shown(uri)} could not be {what} after {ATTEMPTS} attempts ({reason}): try again later.")
+
+
+def store_for(uri: str) -> RemoteStore:
+    """Return what reads a URI; one for each scheme and process, since clients do not survive a fork."""
+    scheme = uri.partition("://")[0].lower()
+    return _make_store("http" if scheme == "https" else scheme, os.getpid())
+
+
+@functools.lru_cache
+def _make_store(scheme: str, process: int) -> RemoteStore:
+    try:
+        if scheme == "http":
+            from cinemae.data.http_store import HttpStore
+
+            return HttpStore()
+        from cinemae.data.object_store import ObjectStore
+
+        return ObjectStore(scheme)
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0] or {"s3": "s3fs", "gs": "gcsfs"}.get(scheme, "fsspec")
+        extra = "gcs" if scheme == "gs" else "remote"
+        raise MissingDependencyError(
+            f"{scheme}:// needs {package}, which is not installed: pip install 'cinemae[{extra}]'"
+        ) from error
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """Return an error's own words on one short line, or its name where it has none."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= limit else words[: limit - 3] + "..."
+
+
+def is_hopeless(error: BaseException) -> bool:
+    """Tell whether trying again cannot help, by the error's kind."""
+    permanent = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
+    return isinstance(error, permanent) or type(error).__name__ in _HOPELESS

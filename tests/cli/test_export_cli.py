@@ -1,0 +1,53 @@
+"""cinemae export --precision int8, and what the other commands make of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+
+def test_an_int8_graph_from_export_to_verdict(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    check = ("--check-real", splits / "val" / "real", "--check-fake", splits / "val" / "fake")
+    result = invoke("export", model, "--precision", "int8", *check)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    size = (model / "model.int8.onnx").stat().st_size
+    assert lines[0] == f"{model / 'model.int8.onnx'}: {size / 1e6:.1f} MB"
+    assert lines[1] == "  against float32 on 6 photographs and 6 generated images"
+    assert [line.split(":")[0].strip() for line in lines[2:]] == ["prob_fake", "verdicts", "AUC"]
+    scores = {}
+    for precision in ("auto", "int8"):
+        done = invoke("detect", splits / "val", "--model", model, "--precision", precision, "--format", "jsonl")
+        assert done.exit_code == 0, done.output
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        scores[precision] = {row["model"] for row in rows}, [row["prob_fake"] for row in rows]
+    (plain,), (name,) = scores["auto"][0], scores["int8"][0]
+    assert name == f"{plain}+int8"
+    apart = [abs(a - b) for a, b in zip(scores["auto"][1], scores["int8"][1], strict=True)]
+    assert 0 < max(apart) < 0.02
+
+
+def test_a_missing_float32_graph_is_made_first(splits: Path, tiny_model: Path, tmp_path: Path, invoke, monkeypatch):
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    graph = (model / "model.onnx").read_bytes()
+    (model / "model.onnx").unlink()
+    monkeypatch.setattr("cinemae.jobs.export.export_onnx", lambda model: (model / "model.onnx").write_bytes(graph))
+    check = ("--check-real", splits / "val" / "real", "--check-fake", splits / "val" / "fake")
+    result = invoke("export", model, "--precision", "int8", *check)
+    assert result.exit_code == 0, result.output
+    assert (model / "model.int8.onnx").is_file()
+
+
+def test_what_does_not_go_together_is_said(splits: Path, tiny_model: Path, run):
+    real = splits / "val" / "real"
+    for arguments, sentence in (
+        (("--precision", "fp16"), "a graph is exported in fp32 or int8, got 'fp16'"),
+        (("--precision", "int8", "--check-real", real), "give --check-real and --check-fake"),
+        (("--check-real", real), "leave --check-real and --check-fake out"),
+    ):
+        result = run("export", tiny_model, *arguments)
+        assert result.returncode == 2
+        assert sentence in result.stderr
+    result = run("detect", real, "--model", tiny_model, "--precision", "int8")
+    assert result.returncode == 2
+    assert "int8 scores with model.int8.onnx" in result.stderr
