@@ -13,7 +13,7 @@ from cinemae.jobs import streamed_set
 from cinemae.jobs.build_model import _refuse_overlap
 from cinemae.jobs.outliers import fit_distance, fit_distance_streamed, learn_outliers, learn_outliers_streamed
 from cinemae.jobs.samples import make_samples, sample_weights
-from cinemae.jobs.streamed_set import StreamedSet, feature_bytes, load_some
+from cinemae.jobs.streamed_set import StreamedSet, feature_bytes
 from cinemae.jobs.train import fit_head, predict_logits, train
 from cinemae.jobs.training_set import TrainingSet, split_by_generator
 
@@ -152,11 +152,11 @@ class TestStreamedSet:
             list(data.parts())
 
     def test_some_rows_spread_over_the_store(self, stores):
-        found = load_some(stores[0], ("label", "width"), 45)
+        found = stores[0].load_some(("label", "width"), 45)
         assert found["width"].tolist() == [
             10 + row for shard in (0, 3) for row in range(20 * shard, 20 * shard + 20) if row % 11 != 3
         ]
-        assert len(load_some(stores[0], ("label",), 1000)["label"]) == stores[0].counts().num_ok
+        assert len(stores[0].load_some(("label",), 1000)["label"]) == stores[0].counts().num_ok
         assert feature_bytes(stores) == 200 * 4 * VIEWS * (WIDTH + 2 * PASSES * PATCHES)
 
 

@@ -254,6 +254,24 @@ class FeatureStore:
                 start = stop
         return found
 
+    def load_some(self, columns: Sequence[str], most_rows: int) -> dict[str, NDArray[Any]]:
+        """Read columns of about `most_rows` readable images, spread evenly over the store in whole blocks.
+
+        Args:
+            columns: Which.
+            most_rows: All rows are read where the store has no more; else one block at least.
+
+        Raises:
+            StoreError: If a column is unknown or a shard cannot be read.
+        """
+        if self.num_rows <= most_rows:
+            return self.load(columns)
+        blocks = self.blocks()
+        count = max(1, len(blocks) * most_rows // self.num_rows)
+        chosen = [blocks[index * len(blocks) // count] for index in range(count)]
+        parts = [self.load_block(block, [*columns, "status"]) for block in chosen]
+        return {name: np.concatenate([part[name][part["status"] == "ok"] for part in parts]) for name in columns}
+
     def load_block(self, block: StoreBlock, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Read columns of all rows of one block into memory, as `load` does.
 

@@ -27,7 +27,7 @@ from cinemae.jobs.export import export_onnx
 from cinemae.jobs.format_probe import format_probe
 from cinemae.jobs.model_card import write_model_card
 from cinemae.jobs.outliers import learn_outliers, learn_outliers_streamed
-from cinemae.jobs.streamed_set import MOST_IN_MEMORY, StreamedSet, feature_bytes, load_some
+from cinemae.jobs.streamed_set import MOST_IN_MEMORY, StreamedSet, feature_bytes
 from cinemae.jobs.train import EpochLine, TrainReport, save_training, train
 from cinemae.jobs.training_set import TrainingSet, require_one_fingerprint, split_by_generator
 
@@ -149,7 +149,7 @@ def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig, *, most_row
     """
     values, names = [], ("label", "deviation", "fidelity")
     for store in stores:
-        columns = store.load(names) if most_rows is None else load_some(store, names, most_rows)
+        columns = store.load(names) if most_rows is None else store.load_some(names, most_rows)
         real = columns["label"] == 0
         scores = combine_terms(
             torch.from_numpy(columns["deviation"][real]),

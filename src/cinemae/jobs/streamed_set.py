@@ -196,26 +196,6 @@ def _require_finite(values: NDArray[np.float32], store: FeatureStore) -> None:
         raise TrainingError(f"a feature in {store.path} is not finite: extract the store again.")
 
 
-def load_some(store: FeatureStore, columns: Sequence[str], most_rows: int) -> dict[str, NDArray[Any]]:
-    """Read columns of about `most_rows` readable images, spread evenly over the store in whole blocks.
-
-    Args:
-        store: The store.
-        columns: Which.
-        most_rows: All rows are read where the store has no more; else one block at least.
-
-    Raises:
-        StoreError: If a column is unknown or a shard cannot be read.
-    """
-    if store.num_rows <= most_rows:
-        return store.load(columns)
-    blocks = store.blocks()
-    count = max(1, len(blocks) * most_rows // store.num_rows)
-    chosen = [blocks[index * len(blocks) // count] for index in range(count)]
-    parts = [store.load_block(block, [*columns, "status"]) for block in chosen]
-    return {name: np.concatenate([part[name][part["status"] == "ok"] for part in parts]) for name in columns}
-
-
 def feature_bytes(stores: Sequence[FeatureStore]) -> int:
     """Return what the features of stores take in memory, in bytes."""
     return sum(
