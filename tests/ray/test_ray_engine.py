@@ -70,7 +70,7 @@ def test_results_equal_those_of_a_local_run(on_ray, make_job, records, expected,
     assert seen[0] == (0, 23)
     assert seen[-1] == (23, 23)
     loads = read_log(tmp_path / "log", "load")
-    assert len(loads) == 2  # a model a worker, however many parts
+    assert 1 <= len(loads) <= 2  # a model a worker, however many parts; one may have done all before the other began
     assert {entry["threads"] for entry in loads} == {1}
     assert parts_written(tmp_path / "log") == dict.fromkeys(range(6), 1)
 

@@ -185,7 +185,7 @@ def test_an_unknown_key_deep_inside_is_refused():
         (ImageConfig, {"size": 0}, "size must be positive, got 0"),
         (ImageConfig, {"resize_to": 200}, r"resize_to must be at least size \(224\), got 200"),
         (ImageConfig, {"views": "tiles"}, r"a multiple of size \(224\), got 256"),
-        (ImageConfig, {"views": "nine"}, 'views must be "center", "five" or "tiles", got \'nine\''),
+        (ImageConfig, {"views": "nine"}, 'views must be "center", "five", "tiles" or "checkered", got \'nine\''),
         (ImageConfig, {"resize": "crop"}, 'resize must be "shortest_edge" or "stretch", got \'crop\''),
         (ImageConfig, {"jpeg_quality": 0}, "jpeg_quality must be from 1 to 100, or None"),
         (MaskConfig, {"mask_ratio": 1.0}, "mask_ratio must lie between 0 and 1, got 1.0"),
