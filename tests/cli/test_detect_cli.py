@@ -295,11 +295,17 @@ def test_an_early_end_leaves_the_old_output_alone(tiny_model: Path, photos: Path
 @contextmanager
 def started(*arguments: str | Path, stdin: Any) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "cinemae", *map(os.fspath, arguments)]
-    with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipes = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, preexec_fn=heed_interrupts) as process:
         try:
             yield process
         finally:
             process.kill()
+
+
+def heed_interrupts() -> None:
+    """A shell's background jobs ignore Ctrl-C, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_interrupted_work_ends_quietly_and_keeps_its_rows(tiny_model: Path, photos: Path, tmp_path: Path):

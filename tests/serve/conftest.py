@@ -183,6 +183,7 @@ def in_process(tiny_model: Path) -> Iterator[Callable[..., Server]]:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **environment},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
         )
         assert process.stdout is not None
         assert process.stderr is not None
