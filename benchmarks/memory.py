@@ -16,24 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
-from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
+from benchmarks.large_model import write_large_model
 from benchmarks.measure import ROOT, Record, Target, make_parser, require_close, run
-from benchmarks.packed_pass import SIZES
-from cinemae.config import (
-    BackboneInfo,
-    DecisionConfig,
-    ExtractorConfig,
-    HeadConfig,
-    LcasConfig,
-    LcasReference,
-    ModelConfig,
-)
-from cinemae.core.backbone import hash_weights
-from cinemae.core.checkpoint import save_pretrained_folder
-from cinemae.core.head import CinemaeHead
-from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, write_model_config
 from cinemae.scorers import TorchScorer
 
 BOUND = 1.15
@@ -80,27 +65,6 @@ def measure(options: argparse.Namespace) -> Record:
             Target("peak of the whole process / weights", whole / megabytes, BOUND, at_least=False),
         ],
     )
-
-
-def write_large_model(directory: Path) -> int:
-    """Write config.json, backbone and head with random weights of ViT-L sizes; return the bytes of their values."""
-    torch.manual_seed(0)
-    mae, head = ViTMAEForPreTraining(ViTMAEConfig(**SIZES["large"])), CinemaeHead(HeadConfig())
-    save_pretrained_folder(mae, directory / BACKBONE_DIR)
-    save_file(head.state_dict(), directory / HEAD_FILE)
-    patches = mae.vit.embeddings.patch_embeddings.num_patches
-    config = ModelConfig(
-        name="random-large",
-        backbone=BackboneInfo(hash_weights(mae), mae.config.patch_size, patches, mae.config.hidden_size),
-        extractor=ExtractorConfig(),
-        lcas=LcasConfig(),
-        head=head.config,
-        decision=DecisionConfig(),
-        reference=LcasReference(),
-        provenance={},
-    )
-    write_model_config(config, directory)
-    return sum(tensor.nbytes for module in (mae, head) for tensor in module.state_dict().values())
 
 
 def _child(folder: Path) -> dict[str, list[float] | int]:

@@ -20,45 +20,23 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from safetensors.torch import save_file
 from torch import Tensor
-from transformers import ViTMAEForPreTraining, ViTMAEModel
+from transformers import ViTMAEConfig, ViTMAEForPreTraining, ViTMAEModel
 
+from benchmarks.large_model import write_large_model
 from benchmarks.measure import Record, Samples, Target, make_parser, median_ratio, require_close, run, take_turns
-from cinemae.config import (
-    BackboneInfo,
-    DecisionConfig,
-    ExtractorConfig,
-    HeadConfig,
-    LcasConfig,
-    LcasReference,
-    ModelConfig,
-    PretrainConfig,
-)
-from cinemae.core.backbone import FrozenMAE
-from cinemae.core.checkpoint import new_mae
-from cinemae.core.head import CinemaeHead
+from benchmarks.packed_pass import SIZES
 from cinemae.core.masking import noise_from_config
 from cinemae.data.model_dir import (
     BACKBONE_DIR,
-    HEAD_FILE,
     INT8_FILE,
     STARTER,
     read_model_config,
-    write_model_config,
 )
 from cinemae.jobs.export import export_onnx
 from cinemae.jobs.export_int8 import quantize_graph
 from cinemae.scorers import OnnxScorer, TorchScorer
 
-VIT_L = PretrainConfig(
-    hidden_size=1024,
-    num_hidden_layers=24,
-    num_attention_heads=16,
-    decoder_hidden_size=512,
-    decoder_num_hidden_layers=8,
-    decoder_num_attention_heads=16,
-)
 MOST_TIME, MOST_MEMORY = 0.55, 0.4
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 EXACT, CLOSE = 1e-4, 0.05  # largest difference of prob_fake: two engines in float32, int8 and float32
@@ -99,22 +77,7 @@ def make_vit_l(directory: Path) -> Path:
     if (directory / INT8_FILE).is_file():
         return directory
     directory.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    mae, head = new_mae(VIT_L), CinemaeHead(HeadConfig())
-    mae.save_pretrained(directory / BACKBONE_DIR)
-    save_file(head.state_dict(), directory / HEAD_FILE)
-    backbone = FrozenMAE(mae)
-    config = ModelConfig(
-        name="vit-l-random",
-        backbone=BackboneInfo(backbone.content_hash, VIT_L.patch_size, backbone.num_patches, VIT_L.hidden_size),
-        extractor=ExtractorConfig(),
-        lcas=LcasConfig(),
-        head=head.config,
-        decision=DecisionConfig(),
-        reference=LcasReference(),
-        provenance={},
-    )
-    write_model_config(config, directory)
+    write_large_model(directory)
     export_onnx(directory)
     quantize_graph(directory, directory)
     return directory
@@ -180,7 +143,8 @@ def _time(
 
 def _weigh(directory: Path, figures: dict[str, float], targets: list[Target]) -> None:
     with torch.device("meta"):
-        weights = 4 * sum(weight.numel() for weight in new_mae(VIT_L).parameters())
+        mae = ViTMAEForPreTraining(ViTMAEConfig(**SIZES["large"]))
+    weights = 4 * sum(weight.numel() for weight in mae.parameters())
     for precision in ("fp32", "int8"):
         ratio = _peak_memory(directory, precision) / weights
         figures[f"ViT-L, batch 1, peak memory / float32 weights, {precision}"] = ratio

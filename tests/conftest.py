@@ -21,9 +21,9 @@ from cinemae.config import (
     LcasReference,
     MaskConfig,
     ModelConfig,
-    PretrainConfig,
     ViewPooling,
 )
+from cinemae.pretrain_config import PretrainConfig
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests use onnxruntime itself, which would report on them
 

@@ -290,8 +290,8 @@ class Detector(Publishable):
     def _recall(self, content_hash: str, path: str | None, wishes: _Wishes) -> Verdict | None:
         """Return what the cache knows of this content, in the words of today's thresholds."""
         known = self.cache.find(content_hash, stable=wishes.stable) if self.cache is not None else None
-        if known is None:
-            return None
+        if known is None or known["width"] * known["height"] > wishes.max_pixels:
+            return None  # one that is too large for today's limit is refused where it is loaded
         return self._word(Verdict(path, "ok", content_hash=content_hash, model=self.model_id, **known))
 
     def _score_again(

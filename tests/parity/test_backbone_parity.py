@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from cinemae.config import PretrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae, sincos_position_embedding
 from cinemae.core.masking import complementary_noise, mask_noise
+from cinemae.pretrain_config import PretrainConfig
 
 SIZES = {
     "tiny": {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96},

@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cinemae.config import PretrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae
 from cinemae.core.masking import mask_noise
 from cinemae.errors import CheckpointError
+from cinemae.pretrain_config import PretrainConfig
 
 WIDE = PretrainConfig(
     hidden_size=128,

@@ -24,7 +24,6 @@ from cinemae.config import (
     MaskConfig,
     ModelConfig,
     OodReference,
-    PretrainConfig,
 )
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.calibration import calibrate
@@ -36,6 +35,7 @@ from cinemae.data.model_dir import read_model_config, write_model_config
 from cinemae.data.model_weights import load_model, save_distance
 from cinemae.errors import FingerprintMismatchError, ModelDirError
 from cinemae.jobs.export import OUTPUTS, export_onnx
+from cinemae.pretrain_config import PretrainConfig
 
 SIZE, NUM_PATCHES = 32, 16
 

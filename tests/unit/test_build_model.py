@@ -7,16 +7,7 @@ import numpy as np
 import pytest
 
 from cinemae import Detector
-from cinemae.config import (
-    AugmentConfig,
-    ExtractorConfig,
-    HeadConfig,
-    ImageConfig,
-    LcasConfig,
-    MaskConfig,
-    PretrainConfig,
-    TrainConfig,
-)
+from cinemae.config import AugmentConfig, ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
@@ -32,6 +23,7 @@ from cinemae.jobs.model_card import MUST_NOT, refresh_model_card
 from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.jobs.train import predict_logits
 from cinemae.jobs.training_set import TrainingSet
+from cinemae.pretrain_config import PretrainConfig
 from cinemae.scorers import OnnxScorer, TorchScorer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

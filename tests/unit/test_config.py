@@ -17,10 +17,10 @@ from cinemae.config import (
     MaskConfig,
     ModelConfig,
     OodReference,
-    PretrainConfig,
     TrainConfig,
 )
 from cinemae.errors import ConfigError
+from cinemae.pretrain_config import PretrainConfig
 
 BACKBONE_HASH = "0" * 64
 CHANGED = {

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cinemae.config import DeviationConfig, ExtractorConfig, ImageConfig, LcasConfig, MaskConfig, PretrainConfig
+from cinemae.config import DeviationConfig, ExtractorConfig, ImageConfig, LcasConfig, MaskConfig
 from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae
@@ -9,6 +9,7 @@ from cinemae.core.features import FeatureExtractor, Features, features_to_lcas, 
 from cinemae.core.lcas import local_contextual_anomaly_score
 from cinemae.core.masking import complementary_noise, mask_noise, patchify, unpatchify
 from cinemae.errors import ConfigError
+from cinemae.pretrain_config import PretrainConfig
 
 SIZE, PATCH, NUM_PATCHES = 32, 8, 16
 IMAGE = ImageConfig(size=SIZE, resize_to=40)

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cinemae.config import ExtractorConfig, ImageConfig, MaskConfig, PretrainConfig
+from cinemae.config import ExtractorConfig, ImageConfig, MaskConfig
 from cinemae.core import linear
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.masking import mask_noise, plan_masks
 from cinemae.errors import CheckpointError
+from cinemae.pretrain_config import PretrainConfig
 from cinemae.scorers import TorchScorer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cinemae.config import ImageConfig, PretrainConfig
+from cinemae.config import ImageConfig
 from cinemae.core.masking import mask_noise
 from cinemae.core.preprocess import preprocess
 from cinemae.errors import ImageError, SourceError
@@ -20,6 +20,7 @@ from cinemae.jobs.pretrain_data import (
     readable_photos,
     to_pixel_values,
 )
+from cinemae.pretrain_config import PretrainConfig
 
 CONFIG = PretrainConfig(image_size=32, patch_size=8, batch_size=3)
 COUNT = 7

@@ -9,8 +9,8 @@ import pytest
 
 from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig, ImageConfig, MaskConfig
 from cinemae.data import store as store_module
-from cinemae.data.store import FeatureStore, StoreCounts, prepare_store, write_shard
-from cinemae.data.store_format import COLUMNS, StoreHeader, StoreRow
+from cinemae.data.store import FeatureStore, prepare_store, write_shard
+from cinemae.data.store_format import COLUMNS, StoreCounts, StoreHeader, StoreRow
 from cinemae.errors import FingerprintMismatchError, StoreError
 
 VIEWS, PASSES, PATCHES, WIDTH = 5, 2, 4, 3

@@ -191,3 +191,13 @@ class TestContentHash:
 
     def test_is_that_of_the_verdict(self, scorer, files):
         assert Detector(scorer).detect(files[0]).content_hash == VerdictCache.hash_of(files[0])
+
+
+def test_what_is_too_large_for_the_limit_of_today_is_refused_though_it_is_known(counting, files):
+    detector = Detector(counting, cache=VerdictCache.open(None, STARTER, counting))
+    assert [one.status for one in detector.detect_batch(files[:1])] == ["ok"]
+    (refused,) = detector.detect_batch(files[:1], max_pixels=70 * 50 - 1)
+    assert refused.status == "error"
+    assert "more than the 3,499 allowed" in refused.error_message
+    assert [one.status for one in detector.detect_batch(files[:1], max_pixels=70 * 50)] == ["ok"]
+    assert counting.images == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cinemae.app.options import resuming
-from cinemae.config import PretrainConfig
+from cinemae.pretrain_config import PretrainConfig
 
 if TYPE_CHECKING:
     from cinemae.jobs.pretrain import Progress

@@ -19,8 +19,8 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
 from transformers.utils import logging
 
-from cinemae.config import PretrainConfig
 from cinemae.errors import CheckpointError
+from cinemae.pretrain_config import PretrainConfig
 
 RIGHT_FILE = (
     "use the weights trained on plain pixels: facebook/vit-mae-base, -large or -huge on the Hub, or the original "

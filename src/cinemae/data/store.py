@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.config import BackboneInfo, ExtractorConfig
-from cinemae.data.store_format import COLUMNS, FEATURES, HEADER_NAME, Status, StoreBlock, StoreHeader, StoreRow
+from cinemae.data.store_format import (
+    COLUMNS,
+    FEATURES,
+    HEADER_NAME,
+    Status,
+    StoreBlock,
+    StoreCounts,
+    StoreHeader,
+    StoreRow,
+    check_row,
+    stored_value,
+)
 from cinemae.data.whole_files import remove_unfinished, replacing
 from cinemae.errors import MissingDependencyError, StoreError
 
@@ -51,19 +61,6 @@ _SCHEMA = pa.schema(
     )
     for name, (kind, _) in COLUMNS.items()
 )
-
-
-@dataclass(frozen=True)
-class StoreCounts:
-    """What a store holds. Labels and generators are counted over the rows that are ok."""
-
-    num_rows: int
-    num_ok: int
-    num_failed: int
-    num_real: int
-    num_fake: int
-    num_unlabelled: int
-    generators: Mapping[str, int]
 
 
 def prepare_store(path: str | os.PathLike[str], header: StoreHeader) -> list[int]:
@@ -118,8 +115,8 @@ def write_shard(path: str | os.PathLike[str], header: StoreHeader, shard: int, r
     if len(rows) != expected:
         raise StoreError(f"shard {shard} holds {expected} rows, got {len(rows)}.")
     for row in rows:
-        _check_row(row, header)
-    arrays = [pa.array([_cell(row, column.name) for row in rows], type=column.type) for column in _SCHEMA]
+        check_row(row, header)
+    arrays = [pa.array([stored_value(row, column.name) for row in rows], type=column.type) for column in _SCHEMA]
     table = pa.Table.from_arrays(arrays, schema=_SCHEMA.with_metadata({"cinemae.job": header.job}))
     folder = Path(path)
     with _writing(folder), replacing(_shard_path(folder, shard)) as temporary:
@@ -334,28 +331,6 @@ def _check_columns(columns: Sequence[str] | None) -> list[str]:
     if unknown:
         raise StoreError(f"a store has the columns {', '.join(COLUMNS)}; there is no {', '.join(unknown)}.")
     return columns
-
-
-def _check_row(row: StoreRow, header: StoreHeader) -> None:
-    for name, shape in header.shapes.items():
-        value = getattr(row, name)
-        found = None if value is None else value.shape
-        if found != (shape if row.status == "ok" else None):
-            raise StoreError(f"a row with status {row.status} and {name} of shape {found} came, for {row.path}.")
-
-
-def _cell(row: StoreRow, name: str) -> Any:  # noqa: ANN401 - whatever the column holds
-    value = getattr(row, name)
-    if isinstance(value, np.ndarray):
-        return value.astype(np.float32, copy=False).ravel()
-    if isinstance(value, str):
-        return to_unicode(value)
-    return [to_unicode(text) for text in value] if isinstance(value, tuple) else value
-
-
-def to_unicode(text: str) -> str:
-    """Spell out the bytes of a file name that is not valid in the file system's encoding: Parquet cannot hold it."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _shard_path(folder: Path, shard: int) -> Path:

@@ -221,3 +221,44 @@ class StoreHeader:
             before, now = getattr(found, name), getattr(self, name)
             if before != now:
                 raise StoreError(f"{folder} was begun with {name} {before}, now it is {now}: {remedy}")
+
+
+@dataclass(frozen=True)
+class StoreCounts:
+    """What a store holds. Labels and generators are counted over the rows that are ok."""
+
+    num_rows: int
+    num_ok: int
+    num_failed: int
+    num_real: int
+    num_fake: int
+    num_unlabelled: int
+    generators: Mapping[str, int]
+
+
+def check_row(row: StoreRow, header: StoreHeader) -> None:
+    """Refuse a row whose features are not those of the store.
+
+    Raises:
+        StoreError: If a feature of a readable image has another shape, or an unreadable one has features.
+    """
+    for name, shape in header.shapes.items():
+        value = getattr(row, name)
+        found = None if value is None else value.shape
+        if found != (shape if row.status == "ok" else None):
+            raise StoreError(f"a row with status {row.status} and {name} of shape {found} came, for {row.path}.")
+
+
+def stored_value(row: StoreRow, name: str) -> Any:  # noqa: ANN401 - whatever the column holds
+    """Return one value of a row as Parquet holds it: features flat in float32, text in Unicode."""
+    value = getattr(row, name)
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float32, copy=False).ravel()
+    if isinstance(value, str):
+        return to_unicode(value)
+    return [to_unicode(text) for text in value] if isinstance(value, tuple) else value
+
+
+def to_unicode(text: str) -> str:
+    """Spell out the bytes of a file name that is not valid in the file system's encoding: Parquet cannot hold it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

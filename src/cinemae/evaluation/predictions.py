@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cinemae.data.store import to_unicode
+from cinemae.data.store_format import to_unicode
 from cinemae.errors import EvaluationError
 
 RAW = "raw"

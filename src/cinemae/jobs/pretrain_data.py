@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cinemae.config import IMAGENET_MEAN, IMAGENET_STD, PretrainConfig
+from cinemae.config import IMAGENET_MEAN, IMAGENET_STD
 from cinemae.core.image import load_image
 from cinemae.errors import ImageError, SourceError
+from cinemae.pretrain_config import PretrainConfig
 
 CACHE_BYTES = 2 << 30
 MAX_STORED_SIDE = 512

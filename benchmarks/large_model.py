@@ -1,0 +1,45 @@
+"""A whole model directory of ViT-L sizes with random weights, for what is measured without the published ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+from benchmarks.packed_pass import SIZES
+from cinemae.config import (
+    BackboneInfo,
+    DecisionConfig,
+    ExtractorConfig,
+    HeadConfig,
+    LcasConfig,
+    LcasReference,
+    ModelConfig,
+)
+from cinemae.core.backbone import hash_weights
+from cinemae.core.checkpoint import save_pretrained_folder
+from cinemae.core.head import CinemaeHead
+from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, write_model_config
+
+
+def write_large_model(directory: Path) -> int:
+    """Write config.json, backbone and head with random weights of ViT-L sizes; return the bytes of their values."""
+    torch.manual_seed(0)
+    mae, head = ViTMAEForPreTraining(ViTMAEConfig(**SIZES["large"])), CinemaeHead(HeadConfig())
+    save_pretrained_folder(mae, directory / BACKBONE_DIR)
+    save_file(head.state_dict(), directory / HEAD_FILE)
+    patches = mae.vit.embeddings.patch_embeddings.num_patches
+    config = ModelConfig(
+        name="random-large",
+        backbone=BackboneInfo(hash_weights(mae), mae.config.patch_size, patches, mae.config.hidden_size),
+        extractor=ExtractorConfig(),
+        lcas=LcasConfig(),
+        head=head.config,
+        decision=DecisionConfig(),
+        reference=LcasReference(),
+        provenance={},
+    )
+    write_model_config(config, directory)
+    return sum(tensor.nbytes for module in (mae, head) for tensor in module.state_dict().values())
