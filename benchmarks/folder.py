@@ -23,7 +23,7 @@ from benchmarks.measure import Record, Samples, Target, make_parser, require_clo
 from cinemae.core.image import load_image
 from cinemae.core.preprocess import preprocess
 from cinemae.data.model_dir import resolve_model
-from cinemae.detector import NUM_WORKERS, Detector
+from cinemae.detector import NUM_WORKERS, THREADS_PER_IMAGE, Detector
 from cinemae.scorers import TorchScorer
 
 SIZE = (4032, 3024)
@@ -35,7 +35,7 @@ QUALITY = 92
 
 def measure(options: argparse.Namespace) -> Record:
     """Make the folder, check the verdicts, time the stages alone, then the whole and decoding alone in turns."""
-    detector = Detector.from_pretrained(options.model)
+    detector = Detector.from_pretrained(options.model, num_threads=THREADS_PER_IMAGE)
     with tempfile.TemporaryDirectory() as folder:
         paths = [write_photograph(Path(folder), index) for index in range(options.images)]
         megabytes = sum(path.stat().st_size for path in paths) / len(paths) / 1e6

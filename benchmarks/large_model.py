@@ -21,11 +21,19 @@ from cinemae.config import (
 from cinemae.core.backbone import hash_weights
 from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.head import CinemaeHead
-from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, write_model_config
+from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, ONNX_FILE, write_model_config
+from cinemae.jobs.export import export_onnx
 
 
-def write_large_model(directory: Path) -> int:
-    """Write config.json, backbone and head with random weights of ViT-L sizes; return the bytes of their values."""
+def weight_bytes() -> int:
+    """Return how many bytes the weights of backbone and head take in float32."""
+    with torch.device("meta"):
+        modules = ViTMAEForPreTraining(ViTMAEConfig(**SIZES["large"])), CinemaeHead(HeadConfig())
+    return sum(tensor.nbytes for module in modules for tensor in module.state_dict().values())
+
+
+def _write_large_model(directory: Path) -> None:
+    """Write config.json, backbone and head with random weights."""
     torch.manual_seed(0)
     mae, head = ViTMAEForPreTraining(ViTMAEConfig(**SIZES["large"])), CinemaeHead(HeadConfig())
     save_pretrained_folder(mae, directory / BACKBONE_DIR)
@@ -42,4 +50,12 @@ def write_large_model(directory: Path) -> int:
         provenance={},
     )
     write_model_config(config, directory)
-    return sum(tensor.nbytes for module in (mae, head) for tensor in module.state_dict().values())
+
+
+def make_large_graph(directory: Path) -> Path:
+    """Write the model and its graph in float32, unless the graph is there; return the directory."""
+    if not (directory / ONNX_FILE).is_file():
+        directory.mkdir(parents=True, exist_ok=True)
+        _write_large_model(directory)
+        export_onnx(directory)
+    return directory

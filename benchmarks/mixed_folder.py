@@ -37,8 +37,9 @@ FORMATS = (("JPEG", 92), ("JPEG", 85), ("JPEG", 75), ("JPEG", 85), ("WEBP", 80),
 _CHILD = """
 import json, sys, time
 from pathlib import Path
-from cinemae.detector import Detector
-detector, paths = Detector.from_pretrained(), sorted(Path(sys.argv[1]).iterdir())
+from cinemae.detector import THREADS_PER_IMAGE, Detector
+detector = Detector.from_pretrained(num_threads=THREADS_PER_IMAGE)
+paths = sorted(Path(sys.argv[1]).iterdir())
 list(detector.detect_batch(paths[:4]))
 begin = time.perf_counter()
 scores = [verdict.prob_fake for verdict in detector.detect_batch(paths)]

@@ -21,11 +21,10 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor
-from transformers import ViTMAEConfig, ViTMAEForPreTraining, ViTMAEModel
+from transformers import ViTMAEForPreTraining, ViTMAEModel
 
-from benchmarks.large_model import write_large_model
+from benchmarks.large_model import make_large_graph, weight_bytes
 from benchmarks.measure import Record, Samples, Target, make_parser, median_ratio, require_close, run, take_turns
-from benchmarks.packed_pass import SIZES
 from cinemae.core.masking import noise_from_config
 from cinemae.data.model_dir import (
     BACKBONE_DIR,
@@ -33,7 +32,6 @@ from cinemae.data.model_dir import (
     STARTER,
     read_model_config,
 )
-from cinemae.jobs.export import export_onnx
 from cinemae.jobs.export_int8 import quantize_graph
 from cinemae.scorers import OnnxScorer, TorchScorer
 
@@ -73,13 +71,10 @@ def measure(options: argparse.Namespace) -> Record:
 
 
 def make_vit_l(directory: Path) -> Path:
-    """Write a model of ViT-L sizes with random weights, and both graphs of it, unless it is there."""
-    if (directory / INT8_FILE).is_file():
-        return directory
-    directory.mkdir(parents=True, exist_ok=True)
-    write_large_model(directory)
-    export_onnx(directory)
-    quantize_graph(directory, directory)
+    """Write a model of ViT-L sizes with random weights, and both graphs of it, unless they are there."""
+    make_large_graph(directory)
+    if not (directory / INT8_FILE).is_file():
+        quantize_graph(directory, directory)
     return directory
 
 
@@ -142,11 +137,8 @@ def _time(
 
 
 def _weigh(directory: Path, figures: dict[str, float], targets: list[Target]) -> None:
-    with torch.device("meta"):
-        mae = ViTMAEForPreTraining(ViTMAEConfig(**SIZES["large"]))
-    weights = 4 * sum(weight.numel() for weight in mae.parameters())
     for precision in ("fp32", "int8"):
-        ratio = _peak_memory(directory, precision) / weights
+        ratio = _peak_memory(directory, precision) / weight_bytes()
         figures[f"ViT-L, batch 1, peak memory / float32 weights, {precision}"] = ratio
     targets.append(Target("ViT-L, batch 1, int8: peak memory / float32 weights", ratio, MOST_MEMORY, False))
 

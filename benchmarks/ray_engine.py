@@ -23,7 +23,7 @@ from cinemae.bulk.detect_job import DetectorSource, detect_job
 from cinemae.bulk.job import run_bulk
 from cinemae.bulk.ray_engine import RayConfig, ray_engine
 from cinemae.data.datasets import ImageRecord
-from cinemae.detector import Detector
+from cinemae.detector import THREADS_PER_IMAGE, Detector
 
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers are nicer than others, and would lose to those here
 NAMES = ("local, two cores", "Ray, two workers", "Ray, one worker")
@@ -39,7 +39,7 @@ class Timed:
 
 def measure(options: argparse.Namespace) -> Record:
     """Draw the pictures, compare the verdicts, and let the three take turns."""
-    detector = Detector.from_pretrained()
+    detector = Detector.from_pretrained(num_threads=THREADS_PER_IMAGE)
     with tempfile.TemporaryDirectory() as folder:
         records = [ImageRecord(str(draw(Path(folder), index))) for index in range(options.images)]
         expected = [verdict.to_dict() for verdict in detector.detect_batch(record.path for record in records)]

@@ -4,35 +4,41 @@ The rate is that of one large matrix product (4096 x 4096 x 4096), the bandwidth
 in the same turns as the stages. References in the same turns: a plain transcription of the method (one whole-image call
 and K masked calls of Hugging Face's ViTMAE, default settings), and Hugging Face's CLIP ViT-L/14 image encoder, with
 default settings and with the linear layers that `FrozenMAE` uses. ViT-L sizes with random weights; and the bundled
-starter with its own, the views of one image as a batch, also by its graph in ONNX Runtime.
+starter with its own, the views of one image as a batch. The method runs in torch, stage by stage, and as the exported
+graph in ONNX Runtime, which is what a processor gets unless told otherwise and what the targets are held against.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, ViTMAEConfig, ViTMAEForPreTraining, ViTMAEModel
 
+from benchmarks.large_model import make_large_graph
 from benchmarks.measure import Record, Samples, Target, make_parser, median_ratio, require_close, run, take_turns
 from benchmarks.packed_pass import CLOCKS, SIZES, share_weights
 from benchmarks.roofline_work import Sizes, Work, encoder_alone, method, transcription
 from cinemae.config import ExtractorConfig, HeadConfig, LcasConfig
 from cinemae.core.backbone import FrozenMAE
-from cinemae.core.checkpoint import load_pretrained_folder, sincos_position_embedding
+from cinemae.core.checkpoint import load_pretrained_folder
 from cinemae.core.features import FeatureExtractor, features_to_stats
 from cinemae.core.head import CinemaeHead
 from cinemae.core.linear import use_onednn
 from cinemae.core.masking import num_visible, patchify
-from cinemae.data.model_dir import read_model_config, resolve_model
-from cinemae.scorers import OnnxScorer
+from cinemae.data.model_dir import BACKBONE_DIR, STARTER, read_model_config
+from cinemae.scorers import OnnxScorer, TorchScorer
 
 Run = Callable[[Tensor], Any]
 LARGE = 4096
@@ -52,6 +58,7 @@ class Group:
         ways: What is timed, by name.
         works: What each needs; of the method each stage.
         pixel_values: The input.
+        directory: The model, with its graph.
         batch: Images of ViT-L together; None for the starter.
     """
 
@@ -59,6 +66,7 @@ class Group:
     ways: dict[str, Run]
     works: dict[str, Work]
     pixel_values: Tensor
+    directory: Path
     batch: int | None = None
 
 
@@ -68,7 +76,10 @@ def measure(options: argparse.Namespace) -> Record:
         torch.set_num_threads(options.threads)
     machine, clock = machine_contestants(), CLOCKS[options.clock]
     checks, figures, targets, samples = {}, {}, [], Samples()
-    for group in [*large_groups(options.batch), starter_group()]:
+    with tempfile.TemporaryDirectory() as temporary:
+        large = make_large_graph(Path(options.keep or temporary) / "vit-l")
+        groups = [*large_groups(large, options.batch), starter_group()]
+    for group in groups:
         spent: Samples = {}
         with torch.inference_mode():
             checks |= _check(group)
@@ -85,33 +96,43 @@ def measure(options: argparse.Namespace) -> Record:
     return Record("roofline", {**settings, "threads": torch.get_num_threads()}, checks, figures, targets, samples)
 
 
-def large_groups(batches: list[int]) -> Iterator[Group]:
+def large_groups(directory: Path, batches: list[int]) -> Iterator[Group]:
     """Yield the method, the transcription and CLIP, twice, at ViT-L sizes."""
-    torch.manual_seed(0)
-    size = SIZES["large"]
-    masked = ViTMAEForPreTraining(ViTMAEConfig(**size)).eval()
-    for embedding, width in (
-        (masked.vit.embeddings.position_embeddings, masked.config.hidden_size),
-        (masked.decoder.decoder_pos_embed, masked.config.decoder_hidden_size),
-    ):
-        embedding.data.copy_(sincos_position_embedding(14, width))
-    ways = method_and_transcription(masked, ExtractorConfig()) | _clip(size)
+    ways, clips = _ways(directory), _clip(SIZES["large"])
     for batch in batches:
         clip = encoder_alone(1024, 24, 256, 588, batch)
-        works = _works(Sizes(), batch) | {CLIP: clip, CLIP_DNN: clip}
-        pixel_values = torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-        yield Group(f"ViT-L, batch {batch}", ways, works, pixel_values, batch)
+        works = _works(directory, batch) | {CLIP: clip, CLIP_DNN: clip}
+        yield Group(f"ViT-L, batch {batch}", ways | clips, works, _pixel_values(directory, batch), directory, batch)
 
 
 def starter_group() -> Group:
     """Return the method, the transcription and the graph of the bundled starter, on the views of one image."""
-    directory = resolve_model(None)
-    config = read_model_config(directory)
-    masked = load_pretrained_folder(str(directory / "backbone")).eval()
-    ways = method_and_transcription(masked, config.extractor)
-    graph, mae = OnnxScorer(directory, num_threads=torch.get_num_threads()), masked.config
-    ways[GRAPH] = lambda pixel_values: graph.score(pixel_values[None].numpy())
-    views, image = config.extractor.image.num_views, config.extractor.image
+    views = read_model_config(STARTER).extractor.image.num_views
+    works, pixel_values = _works(STARTER, views), _pixel_values(STARTER, views)
+    return Group(f"starter, {views} views", _ways(STARTER), works, pixel_values, STARTER)
+
+
+def _ways(directory: Path) -> dict[str, Run]:
+    """Return the method in torch, its transcription, and its graph, on a model's weights."""
+    masked = load_pretrained_folder(str(directory / BACKBONE_DIR)).eval()
+    graph = OnnxScorer(directory, num_threads=torch.get_num_threads())
+    ways = method_and_transcription(masked, graph.config.extractor)
+    return {**ways, GRAPH: lambda pixel_values: graph.score(_images(pixel_values, directory))}
+
+
+def _images(pixel_values: Tensor, directory: Path) -> NDArray[np.float32]:
+    """Return views as scorers take them, (N, V, 3, S, S)."""
+    views = read_model_config(directory).extractor.image.num_views
+    return pixel_values.unflatten(0, (-1, views)).numpy()
+
+
+def _pixel_values(directory: Path, views: int) -> Tensor:
+    size = read_model_config(directory).extractor.image.size
+    return torch.randn(views, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def _works(directory: Path, views: int) -> dict[str, Work]:
+    config, mae = read_model_config(directory), ViTMAEConfig.from_pretrained(directory / BACKBONE_DIR)
     sizes = Sizes(
         width=mae.hidden_size,
         depth=mae.num_hidden_layers,
@@ -122,11 +143,10 @@ def starter_group() -> Group:
         visible=num_visible(config.backbone.num_patches, config.extractor.mask.mask_ratio),
         passes=config.extractor.mask.num_passes,
     )
-    works = _works(sizes, views)
-    works[GRAPH] = sum((works[f"method, {name}"] for name in method(sizes, views)), Work())
-    generator = torch.Generator().manual_seed(1)
-    pixel_values = torch.randn(views, 3, image.size, image.size, generator=generator)
-    return Group(f"starter, {views} views", ways, works, pixel_values)
+    stages = method(sizes, views)
+    named = {f"method, {name}": work for name, work in stages.items()}
+    whole = sum(stages.values(), Work())
+    return {**named, MAE: whole, GRAPH: whole, PLAIN: transcription(sizes, views)}
 
 
 def method_and_transcription(masked: ViTMAEForPreTraining, config: ExtractorConfig) -> dict[str, Run]:
@@ -158,12 +178,6 @@ def _clip(size: dict[str, int]) -> dict[str, Run]:
             return clip(pixel_values)
 
     return {CLIP: by_torch, CLIP_DNN: clip}
-
-
-def _works(sizes: Sizes, images: int) -> dict[str, Work]:
-    stages = method(sizes, images)
-    named = {f"method, {name}": work for name, work in stages.items()}
-    return {**named, MAE: sum(stages.values(), Work()), PLAIN: transcription(sizes, images)}
 
 
 def machine_contestants() -> dict[str, Callable[[], object]]:
@@ -217,6 +231,10 @@ def _check(group: Group) -> dict[str, float]:
         f"global_feature, {group.name}": require_close("global_feature", global_feature, expected, TOLERANCE),
         f"fidelity, {group.name}": require_close("fidelity", fidelity[hidden], errors[hidden], TOLERANCE),
     }
+    logit = TorchScorer(group.directory, device="cpu", precision="fp32").score(_images(x, group.directory)).logit
+    checks[f"logit by ONNX Runtime, {group.name}"] = require_close(
+        "logit", group.ways[GRAPH](x).logit, logit, TOLERANCE
+    )
     if CLIP in group.ways:
         found, by_torch = (group.ways[name](x).pooler_output for name in (CLIP_DNN, CLIP))
         checks[f"CLIP with oneDNN, {group.name}"] = require_close("CLIP", found, by_torch, TOLERANCE)
@@ -236,7 +254,7 @@ def _machine_figures(seconds: Samples, group: str) -> dict[str, float]:
 def _stage_figures(seconds: Samples, group: Group) -> dict[str, float]:
     """Return for each stage and reference: operations, bytes, seconds, rate, possible / measured seconds."""
     figures = {}
-    limits = list(zip(seconds[GEMM], seconds[READ], strict=True))
+    limits = list(zip(_fastest_products(seconds), seconds[READ], strict=True))
     for name, work in group.works.items():
         possible = [work.seconds(2 * LARGE**3 / gemm, 2**28 / read) for gemm, read in limits]
         median = statistics.median(seconds[name])
@@ -251,19 +269,24 @@ def _stage_figures(seconds: Samples, group: Group) -> dict[str, float]:
     return figures
 
 
+def _fastest_products(seconds: Samples) -> list[float]:
+    """Return for each round how long the large product took by the faster library."""
+    return [min(both) for both in zip(seconds[GEMM], seconds[GEMM_TORCH], strict=True)]
+
+
 def _targets(seconds: Samples, group: Group) -> list[Target]:
     if group.batch is None:
         return []
     targets = []
-    ratio = median_ratio(seconds[MAE], seconds[PLAIN])
+    ratio = median_ratio(seconds[GRAPH], seconds[PLAIN])
     if group.batch in BOUNDS:
-        targets.append(Target(f"method / transcription, {group.name}", ratio, BOUNDS[group.batch], at_least=False))
+        targets.append(Target(f"{GRAPH} / transcription, {group.name}", ratio, BOUNDS[group.batch], at_least=False))
     if group.batch == 8:
-        share = group.works[MAE].operations / (2 * LARGE**3)
-        rate = median_ratio([share * once for once in seconds[GEMM]], seconds[MAE])
-        targets.append(Target(f"rate of the method / of one large product, {group.name}", rate, 0.85, at_least=True))
-    ratio = median_ratio(seconds[MAE], seconds[CLIP])
-    return [*targets, Target(f"method / CLIP ViT-L/14, {group.name}", ratio, 1.0, at_least=False)]
+        share = group.works[GRAPH].operations / (2 * LARGE**3)
+        rate = median_ratio([share * once for once in _fastest_products(seconds)], seconds[GRAPH])
+        targets.append(Target(f"rate of {GRAPH} / of one large product, {group.name}", rate, 0.85, at_least=True))
+    ratio = median_ratio(seconds[GRAPH], seconds[CLIP])
+    return [*targets, Target(f"{GRAPH} / CLIP ViT-L/14, {group.name}", ratio, 1.0, at_least=False)]
 
 
 def main() -> None:
@@ -272,6 +295,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="images a call")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is timed")
     parser.add_argument("--threads", type=int, help="of torch; without it torch's own choice")
+    parser.add_argument("--keep", help="a folder for the model of ViT-L sizes, 3 GB; without it it is made anew")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu helps on a machine that is not quiet")
     run(measure, parser)
 

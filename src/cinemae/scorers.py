@@ -36,6 +36,7 @@ from cinemae.data.model_dir import (
     read_model_config,
 )
 from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
+from cinemae.settings import usable_cores
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
@@ -324,7 +325,7 @@ def _open_session(directory: Path, precision: str, fingerprint: str, num_threads
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = num_threads or 0  # 0: one a core
+    options.intra_op_num_threads = num_threads or usable_cores()  # left to itself it takes cores not meant for us
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to the decoders
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -87,7 +87,7 @@ def test_results_here_without_a_cluster(run, photos, tiny_model, tmp_path):
     part = results / "part-000000.parquet"
     before = part.stat().st_mtime_ns
     again = run(*arguments(photos, tiny_model, "--results", str(results))[3:])
-    assert (again.returncode, again.stdout) == (1, plain.stdout)
+    assert (again.returncode, again.stdout) == (1, plain.stdout), again.stderr
     assert part.stat().st_mtime_ns == before
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -248,6 +249,19 @@ def test_the_light_engine_is_chosen_where_it_can_be(copied_model: Path):
     assert isinstance(make_scorer(copied_model, "cpu"), OnnxScorer)
     (copied_model / "model.onnx").unlink()
     assert isinstance(make_scorer(copied_model, "cpu"), TorchScorer)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system holds no process to some cores")
+@pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: ())(0)) < 2, reason="there is but one core")
+def test_the_light_engine_keeps_to_the_cores_it_was_given(tiny_model: Path):
+    code = (
+        "import os, sys, pathlib\ncores = sorted(os.sched_getaffinity(0))[:-1]\nos.sched_setaffinity(0, cores)\n"
+        "from cinemae.scorers import OnnxScorer\nscorer = OnnxScorer(sys.argv[1])\n"
+        "found = {core for task in os.listdir('/proc/self/task') for core in os.sched_getaffinity(int(task))}\n"
+        "print(*found - {*cores})"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(tiny_model)], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
 
 
 def test_devices_that_are_not_there_are_refused(tiny_model: Path):

@@ -161,9 +161,12 @@ def detect(
         source = DetectorSource(model, device, precision, threshold, kept)
         request = DetectRequest(source, results, stable, batch_size)
         raise typer.Exit(_detect_in_parts(list(found), request, choice, style))
-    from cinemae.detector import Detector
+    from cinemae.detector import THREADS_PER_IMAGE, Detector
 
-    detector = Detector.from_pretrained(model, device=device, precision=precision, threshold=threshold)
+    threads = None if total == 1 else THREADS_PER_IMAGE
+    detector = Detector.from_pretrained(
+        model, device=device, precision=precision, threshold=threshold, num_threads=threads
+    )
     detector.cache = open_cache(cache, model, detector.scorer)
     if heatmap is not None:
         import numpy as np

@@ -16,7 +16,7 @@ from cinemae.data.provenance import ProvenanceSignal
 from cinemae.data.remote import is_remote
 from cinemae.data.results import ResultsHeader, has_part, prepare_results, read_part, write_part
 from cinemae.data.sources import encoded_images
-from cinemae.detector import DEFAULT_BATCH_SIZE, Detector
+from cinemae.detector import DEFAULT_BATCH_SIZE, NUM_WORKERS, Detector
 from cinemae.scorers import make_scorer
 from cinemae.verdict import Verdict
 from cinemae.verdict_cache import VerdictCache
@@ -89,7 +89,7 @@ class DetectJob:
 
     def load(self, num_threads: int) -> ScoreFunction:
         """Load the detector, and return records → verdicts."""
-        detector = self.source.load(num_threads)
+        detector = self.source.load(max(1, num_threads // NUM_WORKERS))  # which go side by side
 
         def score(records: Sequence[ImageRecord]) -> Iterator[list[Verdict]]:
             images = encoded_images(records)

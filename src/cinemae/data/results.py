@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
 import math
 import os
@@ -142,10 +141,10 @@ def write_part(
         raise StoreError(f"part {part} holds {len(header.rows_of(part))} rows, got {len(rows)}.")
     whole = [{**row, "redeliveries": list((row["redeliveries"] or {}).items()) or None} for row in rows]
     schema = RESULT_SCHEMA.with_metadata({JOB_KEY: header.job.encode()})
-    file = io.BytesIO()
+    file = pa.BufferOutputStream()
     with _writing(path):
         pq.write_table(pa.Table.from_pylist(whole, schema=schema), file, compression="zstd")
-        open_folder(path).write(part_name(part), file.getvalue())
+        open_folder(path).write(part_name(part), file.getvalue().to_pybytes())
 
 
 def read_part(
@@ -167,7 +166,8 @@ def read_part(
     """
     file_path = f"{os.fspath(path).rstrip('/')}/{part_name(part)}"
     try:
-        with pq.ParquetFile(io.BytesIO(open_folder(path).read(part_name(part)))) as file:
+        data = open_folder(path).read(part_name(part))
+        with pq.ParquetFile(pa.BufferReader(data)) as file:  # no Python object, which Arrow's threads may outlive
             job = (file.schema_arrow.metadata or {}).get(JOB_KEY, b"").decode()
             rows: list[dict[str, Any]] = file.read(columns=None if columns is None else list(columns)).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
