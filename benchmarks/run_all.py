@@ -9,7 +9,8 @@ from benchmarks.measure import ROOT, make_parser
 from benchmarks.render import BENCHMARKS
 
 TAKES_MODEL = ("cold_start", "folder")
-RUN = [name for name in BENCHMARKS if name != "onnx_parity"]  # which needs a folder of pictures
+NOT_RUN = ("onnx_parity", "pareto", "precision", "score_cache", "ray_engine", "ray_memory", "large_store")
+RUN = [name for name in BENCHMARKS if name not in NOT_RUN]  # those need labelled pictures, or far more time and disk
 
 
 def main() -> None:
