@@ -1,4 +1,4 @@
-"""Write a model's graph with products of 8-bit integers, for processors (decision 0014).
+"""Write a model's graph with products of 8-bit integers, for processors (decisions 0014 and 0018).
 
 Only the linear layers of the backbone change: each column of their weights is rounded to 127 steps of its own, and
 what comes in is rounded to 256 steps between its lowest and highest value, found anew for each image. Attention,
