@@ -115,7 +115,7 @@ class Detector(Publishable):
             path_or_id: A model directory or a Hub id, ``owner/name`` or ``owner/name@revision``; None for the bundled
                 starter.
             device: "auto" and "cpu" need only the light install; "cuda" and "mps" need torch.
-            precision: "fp32"; "int8" for a processor, up to three times as fast, scores differ a little; "bf16" with torch;
+            precision: "fp32"; "int8" for a processor, faster, scores differ a little; "bf16" with torch;
                 "auto" is bf16 on CUDA devices that have it, else fp32.
             fast: Take the model's fast tier, which looks at less and gets more wrong.
             threshold: prob_fake from which an image is called "ai", in place of the model's own.
