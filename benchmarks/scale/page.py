@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,8 +58,8 @@ def kinds(image_bytes: float) -> list[Kind]:
     ]
 
 
-def render(record: dict[str, Any]) -> str:
-    """Return the page."""
+def render(record: dict[str, Any], earlier: Sequence[dict[str, Any]] = ()) -> str:
+    """Return the page: from the newest record, with a word on earlier ones, which may be of other processors."""
     figures, samples = record["figures"], record["samples"]
     stages = Stages(*(samples[f"stage {stage}"] for stage in STAGES))
     image_bytes, row_bytes = figures["an image, bytes"], figures["a row of results, bytes"]
@@ -67,6 +68,7 @@ def render(record: dict[str, Any]) -> str:
         [
             _INTRODUCTION,
             _measured(record),
+            *_elsewhere(earlier),
             _SIMULATION,
             "| images | machines of | how many | hours | images/s | bottleneck | machine-hours | USD |",
             "|---|---|---|---|---|---|---|---|",
@@ -117,6 +119,18 @@ def _measured(record: dict[str, Any]) -> str:
     if any(target["value"] > target["bound"] for target in record["targets"]):
         lines += ["", _MISSED]
     return "\n".join([*lines, ""])
+
+
+def _elsewhere(earlier: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a paragraph on the records that were taken by the wall's clock; none if there is none."""
+    told = [
+        f"{values['model, ms/image']:.0f} ms for the model and {values['decode, ms/image']:.0f} ms to decode on {day}"
+        for values, day in (
+            (record["figures"], record["when"][:10]) for record in earlier if record["settings"]["clock"] == "wall"
+        )
+    ]
+    words = "Processors of this name differ, by as much as the number of machines below: earlier records hold"
+    return [f"{words} {'; '.join(told)}.\n"] if told else []
 
 
 def _assumptions(several: list[Kind]) -> str:
@@ -192,8 +206,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 if the page is not current")
     options = parser.parse_args()
-    record = json.loads((RESULTS / "scale.json").read_text(encoding="utf-8"))[-1]
-    text = render(record)
+    *earlier, record = json.loads((RESULTS / "scale.json").read_text(encoding="utf-8"))
+    text = render(record, earlier)
     if not options.check:
         PAGE.write_text(text, encoding="utf-8")
     elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text:
