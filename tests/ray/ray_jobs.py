@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import resource
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ class WatchedJob(DetectJob):
     Attributes:
         log: A file.
         seconds: How long each image takes.
-        broken: Spoils the loading.
+        broken: Spoils the loading, or fills the disk at the third part.
         s3: Where s3:// is, for a quick and impatient client.
     """
 
@@ -55,7 +56,13 @@ class WatchedJob(DetectJob):
         return watched
 
     def write(self, part: int, rows: Sequence[Any]) -> None:
-        super().write(part, rows)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if self.broken == "disk full" and part == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # the kernel refuses as a full disk does
+        try:
+            super().write(part, rows)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         note(self.log, event="written", part=part, process=os.getpid())
 
 

@@ -20,7 +20,7 @@ import pytest
 from ray_jobs import parts_written, read_log
 
 from cinemae.bulk.job import run_bulk
-from cinemae.errors import ConfigError, FailureLimitError, MissingDependencyError, ModelDirError
+from cinemae.errors import ConfigError, FailureLimitError, MissingDependencyError, ModelDirError, StoreError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # its own settings, at their defaults
@@ -159,6 +159,18 @@ def test_too_many_failures_stop_the_run(on_ray, make_job, records):
 def test_an_error_of_a_worker_comes_through_as_it_is(on_ray, make_job, records):
     with pytest.raises(ModelDirError, match=r"^there is no model on this machine\.$"):
         run_bulk(make_job(records, broken="raise"), records, on_ray)
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on_later(on_ray, make_job, records, expected):
+    with pytest.raises(StoreError, match=r"could not be written \(.*\): free space .* finished parts are kept"):
+        run_bulk(make_job(records, broken="disk full"), records, on_ray)
+    finished = {path.name for path in Path(make_job(records).out).glob("part-*")}
+    assert finished
+    assert "part-000002.parquet" not in finished
+    job = make_job(records)
+    report = run_bulk(job, records, on_ray)
+    assert report.num_skipped_parts >= len(finished)
+    assert rows_of(job) == expected
 
 
 @pytest.mark.parametrize(
