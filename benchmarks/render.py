@@ -36,6 +36,7 @@ BENCHMARKS = {
     "stage by stage. CLIP ViT-L/14 is what UnivFD-like detectors cost; with oneDNN, what they could cost. **The method "
     "needs 1.24 times CLIP's operations** (an image has 297 tokens in the encoder and 394 in a small decoder, CLIP "
     "257), so it is faster than CLIP only where CLIP's products are the slower ones.",
+    "products": "What the machine reaches in single matrix products: a large one, and those of ViT-L's layers.",
     "memory": "Peak resident memory of a process that loads a model of ViT-L sizes and scores one image, by its "
     "weights. ONNX Runtime, the default, is weighed whole, interpreter and libraries included. Of torch the bound "
     "is held against what comes above its imports: torch and transformers alone take more than the 0.15 left. "
