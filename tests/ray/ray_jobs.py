@@ -28,12 +28,14 @@ class WatchedJob(DetectJob):
         seconds: How long each image takes.
         broken: Spoils the loading, or fills the disk at the third part.
         s3: Where s3:// is, for a quick and impatient client.
+        gather: How many scoring processes must have loaded before one begins.
     """
 
     log: str = ""
     seconds: float = 0.0
     broken: str = ""
     s3: str = ""
+    gather: int = 1
 
     def load(self, num_threads: int) -> ScoreFunction:
         if self.broken == "exit":
@@ -44,6 +46,8 @@ class WatchedJob(DetectJob):
             be_impatient(self.s3)
         score = super().load(num_threads)
         note(self.log, event="load", child=os.getpid(), parent=os.getppid(), threads=num_threads)
+        while len(read_log(self.log, "load")) < self.gather:
+            time.sleep(0.01)
 
         def watched(records: Sequence[ImageRecord]) -> Iterator[Sequence[Any]]:
             for start in range(0, len(records), self.batch_size):
@@ -93,10 +97,10 @@ def note(log: str, **values: Any) -> None:
         file.write(json.dumps(values) + "\n")
 
 
-def read_log(log: Path, event: str) -> list[dict[str, Any]]:
-    if not log.exists():
+def read_log(log: str | Path, event: str) -> list[dict[str, Any]]:
+    if not Path(log).exists():
         return []
-    return [entry for line in log.read_text().splitlines() if (entry := json.loads(line))["event"] == event]
+    return [entry for line in Path(log).read_text().splitlines() if (entry := json.loads(line))["event"] == event]
 
 
 def parts_written(log: Path) -> Counter[int]:

@@ -39,6 +39,22 @@ def make_engine(cluster, num_workers: int):
     return ray_engine(RayConfig(address=cluster.address, num_workers=num_workers))
 
 
+@pytest.fixture(autouse=True)
+def _ray_is_left_last(ray_cluster, monkeypatch):
+    """No thread of Ray Data outlives `ray.shutdown`: when it next asks Ray for anything, the process ends, with 1."""
+    import ray
+
+    left, shutdown = [], ray.shutdown
+
+    def watched_shutdown() -> None:
+        left.extend(thread.name for thread in threading.enumerate())
+        shutdown()
+
+    monkeypatch.setattr(ray, "shutdown", watched_shutdown)
+    yield
+    assert not [name for name in left if name.startswith(("StreamingExecutor-", "iter_threaded", "ray-data-"))]
+
+
 def rows_of(job):
     return [verdict.to_dict() for verdict in job.verdicts()]
 
@@ -100,7 +116,7 @@ def test_killed_workers_actors_and_a_poisoned_image(on_ray, make_job, with_pictu
         os.kill(first["child"], signal.SIGKILL)
         os.kill(second["parent"], signal.SIGKILL)
 
-    job = make_job(records, seconds=0.05)
+    job = make_job(records, seconds=0.05, gather=2)
     thread = interfere(log, kill)
     report = run_bulk(job, records, on_ray)
     thread.join()
@@ -116,7 +132,7 @@ def test_a_lost_node_costs_time_alone(ray_cluster, make_job, records, expected, 
     node = ray_cluster.add_node(
         num_cpus=1, object_store_memory=80 * 2**20, node_ip_address="127.0.0.1", include_dashboard=False
     )
-    job = make_job(records, part_size=2, seconds=0.1)
+    job = make_job(records, part_size=2, seconds=0.1, gather=2)
     thread = interfere(log, lambda: ray_cluster.remove_node(node, allow_graceful=False))
     report = run_bulk(job, records, make_engine(ray_cluster, 3))
     thread.join()

@@ -22,6 +22,7 @@ import pickle
 import socket
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -50,6 +51,9 @@ IN_FLIGHT = 2
 """Parts handed to a worker at a time: the second waits where the first is worked on."""
 OBJECT_STORE_BYTES = 2**27
 _CONNECT_SECONDS = 10.0
+_THREADS = ("StreamingExecutor-", "iter_threaded", "ray-data-metadata-prefetch")
+"""How the names of the threads begin in which Ray Data works for a stream."""
+_THREADS_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -139,16 +143,27 @@ def _stream(ray: Any, window: list[Part], job: BulkJob, config: RayConfig, num_w
 
 def _reports(ray: Any, stream: Any) -> Iterator[PartReport]:  # noqa: ANN401
     try:
-        for row in stream.iter_rows():
-            answer = json.loads(row["answer"])
-            if "error" in answer:
-                raise getattr(errors, answer["error"], WorkerError)(answer["message"])
-            yield PartReport(**{**answer, "quarantined": tuple(answer["quarantined"])})
+        with contextlib.closing(iter(stream.iter_rows())) as rows:  # ends the stream, whatever comes in between
+            for row in rows:
+                answer = json.loads(row["answer"])
+                if "error" in answer:
+                    raise getattr(errors, answer["error"], WorkerError)(answer["message"])
+                yield PartReport(**{**answer, "quarantined": tuple(answer["quarantined"])})
     except ray.exceptions.RayError as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise WorkerError(
             f"the run on Ray failed ({reason}): finished parts are kept, run the same command again."
         ) from error
+    finally:
+        _wait_for_threads()
+
+
+def _wait_for_threads() -> None:
+    """Wait until Ray Data's threads have ended: one that still asks Ray after `ray.shutdown` ends the whole process."""
+    deadline = time.monotonic() + _THREADS_SECONDS
+    for thread in threading.enumerate():
+        if thread.name.startswith(_THREADS):
+            thread.join(max(deadline - time.monotonic(), 0.0))
 
 
 @contextlib.contextmanager
