@@ -2,8 +2,8 @@
 
 Services with the same model get the same requests from the same number of clients, in turns: one as it is shipped, one
 that scores a request's image before it looks at the next (a single worker, no batch), one whose single worker takes
-eight at a time, and one that scores each request in a thread of its own, as a plain FastAPI function does. The clients
-share the cores with the service.
+eight at a time, and one that scores each request in a thread of its own, as a plain FastAPI function does. One more, as
+it is shipped, is asked by a single client, one request after the other. The clients share the cores with the service.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from cinemae.detector import Detector
 from cinemae.settings import usable_cores
 
 SIZES = {"12 megapixels": SIZE, "1 megapixel": (1152, 864)}
+ONE_CLIENT = "as shipped, one client"
 KINDS = {
     "as shipped": [],
     "one by one": ["--workers", "1", "--max-batch", "1"],
     "one worker, batches of 8": ["--workers", "1", "--max-batch", "8"],
     "a thread each": ["--workers", "32", "--max-batch", "1"],
+    ONE_CLIENT: [],
 }
 
 
@@ -55,7 +57,9 @@ def _measure_size(
     shipped = services["as shipped"].port
     found.checks[f"prob_fake, service and library, {size}"] = _check(options, shipped, images)
     before = {name: _processor_seconds(one) for name, one in services.items()}
-    taken = take_turns({name: _asking(one.port, images, options) for name, one in services.items()}, options.rounds)
+    clients = {name: 1 if name == ONE_CLIENT else options.clients for name in services}
+    asking = {name: _asking(one.port, images, options.requests, clients[name]) for name, one in services.items()}
+    taken = take_turns(asking, options.rounds)
     asked = options.requests * (options.rounds + 1)  # with the round to warm up
     rate = {name: options.requests / statistics.median(values) for name, values in taken.items()}
     for name, one in services.items():
@@ -72,6 +76,7 @@ def _measure_size(
     possible = usable_cores() * 1e3 / found.figures[f"{size}, as shipped, processor ms/image"]
     found.figures[f"{size}, most that the cores allow, images/s"] = possible
     found.figures[f"{size}, most that the cores allow / one by one"] = possible / rate["one by one"]
+    found.figures[f"{size}, as shipped / {ONE_CLIENT}"] = median_ratio(taken[ONE_CLIENT], taken["as shipped"])
     gain = median_ratio(taken["one by one"], taken["as shipped"])
     found.targets.append(Target(f"as shipped / one by one, {size}", gain, 1.5, at_least=True))
     found.targets.append(Target(f"99th percentile / median at half load, {size}", late / middle, 5.0, at_least=False))
@@ -102,8 +107,8 @@ def _check(options: argparse.Namespace, port: int, images: Sequence[bytes]) -> f
     return require_close("prob_fake", found, expected, 0.0)
 
 
-def _asking(port: int, images: Sequence[bytes], options: argparse.Namespace) -> Callable[[], object]:
-    return lambda: asyncio.run(_ask_all(port, images, options.requests, options.clients))
+def _asking(port: int, images: Sequence[bytes], requests: int, clients: int) -> Callable[[], object]:
+    return lambda: asyncio.run(_ask_all(port, images, requests, clients))
 
 
 async def _ask_all(port: int, images: Sequence[bytes], requests: int, clients: int) -> list[float]:
