@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import io
 import json
@@ -118,10 +119,11 @@ def whole_in_spite_of_range(body):
 def dripping(seconds):
     def play(handler):
         handler.answer(200, b"", length=1000)
-        for _ in range(1000):
-            handler.wfile.write(b"x")
-            handler.wfile.flush()
-            time.sleep(seconds)
+        with contextlib.suppress(ConnectionError):  # the client has given up
+            for _ in range(1000):
+                handler.wfile.write(b"x")
+                handler.wfile.flush()
+                time.sleep(seconds)
 
     return play
 
