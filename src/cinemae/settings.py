@@ -9,6 +9,13 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from cinemae.errors import ConfigError
 
+DECODING_ENVIRONMENT = {"PILLOW_BLOCKS_MAX": "8"}
+"""Lets Pillow, which reads it when it is imported, keep 128 MB (8 blocks of 16) from one picture to the next.
+
+Otherwise the system hands out and clears 48 MB anew for each picture of 12 megapixels, and other threads wait. It
+concerns the whole process, so it is for cinemae's own programs, not for those that import cinemae.
+"""
+
 
 def require(condition: bool, sentence: str) -> None:
     """Raise ConfigError with `sentence` unless `condition` holds."""

@@ -38,6 +38,19 @@ def test_light_commands_load_nothing_heavy(tiny_model: Path, photos: Path, tmp_p
         assert not {"numpy", "PIL", "onnxruntime"} & set(loaded)
 
 
+@pytest.mark.parametrize(("asked", "blocks"), [({}, 8), ({"PILLOW_BLOCKS_MAX": "0"}, 0)])
+def test_pillow_keeps_memory_between_pictures(photos: Path, asked: dict[str, str], blocks: int):
+    code = (
+        "from cinemae.app.cli import main\nimport sys\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "from PIL import Image\nprint(Image.core.get_blocks_max(), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "detect", str(photos / "a.png")]
+    environment = {**{key: value for key, value in os.environ.items() if key != "PILLOW_BLOCKS_MAX"}, **asked}
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert result.stderr.splitlines()[-1] == str(blocks)
+
+
 def test_the_bar_is_for_people(tmp_path: Path):
     """On a terminal the bar has count, rate and remaining time, and rows are not torn; elsewhere nothing is written."""
     code = (

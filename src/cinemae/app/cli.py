@@ -30,6 +30,7 @@ from cinemae.app.reproduce_command import reproduce
 from cinemae.app.serve_command import serve
 from cinemae.app.train_commands import train
 from cinemae.errors import CinemaeError
+from cinemae.settings import DECODING_ENVIRONMENT
 from cinemae.version import __version__
 
 _TRAIN_EXTRA = (
@@ -109,6 +110,8 @@ app.add_typer(cache, name="cache")
 
 def main() -> None:
     """Run the command line."""
+    for name, value in DECODING_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         app(prog_name="cinemae")
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ from typing import Any, Self
 from cinemae.bulk.job import SET_ASIDE, BulkJob, PartReport, report_rows
 from cinemae.data.datasets import ImageRecord
 from cinemae.errors import CinemaeError, WorkerError
-from cinemae.settings import Settings, require
+from cinemae.settings import DECODING_ENVIRONMENT, Settings, require
 
 MAX_DEATHS = 3
 """How often an image may end the process that works on it alone, and how often a process may end while it starts."""
@@ -165,7 +165,7 @@ class _Child:
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of this package
             [sys.executable, "-m", "cinemae.bulk.child", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
-            env={**os.environ, **threads},
+            env={**DECODING_ENVIRONMENT, **os.environ, **threads},
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the process that asked for the work
         )
