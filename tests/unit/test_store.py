@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import math
+import os
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig, ImageCo
 from cinemae.data import store as store_module
 from cinemae.data.store import FeatureStore, prepare_store, write_shard
 from cinemae.data.store_format import COLUMNS, StoreCounts, StoreHeader, StoreRow
+from cinemae.data.whole_files import ABANDONED_SECONDS
 from cinemae.errors import FingerprintMismatchError, StoreError
 
 VIEWS, PASSES, PATCHES, WIDTH = 5, 2, 4, 3
@@ -183,10 +186,12 @@ class TestResume:
         assert prepare_store(tmp_path / "a" / "store", header) == [0, 2]
 
     def test_leftovers_of_a_killed_run_are_removed_and_other_hidden_files_kept(self, tmp_path):
-        (tmp_path / ".shard-00000.parquet.0123.tmp").write_bytes(b"half")
-        (tmp_path / ".DS_Store").write_bytes(b"")
+        abandoned, being_written = tmp_path / ".shard-00000.parquet.0123.tmp", tmp_path / ".shard-00001.parquet.45.tmp"
+        for path in (abandoned, being_written, tmp_path / ".DS_Store"):
+            path.write_bytes(b"half")
+        os.utime(abandoned, (0, time.time() - ABANDONED_SECONDS - 60))
         prepare_store(tmp_path, make_header())
-        assert sorted(path.name for path in tmp_path.iterdir()) == [".DS_Store", "store.json"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".DS_Store", being_written.name, "store.json"]
 
     def test_source_summary_is_no_part_of_the_job(self, folder):
         assert prepare_store(folder, dataclasses.replace(make_header(), source={})) == []

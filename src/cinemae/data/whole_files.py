@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+ABANDONED_SECONDS = 3600
+"""A temporary file that nobody wrote to for so long is a killed run's."""
 
 
 @contextmanager
@@ -33,7 +37,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete what killed runs left under temporary names in `folder`. Only while nobody else writes there."""
+    """Delete what killed runs left under temporary names in `folder`, and nothing that another run may be writing."""
+    long_ago = time.time() - ABANDONED_SECONDS
     for entry in folder.iterdir():
         if entry.name.startswith(".") and entry.name.endswith(".tmp"):
-            entry.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # finished or removed meanwhile
+                if entry.stat().st_mtime < long_ago:
+                    entry.unlink()
