@@ -1,8 +1,7 @@
 import dataclasses
 import json
 import math
-import os
-import time
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,7 @@ from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig, ImageCo
 from cinemae.data import store as store_module
 from cinemae.data.store import FeatureStore, prepare_store, write_shard
 from cinemae.data.store_format import COLUMNS, StoreCounts, StoreHeader, StoreRow
-from cinemae.data.whole_files import ABANDONED_SECONDS
+from cinemae.data.whole_files import replacing
 from cinemae.errors import FingerprintMismatchError, StoreError
 
 VIEWS, PASSES, PATCHES, WIDTH = 5, 2, 4, 3
@@ -186,12 +185,17 @@ class TestResume:
         assert prepare_store(tmp_path / "a" / "store", header) == [0, 2]
 
     def test_leftovers_of_a_killed_run_are_removed_and_other_hidden_files_kept(self, tmp_path):
-        abandoned, being_written = tmp_path / ".shard-00000.parquet.0123.tmp", tmp_path / ".shard-00001.parquet.45.tmp"
-        for path in (abandoned, being_written, tmp_path / ".DS_Store"):
-            path.write_bytes(b"half")
-        os.utime(abandoned, (0, time.time() - ABANDONED_SECONDS - 60))
+        (tmp_path / ".shard-00000.parquet.0123.tmp").write_bytes(b"half")
+        (tmp_path / ".DS_Store").write_bytes(b"")
         prepare_store(tmp_path, make_header())
-        assert sorted(path.name for path in tmp_path.iterdir()) == [".DS_Store", being_written.name, "store.json"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".DS_Store", "store.json"]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
+    def test_what_another_run_is_writing_is_not_removed(self, tmp_path):
+        with replacing(tmp_path / "shard-00000.parquet") as temporary:
+            temporary.write_bytes(b"whole")
+            prepare_store(tmp_path, make_header())
+        assert (tmp_path / "shard-00000.parquet").read_bytes() == b"whole"
 
     def test_source_summary_is_no_part_of_the_job(self, folder):
         assert prepare_store(folder, dataclasses.replace(make_header(), source={})) == []

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-ABANDONED_SECONDS = 3600
-"""A temporary file that nobody wrote to for so long is a killed run's."""
+if sys.platform != "win32":
+    import fcntl
 
 
 @contextmanager
@@ -21,10 +21,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with _held(temporary):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -37,10 +38,34 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete what killed runs left under temporary names in `folder`, and nothing that another run may be writing."""
-    long_ago = time.time() - ABANDONED_SECONDS
+    """Delete what killed runs left under temporary names in `folder`.
+
+    What another run is writing stays, except on Windows, where nobody else may write there meanwhile.
+    """
     for entry in folder.iterdir():
-        if entry.name.startswith(".") and entry.name.endswith(".tmp"):
-            with suppress(FileNotFoundError):  # finished or removed meanwhile
-                if entry.stat().st_mtime < long_ago:
-                    entry.unlink()
+        if entry.name.startswith(".") and entry.name.endswith(".tmp") and not _is_held(entry):
+            entry.unlink(missing_ok=True)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Make a file and hold a lock on it, which the system drops when this process ends, however it ends."""
+    if sys.platform == "win32":  # which renames no open file
+        yield
+        return
+    with path.open("xb") as file:
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _is_held(path: Path) -> bool:
+    """Tell whether somebody writes a file, or cannot be excluded from doing so."""
+    if sys.platform == "win32":
+        return False
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
