@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import resource
@@ -205,6 +206,27 @@ def test_settings_of_a_guard_are_checked():
         GuardConfig(num_threads=0)
     with pytest.raises(ConfigError, match="patience_s must be above 0, got 0"):
         GuardConfig(patience_s=0)
+
+
+def test_reading_a_part_leaves_no_thread_of_arrow_behind(make_job, records):
+    """One that lets go of Python's bytes only when Python ends aborts the process: one run in seven ended so."""
+    job = make_job(records)
+    run_bulk(job, records, local_engine())
+    header = json.dumps(dataclasses.asdict(job.header))
+    script = """
+import json, sys
+import psutil
+import pyarrow.parquet as pq
+from cinemae.data.results import ResultsHeader, part_name, read_part
+out, header = sys.argv[1], ResultsHeader(**json.loads(sys.argv[2]))
+pq.read_table(f"{out}/{part_name(0)}", use_threads=False)
+before = psutil.Process().num_threads()
+for part in range(header.num_parts):
+    read_part(out, header, part)
+print(psutil.Process().num_threads() - before)
+"""
+    command = [sys.executable, "-c", script, str(job.out), header]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"
 
 
 def test_redeliveries_survive_the_file(tiny_model, tmp_path, records):

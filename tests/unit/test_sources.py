@@ -258,6 +258,26 @@ class TestHttp:
         with pytest.raises(SourceError):
             read_records(url)
 
+    def test_reading_parquet_leaves_no_thread_of_arrow_behind(self, web, images):
+        """One that lets go of a Python object only when Python ends aborts the process."""
+        url = web.play("/t.parquet", (200, parquet_of(images, label=["real", "fake", "real"])))
+        script = """
+import sys
+from pathlib import Path
+import psutil
+import pyarrow.parquet as pq
+from cinemae.data.parquet_images import read_parquet, read_row
+from cinemae.data.remote import open_binary
+with open_binary(sys.argv[1]) as file:
+    pq.ParquetFile(file, pre_buffer=False).read(use_threads=False)
+before = psutil.Process().num_threads()
+for record in read_parquet(sys.argv[1], Path()):
+    read_row(record.path, record.place)
+print(psutil.Process().num_threads() - before)
+"""
+        command = [sys.executable, "-c", script, url]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"
+
     def test_a_server_without_ranges(self, web, images):
         url = web.play("/s.tar", whole_in_spite_of_range(tar_of([("a.png", images[0])])))
         with pytest.raises(

@@ -133,11 +133,12 @@ class _RowReader:
 
 
 def _stream_blocks(place: ParquetPlace) -> Iterator[list[bytes | None]]:
-    # With these two settings Arrow reads page by page, not a row group's whole column before its first row. No memory
-    # map: a file that is cut short while it is mapped would end the process.
-    with _open(place.file, buffer_size=2**20, pre_buffer=False) as parquet:
+    # With a buffer and without reading ahead Arrow reads page by page, not a row group's whole column before its first
+    # row. No memory map: a file that is cut short while it is mapped would end the process.
+    with _open(place.file, buffer_size=2**20) as parquet:
         rows: list[bytes | None] = []
-        for batch in parquet.iter_batches(BLOCK_ROWS, row_groups=[place.row_group], columns=[place.column]):
+        group, columns = [place.row_group], [place.column]
+        for batch in parquet.iter_batches(BLOCK_ROWS, row_groups=group, columns=columns, use_threads=False):
             column = batch.column(0)
             rows += (column.flatten()[0] if pa.types.is_struct(column.type) else column).to_pylist()
             while len(rows) >= BLOCK_ROWS:
@@ -147,10 +148,14 @@ def _stream_blocks(place: ParquetPlace) -> Iterator[list[bytes | None]]:
 
 
 @contextmanager
-def _open(file: str, **options: Any) -> Iterator[Any]:  # noqa: ANN401 - pyarrow has no types
+def _open(file: str, buffer_size: int = 0) -> Iterator[Any]:
+    """Open a file, to be read with use_threads=False.
+
+    `source` may be a Python object: a thread of Arrow's that lets go of it only when Python ends aborts the process.
+    """
     with (
         open_binary(file) if is_remote(file) else nullcontext(file) as source,
-        pq.ParquetFile(source, **options) as parquet,
+        pq.ParquetFile(source, buffer_size=buffer_size, pre_buffer=False) as parquet,
     ):
         yield parquet
 
@@ -211,7 +216,7 @@ def _is_binary(kind: Any) -> bool:  # noqa: ANN401
 
 
 def _read_column(parquet: Any, row_group: int, name: str) -> list[Any]:  # noqa: ANN401
-    values: list[Any] = parquet.read_row_group(row_group, columns=[name])[name].to_pylist()
+    values: list[Any] = parquet.read_row_group(row_group, columns=[name], use_threads=False)[name].to_pylist()
     return values
 
 

@@ -94,7 +94,9 @@ class ResultsHeader:
 
 
 def prepare_results(path: str | os.PathLike[str], header: ResultsHeader) -> list[int]:
-    """Create a results folder, or find out what an interrupted run left to do. One run a folder at a time.
+    """Create a results folder, or find out what an interrupted run left to do.
+
+    Two runs on one folder at once do the same work twice, and neither loses anything.
 
     Args:
         path: The folder, here or behind a URI; made if need be.
@@ -167,9 +169,11 @@ def read_part(
     file_path = f"{os.fspath(path).rstrip('/')}/{part_name(part)}"
     try:
         data = open_folder(path).read(part_name(part))
-        with pq.ParquetFile(pa.BufferReader(data)) as file:  # no Python object, which Arrow's threads may outlive
+        # No thread of Arrow's may read: one that lets go of `data` only when Python ends aborts the process.
+        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
             job = (file.schema_arrow.metadata or {}).get(JOB_KEY, b"").decode()
-            rows: list[dict[str, Any]] = file.read(columns=None if columns is None else list(columns)).to_pylist()
+            wanted = None if columns is None else list(columns)
+            rows: list[dict[str, Any]] = file.read(columns=wanted, use_threads=False).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise StoreError(
             f"{file_path} could not be read ({error}): delete it and run the same command again, only it is made anew."
