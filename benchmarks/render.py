@@ -53,7 +53,8 @@ BENCHMARKS = {
     "its thresholds were chosen on. `--fast` is half of the tiles under one mask, `--precision int8` all of them in "
     "int8; the default is what the paper does.\n\n![AUC and time](../benchmarks/results/pareto.png)",
     "serve": "Throughput of `cinemae serve` with 32 clients against a service that scores one request after the other, "
-    'each on all cores, and latency at half of that load; the clients share the cores. "Most that the cores allow" '
+    'each on all cores, and latency at half of that load; the clients share the cores. "One client" sends a '
+    'request when its last was answered. "Most that the cores allow" '
     "is the number of cores by the processor's time for an image: where decoding is short beside the model, one by one "
     "already keeps the cores busy, and no batching can gain half again.",
     "serve_load": "200 clients of `cinemae serve` at once, with good, broken, huge and slow requests.",

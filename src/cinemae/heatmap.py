@@ -150,8 +150,7 @@ def view_box(width: int, height: int, config: ImageConfig) -> Box:
 def shrink(image: Image.Image) -> Image.Image:
     """Return a copy whose longer side is at most `MAX_SIDE`.
 
-    Averaged over whole blocks first, as far as that goes: for a photograph of 12 megapixels a third of the time, and no
-    level moves by more than 7 of 255.
+    Pixels are averaged over whole blocks first, as far as that goes: quicker, and levels move by a few of 255.
     """
     scale = MAX_SIDE / max(image.size)
     if scale >= 1:

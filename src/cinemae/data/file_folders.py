@@ -21,7 +21,7 @@ class FileFolder(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Drop what killed runs left unfinished; only while nobody else writes there."""
+        """Drop what killed runs left unfinished, as `remove_unfinished` does."""
         ...
 
     def has(self, name: str) -> bool:

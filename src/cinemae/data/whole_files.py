@@ -64,7 +64,7 @@ def _is_held(path: Path) -> bool:
     if sys.platform == "win32":
         return False
     try:
-        with path.open("rb") as file:
+        with path.open("rb+") as file:  # NFS locks only what is open for writing
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return True
