@@ -20,10 +20,10 @@ import skimage.data
 from PIL import Image, ImageOps
 
 from benchmarks.measure import Record, Samples, Target, make_parser, require_close, run, take_turns
-from cinemae.core.image import load_image
 from cinemae.core.preprocess import preprocess
 from cinemae.data.model_dir import resolve_model
 from cinemae.detector import NUM_WORKERS, THREADS_PER_IMAGE, Detector
+from cinemae.pictures.image import load_image
 from cinemae.scorers import TorchScorer
 
 SIZE = (4032, 3024)

@@ -26,7 +26,6 @@ from PIL import Image
 from benchmarks.measure import RESULTS, describe_machine, load_average, make_parser, require_close, take_turns
 from benchmarks.warning_conditions import CONDITIONS, Condition
 from cinemae.config import DecisionConfig
-from cinemae.core.image import LoadedImage, load_image
 from cinemae.core.preprocess import preprocess
 from cinemae.data.datasets import ImageRecord, read_records
 from cinemae.data.image_measures import measure_image
@@ -35,6 +34,7 @@ from cinemae.data.model_dir import resolve_model
 from cinemae.evaluation.predictions import RAW, Predictions
 from cinemae.jobs.metrics import auc, rate
 from cinemae.jobs.resampling import Estimate, auc_of, draws
+from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.scorers import Scorer, make_scorer
 
 RESULT = RESULTS / "image_warnings.json"

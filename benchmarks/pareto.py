@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.measure import RESULTS, Record, make_parser, median_ratio, require_close, run, take_turns
-from cinemae.core.image import load_image
 from cinemae.core.preprocess import preprocess
 from cinemae.data.datasets import read_records
 from cinemae.data.model_dir import (
@@ -39,6 +38,7 @@ from cinemae.data.model_dir import (
 from cinemae.jobs.export import export_onnx
 from cinemae.jobs.export_int8 import quantize_graph
 from cinemae.jobs.fit_compare import auc_difference
+from cinemae.pictures.image import load_image
 from cinemae.scorers import OnnxScorer
 from cinemae.verdict import word_for
 

@@ -18,8 +18,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.measure import Record, Target, WrongAnswerError, make_parser, require_close, run, take_turns
-from cinemae.data.corruptions import STANDARD_GRID
 from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Images, Predictions
+from cinemae.pictures.corruptions import STANDARD_GRID
 
 COLUMNS = (
     *(Column("npr", seed=seed, threshold=0.5) for seed in range(3)),

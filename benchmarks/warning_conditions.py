@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from cinemae.data.codecs import through_codec
-from cinemae.data.corruptions import parse_condition
+from cinemae.pictures.codecs import through_codec
+from cinemae.pictures.corruptions import parse_condition
 
 _WORDS = (
     "the of and a to in is was he for it with as his on be at by had not are but from or have an they which one you"
@@ -22,7 +22,7 @@ class Condition:
     """One way to alter a picture.
 
     Attributes:
-        name: As `cinemae.data.corruptions.parse_condition` spells it, where it is one of those.
+        name: As `cinemae.pictures.corruptions.parse_condition` spells it, where it is one of those.
         what: In words.
         expects: The warning that should name it; None where there is none to expect.
         change: From an RGB picture and its hash to the altered picture.
@@ -107,10 +107,10 @@ CONDITIONS = (
     _corruption("jpeg=50", "JPEG 50, kept as PNG", "heavy_compression"),
     _corruption("jpeg=30", "JPEG 30, kept as PNG", "heavy_compression"),
     _corruption("jpeg=50+crop=0.9+jpeg=92", "JPEG 50, cropped, then JPEG 92", "heavy_compression"),
-    _corruption("screenshot=1", "a screenshot, see `cinemae.data.corruptions`", "screenshot_or_text"),
+    _corruption("screenshot=1", "a screenshot, see `cinemae.pictures.corruptions`", "screenshot_or_text"),
     _corruption("screenshot=2", "the same, sent as a JPEG", "screenshot_or_text"),
     Condition("page", "set into a page of text", "screenshot_or_text", on_page),
     Condition("strip", "the middle third of the height", "extreme_aspect", strip),
     _corruption("social=1", "shared on a social network", None),
 )
-"""In the order of the page; those of `cinemae.data.corruptions` are what `cinemae evaluate` calls by the same names."""
+"""In the order of the page; those of `cinemae.pictures.corruptions` are what `cinemae evaluate` calls by the same names."""

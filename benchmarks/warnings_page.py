@@ -92,7 +92,7 @@ from the picture alone, in {cost:.0f} ms of processor time for a decoded photogr
 the model's size takes {preprocess:.0f} ms). In Python:
 
 ```python
-from cinemae.core.image import load_image
+from cinemae.pictures.image import load_image
 from cinemae.data.image_warnings import explain, image_warnings
 
 names = image_warnings(load_image("photo.jpg"))

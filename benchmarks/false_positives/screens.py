@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from skimage.transform import ProjectiveTransform, warp
 
 from benchmarks.false_positives.pixels import distance_from, fitted, scaled, smoothstep, to_image, to_pixels
-from cinemae.data.corruptions import parse_condition
+from cinemae.pictures.corruptions import parse_condition
 
 _TEXT = (
     "the harbour opened again on Monday after two weeks of repairs and the first boats left before sunrise while a "
@@ -19,7 +19,7 @@ _WORDS = _TEXT.split()
 
 
 def shared(image: Image.Image, rng: np.random.Generator, *, condition: str) -> Image.Image:
-    """On its way through networks and messengers, as `cinemae.data.corruptions` has it."""
+    """On its way through networks and messengers, as `cinemae.pictures.corruptions` has it."""
     picture = image.convert("RGB")
     return parse_condition(condition).apply(picture, picture.tobytes()[:4096].hex(), int(rng.integers(1 << 31)))
 

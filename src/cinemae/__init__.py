@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from cinemae.core.backbone import FrozenMAE
     from cinemae.core.features import FeatureExtractor
     from cinemae.core.head import CinemaeHead
-    from cinemae.core.image import load_image
     from cinemae.detector import Detector
     from cinemae.errors import CinemaeError
+    from cinemae.pictures.image import load_image
     from cinemae.verdict import Verdict
 
 __all__ = [
@@ -45,7 +45,7 @@ _HOMES = {
     "FeatureExtractor": "core.features",
     "FrozenMAE": "core.backbone",
     "Verdict": "verdict",
-    "load_image": "core.image",
+    "load_image": "pictures.image",
 }
 _NEED_TORCH = ("CinemaeHead", "FeatureExtractor", "FrozenMAE")
 

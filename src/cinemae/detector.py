@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cinemae.core.calibration import is_out_of_distribution, ood_score
-from cinemae.core.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image, read_bytes
 from cinemae.core.preprocess import preprocess
 from cinemae.data.datasets import EncodedImage
 from cinemae.data.image_warnings import image_warnings
@@ -32,12 +31,13 @@ from cinemae.data.redelivery import MASK_SEEDS, redeliver
 from cinemae.errors import ConfigError, ImageError
 from cinemae.heatmap import shrink, view_box
 from cinemae.hub.publish import Publishable
+from cinemae.pictures.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image, read_bytes
 from cinemae.scorers import OnnxScorer, Scorer, Scores, make_scorer
 from cinemae.settings import usable_cores
 from cinemae.verdict import KeptPixels, Verdict, flipped, reasons_for, word_for
 
 if TYPE_CHECKING:
-    from cinemae.core.image import ImageInput
+    from cinemae.pictures.image import ImageInput
     from cinemae.verdict_cache import VerdictCache
 
 DEFAULT_BATCH_SIZE = 8

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from cinemae.core.image import MAX_BYTES
 from cinemae.data.model_dir import file_hash
 from cinemae.data.provenance import ProvenanceSignal
 from cinemae.data.score_cache import MEMORY, ScoreCache
+from cinemae.pictures.image import MAX_BYTES
 from cinemae.scorers import Scorer
 from cinemae.verdict import Verdict
 from cinemae.version import __version__

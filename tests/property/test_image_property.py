@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from cinemae.config import ImageConfig
-from cinemae.core.image import LoadedImage, load_image
 from cinemae.core.preprocess import preprocess
 from cinemae.errors import ImageError
+from cinemae.pictures.image import LoadedImage, load_image
 
 SMALL = Image.fromarray(skimage.data.astronaut()).resize((48, 40))
 MAX_PIXELS = 1_000_000  # keeps what a flipped header can claim cheap

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cinemae.core.image import MAX_BYTES, load_image
 from cinemae.data import parquet_images
 from cinemae.data.archives import read_encoded
 from cinemae.data.datasets import ImageRecord, ParquetPlace, TarPlace, hash_records, read_records
 from cinemae.errors import ImageError, SourceError
+from cinemae.pictures.image import MAX_BYTES, load_image
 
 
 def encode(picture, seed=0, **options):

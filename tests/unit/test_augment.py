@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from cinemae.config import AugmentConfig
-from cinemae.jobs.augment import augment_picture
+from cinemae.pictures.augment import augment_picture
 
 UNTOUCHED = AugmentConfig(min_crop=1.0, mirror=0.0, blur=0.0, recompress=0.0)
 HASHES = [f"{index:064x}" for index in range(60)]

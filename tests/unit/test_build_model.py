@@ -11,7 +11,6 @@ from cinemae.config import AugmentConfig, ExtractorConfig, HeadConfig, ImageConf
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
-from cinemae.core.image import load_image
 from cinemae.core.preprocess import preprocess
 from cinemae.data.datasets import read_records
 from cinemae.data.model_dir import read_model_config
@@ -23,6 +22,7 @@ from cinemae.jobs.model_card import MUST_NOT, refresh_model_card
 from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.jobs.train import predict_logits
 from cinemae.jobs.training_set import TrainingSet
+from cinemae.pictures.image import load_image
 from cinemae.pretrain_config import PretrainConfig
 from cinemae.scorers import OnnxScorer, TorchScorer
 

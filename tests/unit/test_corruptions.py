@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from cinemae.data.alignment import AlignConfig, align_picture
-from cinemae.data.codecs import LONGEST_SIDE, through_codec
-from cinemae.data.corruptions import SCREEN_SIDE, SOCIAL_SIDES, STANDARD_GRID, Corruption, Step, parse_condition
 from cinemae.errors import ConfigError, ImageError
+from cinemae.pictures.alignment import AlignConfig, align_picture
+from cinemae.pictures.codecs import LONGEST_SIDE, through_codec
+from cinemae.pictures.corruptions import SCREEN_SIDE, SOCIAL_SIDES, STANDARD_GRID, Corruption, Step, parse_condition
 
 NAMES = "raw, aligned, jpeg, webp, noise, blur, resize, crop, grayscale, screenshot, social"
 GRID = [condition for family in STANDARD_GRID.values() for condition in family]

@@ -15,7 +15,6 @@ from scipy.stats.contingency import association
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
-from cinemae.core.image import load_image
 from cinemae.data.datasets import ImageRecord
 from cinemae.data.layouts import read_dataset
 from cinemae.data.manifest import write_manifest
@@ -30,6 +29,7 @@ from cinemae.jobs.doctor.file_rows import FileRow, read_row
 from cinemae.jobs.doctor.near_duplicates import COPY_LIMIT, RADIUS, find_near, picture_print
 from cinemae.jobs.doctor.text import to_text
 from cinemae.jobs.resampling import Estimate
+from cinemae.pictures.image import load_image
 
 
 @pytest.fixture(autouse=True)

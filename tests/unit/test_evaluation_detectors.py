@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cinemae.core.image import load_image
 from cinemae.core.preprocess import preprocess
 from cinemae.data.datasets import ImageRecord, read_records
 from cinemae.data.model_dir import read_model_config
@@ -21,6 +20,7 @@ from cinemae.evaluation.evaluate import picture_set
 from cinemae.evaluation.predictions import Column
 from cinemae.evaluation.run import Batch, ScoreSource, run
 from cinemae.jobs.training_set import hold_out
+from cinemae.pictures.image import load_image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cinemae.core.image import load_image
-from cinemae.data.corruptions import parse_condition
 from cinemae.data.datasets import ImageRecord, read_records
-from cinemae.data.file_facts import read_facts
 from cinemae.data.layouts import read_dataset
 from cinemae.data.model_dir import read_model_config
 from cinemae.detector import Detector
@@ -22,6 +19,9 @@ from cinemae.evaluation.evaluate import Plan, conditions_of, evaluate, judged_re
 from cinemae.evaluation.pictures import PictureList, find_duplicates, refuse_overlap, survey
 from cinemae.evaluation.predictions import Column, Predictions
 from cinemae.evaluation.run import BATCH_SIZE, Batch, run
+from cinemae.pictures.corruptions import parse_condition
+from cinemae.pictures.file_facts import read_facts
+from cinemae.pictures.image import load_image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, JpegPresets
 
-from cinemae.core.image import load_image
-from cinemae.core.jpeg_quality import luminance_steps
-from cinemae.data.file_facts import FileFacts, estimate_jpeg_quality, read_facts
 from cinemae.errors import ImageError
+from cinemae.pictures.file_facts import FileFacts, estimate_jpeg_quality, read_facts
+from cinemae.pictures.image import load_image
+from cinemae.pictures.jpeg_quality import luminance_steps
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF"]
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))

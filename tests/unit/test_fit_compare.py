@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cinemae.core.image import load_image
 from cinemae.core.preprocess import preprocess
 from cinemae.data.datasets import ImageRecord
 from cinemae.data.model_dir import read_model_config
@@ -13,6 +12,7 @@ from cinemae.errors import FingerprintMismatchError
 from cinemae.jobs import fit_compare
 from cinemae.jobs.extract import extract
 from cinemae.jobs.fit_compare import auc_difference, compare_with_bundled
+from cinemae.pictures.image import load_image
 from cinemae.scorers import OnnxScorer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

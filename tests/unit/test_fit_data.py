@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from cinemae.data.datasets import ImageRecord
-from cinemae.data.file_facts import FileFacts
 from cinemae.errors import TrainingError
 from cinemae.jobs.fit_config import FitRecipe
 from cinemae.jobs.fit_data import Sample, gather, refuse_too_few_held_out
+from cinemae.pictures.file_facts import FileFacts
 
 
 @pytest.fixture(scope="module")

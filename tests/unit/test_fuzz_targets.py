@@ -79,6 +79,6 @@ def targets_loaded(data):
     """A loaded image whose size is not what it says."""
     import dataclasses
 
-    from cinemae.core.image import load_image
+    from cinemae.pictures.image import load_image
 
     return dataclasses.replace(load_image(data), width=1, height=1)

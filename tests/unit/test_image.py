@@ -21,10 +21,10 @@ import skimage.data
 from PIL import Image, PngImagePlugin
 
 from cinemae.config import ImageConfig
-from cinemae.core import image as module
-from cinemae.core.image import load_image
 from cinemae.core.preprocess import preprocess
 from cinemae.errors import CinemaeError, ConfigError, ImageError
+from cinemae.pictures import image as module
+from cinemae.pictures.image import load_image
 
 ASTRONAUT = Image.fromarray(skimage.data.astronaut()).resize((96, 64))
 GRADIENT = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3

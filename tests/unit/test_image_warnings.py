@@ -19,11 +19,11 @@ from scipy.fft import dctn
 from sklearn.datasets import load_sample_image
 
 from cinemae.config import ImageConfig
-from cinemae.core.image import load_image
-from cinemae.core.jpeg_quality import luminance_steps
 from cinemae.data.image_measures import GRID_QUALITY, ImageMeasures, measure_image, view_side
 from cinemae.data.image_warnings import WARNINGS, WarningLimits, explain, image_warnings, warnings_of
 from cinemae.jobs.metrics import rate
+from cinemae.pictures.image import load_image
+from cinemae.pictures.jpeg_quality import luminance_steps
 
 ROOT = Path(__file__).resolve().parents[2]
 BICUBIC = Image.Resampling.BICUBIC
@@ -284,7 +284,9 @@ class TestWarnings:
         assert warnings_of(ImageMeasures(256, 1.0, nan, nan, nan, nan, nan, nan, 0.0)) == ()
 
     def test_every_name_has_one_plain_sentence(self):
-        loaders = re.findall(r"``(animated_\w+|exif_\w+)``", (ROOT / "src/cinemae/core/image.py").read_text("utf-8"))
+        loaders = re.findall(
+            r"``(animated_\w+|exif_\w+)``", (ROOT / "src/cinemae/pictures/image.py").read_text("utf-8")
+        )
         assert set(loaders) <= set(WARNINGS)
         for name, sentence in WARNINGS.items():
             assert re.fullmatch(r"[a-z_]+", name)

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cinemae.core.image import load_image
 from cinemae.data import layouts
 from cinemae.data.dataset_report import DataSetReport
 from cinemae.data.datasets import ImageRecord
 from cinemae.data.layouts import read_dataset
 from cinemae.data.published import BENCHMARKS, PublishedCount, canonical_generator, known_generator
 from cinemae.errors import SourceError
+from cinemae.pictures.image import load_image
 
 # As released: the generator's folder, and the one inside the archive of the same.
 GENIMAGE = {

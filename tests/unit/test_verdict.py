@@ -11,11 +11,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from cinemae.config import DecisionConfig, ModelConfig, OodReference
-from cinemae.core.image import load_image
 from cinemae.core.preprocess import preprocess
-from cinemae.data.corruptions import parse_condition
 from cinemae.data.redelivery import MASK_SEEDS, REDELIVERIES
 from cinemae.detector import Detector
+from cinemae.pictures.corruptions import parse_condition
+from cinemae.pictures.image import load_image
 from cinemae.scorers import Scores
 from cinemae.verdict import flipped, reasons_for, word_for
 

@@ -211,7 +211,7 @@ def _require_folders(*files: Path | None) -> None:
 
 def _steps(preset: Preset, size: int | None, window: str | None, quality: int | None) -> Steps:
     """Turn the options into the settings of one preset."""
-    from cinemae.data.alignment import AlignConfig, WindowConfig
+    from cinemae.pictures.alignment import AlignConfig, WindowConfig
 
     chosen = {} if quality is None else {"jpeg_quality": quality}
     if preset is Preset.ALIGNED:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cinemae.core.image import MAX_BYTES
 from cinemae.data.datasets import ImageRecord, RemotePlace, TarPlace
 from cinemae.data.remote import fetch
 from cinemae.data.tars import read_member, read_tar
 from cinemae.errors import ImageError, RemoteError, SourceError
+from cinemae.pictures.image import MAX_BYTES
 
 
 def read_archives(files: Sequence[str], root: Path, *, labelled: bool = True) -> list[ImageRecord]:
@@ -50,7 +50,7 @@ def read_archives(files: Sequence[str], root: Path, *, labelled: bool = True) ->
 
 
 def read_encoded(record: ImageRecord) -> str | bytes:
-    """Return what `cinemae.core.image.load_image` takes for a record: its path, or its bytes from an archive or URI.
+    """Return what `cinemae.pictures.image.load_image` takes for a record: its path, or its bytes from an archive or URI.
 
     Threads may share it. A few blocks of Parquet rows are kept, so that reading in order decodes each block once.
 

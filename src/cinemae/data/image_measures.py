@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cinemae.config import ImageConfig
-from cinemae.core.jpeg_quality import luminance_steps
+from cinemae.pictures.jpeg_quality import luminance_steps
 
 GRID_QUALITY = 60
 """The JPEG quality at and below which `ImageMeasures.grid_ratio` falls towards 0."""
@@ -80,7 +80,7 @@ def measure_image(image: Image.Image, config: ImageConfig | None = None) -> Imag
     """Measure a picture.
 
     Args:
-        image: RGB, upright, any size from 1x1, as in `cinemae.core.image.LoadedImage.image`.
+        image: RGB, upright, any size from 1x1, as in `cinemae.pictures.image.LoadedImage.image`.
         config: How the model is shown it; None for the defaults.
 
     Example:

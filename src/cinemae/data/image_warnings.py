@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from cinemae.config import ImageConfig
-from cinemae.core.image import LoadedImage
 from cinemae.data.image_measures import ImageMeasures, measure_image, view_side
+from cinemae.pictures.image import LoadedImage
 from cinemae.settings import Settings
 
 WARNINGS: Mapping[str, str] = MappingProxyType(
@@ -85,7 +85,7 @@ def image_warnings(
         limits: Where warnings begin; None for the defaults.
 
     Example:
-        >>> from cinemae.core.image import load_image
+        >>> from cinemae.pictures.image import load_image
         >>> from PIL import Image
         >>> image_warnings(load_image(Image.new("RGB", (900, 200), "gray")))
         ('low_texture', 'grayscale', 'small', 'extreme_aspect')

@@ -19,9 +19,9 @@ from typing import TextIO
 
 from cinemae.data.bounded_map import bounded_map
 from cinemae.data.datasets import ImageRecord
-from cinemae.data.file_facts import read_facts
 from cinemae.data.labels import LABEL_WORDS
 from cinemae.errors import ImageError, SourceError
+from cinemae.pictures.file_facts import read_facts
 
 COLUMNS = ("path", "label", "generator", "split", "sha256", "bytes", "width", "height", "format")
 """In this order; what is not known is left empty."""

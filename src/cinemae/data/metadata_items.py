@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from cinemae.core.image import open_header
+from cinemae.pictures.image import open_header
 
 MAX_STEPS = 16_384
 """Segments, chunks and boxes walked in one file: a PNG of libpng's 8 kB chunks is seen to its end up to 134 MB."""

@@ -11,10 +11,10 @@ from typing import Final
 
 from PIL import Image, ImageOps
 
-from cinemae.data.corruptions import parse_condition
+from cinemae.pictures.corruptions import parse_condition
 
 REDELIVERIES: Final = ("jpeg=85", "resize=0.75", "mirror")
-"""Saved once more, made smaller, turned left to right: names as in `cinemae.data.corruptions`, but for "mirror"."""
+"""Saved once more, made smaller, turned left to right: names as in `cinemae.pictures.corruptions`, but for "mirror"."""
 
 MASK_SEEDS: Final = (1, 2)
 """Beside them the picture itself is scored under the masks of these seeds, counted from the model's own."""
@@ -24,7 +24,7 @@ def redeliver(picture: Image.Image, content_hash: str) -> Iterator[tuple[str, Im
     """Yield each of `REDELIVERIES` by name; one picture at a time is in memory.
 
     Args:
-        picture: RGB, as in `cinemae.core.image.LoadedImage.image`; it is not changed.
+        picture: RGB, as in `cinemae.pictures.image.LoadedImage.image`; it is not changed.
         content_hash: Of the same `LoadedImage`.
 
     Raises:

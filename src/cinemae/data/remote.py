@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from cinemae.core.image import MAX_BYTES
 from cinemae.errors import MissingDependencyError, RemoteError
+from cinemae.pictures.image import MAX_BYTES
 
 SCHEMES = ("s3", "gs", "hf", "http", "https")
 ATTEMPTS = 4

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from cinemae.data.archives import read_encoded
-from cinemae.data.corruptions import STANDARD_GRID
 from cinemae.data.datasets import ImageRecord
 from cinemae.data.layouts import DataSet, Layout, read_dataset
 from cinemae.detector import Detector
@@ -31,6 +30,7 @@ from cinemae.evaluation.run import ScoreSource, run
 from cinemae.evaluation.sections import Section
 from cinemae.evaluation.tables import tabulate
 from cinemae.evaluation.versions import versions
+from cinemae.pictures.corruptions import STANDARD_GRID
 
 _EXAMPLES = (  # title, class, and 1 for the lowest scores first, -1 for the highest
     ("Generated, and called so most surely", 1, -1),

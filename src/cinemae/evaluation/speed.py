@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cinemae.core.image import load_image
 from cinemae.core.preprocess import preprocess
 from cinemae.data.model_dir import resolve_model
 from cinemae.detector import Detector
 from cinemae.errors import EvaluationError, MissingDependencyError, ModelDirError
 from cinemae.evaluation.versions import processor, versions
+from cinemae.pictures.image import load_image
 from cinemae.scorers import OnnxScorer, Scorer, TorchScorer, find_device, make_scorer
 from cinemae.settings import Settings, require, usable_cores
 

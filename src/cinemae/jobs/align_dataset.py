@@ -18,15 +18,15 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Final, Literal
 
-from cinemae.core.image import load_image
-from cinemae.data.alignment import AlignConfig, WindowConfig, align_to_file, why_left_out, window_picture
 from cinemae.data.archives import read_encoded
 from cinemae.data.bounded_map import bounded_map
 from cinemae.data.datasets import ARCHIVE_SUFFIXES, ImageRecord, source_root
-from cinemae.data.file_facts import FileFacts, read_facts
 from cinemae.data.layouts import DataSet
 from cinemae.data.manifest import relative_name, whole_file, write_manifest
 from cinemae.errors import ImageError, SourceError
+from cinemae.pictures.alignment import AlignConfig, WindowConfig, align_to_file, why_left_out, window_picture
+from cinemae.pictures.file_facts import FileFacts, read_facts
+from cinemae.pictures.image import load_image
 
 REPORT_FILE: Final = "alignment.csv"
 MANIFEST_FILE: Final = "manifest.csv"

@@ -1,7 +1,7 @@
 """A bias alarm: how well container, size and JPEG quality alone, pixels unseen, tell a data set's two classes apart.
 
 Where they do, a high score may say how the pictures were saved and not how they were made. Stores hold no quality, so
-`format_probe` looks at container and size; `format_probe_of` takes all that `cinemae.data.file_facts` reads.
+`format_probe` looks at container and size; `format_probe_of` takes all that `cinemae.pictures.file_facts` reads.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from cinemae.data.file_facts import FileFacts
 from cinemae.data.store import FeatureStore
 from cinemae.errors import TrainingError
 from cinemae.jobs.metrics import balanced_accuracy
 from cinemae.jobs.resampling import Estimate
+from cinemae.pictures.file_facts import FileFacts
 
 ALARM = 0.6
 """Balanced accuracy above which a reader is warned."""

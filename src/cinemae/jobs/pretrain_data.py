@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from cinemae.config import IMAGENET_MEAN, IMAGENET_STD
-from cinemae.core.image import load_image
 from cinemae.errors import ImageError, SourceError
+from cinemae.pictures.image import load_image
 from cinemae.pretrain_config import PretrainConfig
 
 CACHE_BYTES = 2 << 30

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from cinemae.config import HeadConfig, LcasConfig, MaskConfig
-from cinemae.data.corruptions import parse_condition
 from cinemae.data.published import BENCHMARKS
 from cinemae.errors import ConfigError
 from cinemae.evaluation.protocols.toml_settings import PaperFigure, build, build_all, within
+from cinemae.pictures.corruptions import parse_condition
 from cinemae.settings import Settings, require
 
 Layout = Literal["genimage", "aigcdetect", "chameleon", "tree"]

@@ -3,7 +3,7 @@
 `parse_condition` turns such a text into a `Corruption`. Steps are done from left to right:
 
 * ``raw``: nothing at all; stands alone.
-* ``aligned``: `cinemae.data.alignment.align_picture`, the same size and codec for every picture.
+* ``aligned``: `cinemae.pictures.alignment.align_picture`, the same size and codec for every picture.
 * ``jpeg=Q``: one JPEG round trip, 4:2:0 chroma. ``webp=Q``: one lossy WebP round trip. Q from 1 to 100.
 * ``noise=S``: Gaussian noise, drawn for every pixel and channel, of standard deviation S in 8-bit levels, then rounded
   and clipped to 0..255. Papers that scale pixels to [0, 1] call ``S / 255`` sigma: 10 is 0.039, their 0.1 is 25.5.
@@ -30,9 +30,9 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageFilter
 
-from cinemae.data.alignment import AlignConfig, align_picture
-from cinemae.data.codecs import through_codec
 from cinemae.errors import ImageError
+from cinemae.pictures.alignment import AlignConfig, align_picture
+from cinemae.pictures.codecs import through_codec
 from cinemae.settings import require
 
 STANDARD_GRID: Final[dict[str, tuple[str, ...]]] = {
@@ -97,7 +97,7 @@ class Corruption:
         """Return the corrupted picture; the one given is not changed.
 
         Args:
-            image: RGB, as in `cinemae.core.image.LoadedImage.image`, any size from 1x1.
+            image: RGB, as in `cinemae.pictures.image.LoadedImage.image`, any size from 1x1.
             content_hash: Of the same `LoadedImage`.
             seed: Of what is random, not negative.
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from cinemae.data.codecs import encode, through_codec
-from cinemae.data.file_facts import FileFacts
+from cinemae.pictures.codecs import encode, through_codec
+from cinemae.pictures.file_facts import FileFacts
 from cinemae.settings import Settings, require
 
 LOSSLESS_CONTAINERS = ("BMP", "PNG", "PPM")

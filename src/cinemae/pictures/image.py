@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, GifImagePlugin, Image, ImageFile, features
 
-from cinemae.core.jpeg_quality import quality_of
 from cinemae.errors import ImageError
+from cinemae.pictures.jpeg_quality import quality_of
 
 DEFAULT_MAX_PIXELS = 178_956_970
 """Pictures with more pixels are refused before they are decoded: where Pillow itself refuses, twice its warning."""
@@ -82,7 +82,7 @@ class LoadedImage:
         num_bytes: Length of the encoded bytes; None for PIL images and arrays.
         warnings: What the reader should know: ``animated_first_frame``, ``animated_other_frame`` (a PIL image that
             the caller had moved past its first frame), ``exif_unreadable`` (shown as stored).
-        jpeg_quality: From 1 to 100 by the file's own tables, see `cinemae.core.jpeg_quality`; None for other formats,
+        jpeg_quality: From 1 to 100 by the file's own tables, see `cinemae.pictures.jpeg_quality`; None for other formats,
             arrays, and PIL images that are no longer as they were opened.
     """
 

@@ -18,7 +18,7 @@ def augment_picture(image: Image.Image, config: AugmentConfig, content_hash: str
     nor number of pictures moves it.
 
     Args:
-        image: RGB, as in `cinemae.core.image.LoadedImage.image`.
+        image: RGB, as in `cinemae.pictures.image.LoadedImage.image`.
         config: How strongly, how often, and the seed.
         content_hash: SHA-256 of the file, in hex.
 

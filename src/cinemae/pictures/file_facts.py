@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, ImageFile
 
-from cinemae.core.image import open_header
-from cinemae.core.jpeg_quality import estimate_jpeg_quality, quality_of
+from cinemae.pictures.image import open_header
+from cinemae.pictures.jpeg_quality import estimate_jpeg_quality, quality_of
 
 __all__ = ["FileFacts", "estimate_jpeg_quality", "read_facts"]
 
@@ -21,11 +21,11 @@ class FileFacts:
     """Facts of one encoded picture, pixels unseen.
 
     Attributes:
-        container: The format by the first bytes, as `cinemae.core.image.LoadedImage.format` ("JPEG", "PNG", ...).
+        container: The format by the first bytes, as `cinemae.pictures.image.LoadedImage.format` ("JPEG", "PNG", ...).
         width: Of the upright picture, in pixels, by the header.
         height: The same.
         num_bytes: Length of the file.
-        jpeg_quality: From 1 to 100, see `cinemae.core.jpeg_quality`; None for other containers.
+        jpeg_quality: From 1 to 100, see `cinemae.pictures.jpeg_quality`; None for other containers.
     """
 
     container: str
@@ -38,7 +38,7 @@ class FileFacts:
 def read_facts(source: str | os.PathLike[str] | bytes) -> FileFacts:
     """Read the facts of one picture from its header.
 
-    Damage after the header is not seen, so a file with facts may still fail in `cinemae.core.image.load_image`.
+    Damage after the header is not seen, so a file with facts may still fail in `cinemae.pictures.image.load_image`.
 
     Args:
         source: A path, or encoded bytes.

@@ -1,0 +1,1 @@
+"""Bytes to RGB, and RGB to altered RGB."""
