@@ -27,7 +27,6 @@ from benchmarks.measure import RESULTS, describe_machine, load_average, make_par
 from benchmarks.warning_conditions import CONDITIONS, Condition
 from cinemae.config import DecisionConfig
 from cinemae.core.preprocess import preprocess
-from cinemae.data.datasets import ImageRecord, read_records
 from cinemae.data.image_measures import measure_image
 from cinemae.data.image_warnings import WARNINGS, WarningLimits, image_warnings
 from cinemae.data.model_dir import resolve_model
@@ -36,6 +35,7 @@ from cinemae.jobs.metrics import auc, rate
 from cinemae.jobs.resampling import Estimate, auc_of, draws
 from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.scorers import Scorer, make_scorer
+from cinemae.sources.datasets import ImageRecord, read_records
 
 RESULT = RESULTS / "image_warnings.json"
 PIXEL_WARNINGS = list(WARNINGS)[:8]

@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks.measure import WrongAnswerError
-from cinemae.data.archives import read_encoded
-from cinemae.data.bounded_map import bounded_map
-from cinemae.data.datasets import ImageRecord, read_records
 from cinemae.jobs.doctor.near_duplicates import COPY_LIMIT, RADIUS, NearGroups, find_near, picture_print
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.pictures.image import LoadedImage, load_image
+from cinemae.sources.archives import read_encoded
+from cinemae.sources.bounded_map import bounded_map
+from cinemae.sources.datasets import ImageRecord, read_records
 
 CONDITIONS = (
     "jpeg=95", "jpeg=75", "jpeg=50", "jpeg=30", "jpeg=10", "webp=50", "resize=0.5", "resize=0.25", "resize=0.5+jpeg=50",

@@ -12,9 +12,9 @@ import numpy as np
 
 from benchmarks.measure import Record, Target, make_parser, run
 from cinemae import Detector
-from cinemae.data.datasets import find_images
 from cinemae.data.model_dir import resolve_model
 from cinemae.scorers import OnnxScorer, TorchScorer
+from cinemae.sources.datasets import find_images
 
 TOLERANCE = 1e-4
 

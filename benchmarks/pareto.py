@@ -26,7 +26,6 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.measure import RESULTS, Record, make_parser, median_ratio, require_close, run, take_turns
 from cinemae.core.preprocess import preprocess
-from cinemae.data.datasets import read_records
 from cinemae.data.model_dir import (
     BACKBONE_DIR,
     HEAD_FILE,
@@ -40,6 +39,7 @@ from cinemae.jobs.export_int8 import quantize_graph
 from cinemae.jobs.fit_compare import auc_difference
 from cinemae.pictures.image import load_image
 from cinemae.scorers import OnnxScorer
+from cinemae.sources.datasets import read_records
 from cinemae.verdict import word_for
 
 PLOT = RESULTS / "pareto.png"

@@ -22,8 +22,8 @@ from benchmarks.measure import Record, Samples, Target, WrongAnswerError, make_p
 from cinemae.bulk.detect_job import DetectorSource, detect_job
 from cinemae.bulk.job import run_bulk
 from cinemae.bulk.ray_engine import RayConfig, ray_engine
-from cinemae.data.datasets import ImageRecord
 from cinemae.detector import THREADS_PER_IMAGE, Detector
+from cinemae.sources.datasets import ImageRecord
 
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers are nicer than others, and would lose to those here
 NAMES = ("local, two cores", "Ray, two workers", "Ray, one worker")

@@ -23,7 +23,6 @@ from PIL import Image
 
 from cinemae.core.calibration import is_out_of_distribution, ood_score
 from cinemae.core.preprocess import preprocess
-from cinemae.data.datasets import EncodedImage
 from cinemae.data.image_warnings import image_warnings
 from cinemae.data.model_dir import fast_tier, resolve_model
 from cinemae.data.provenance import read_provenance
@@ -34,6 +33,7 @@ from cinemae.hub.publish import Publishable
 from cinemae.pictures.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image, read_bytes
 from cinemae.scorers import OnnxScorer, Scorer, Scores, make_scorer
 from cinemae.settings import usable_cores
+from cinemae.sources.datasets import EncodedImage
 from cinemae.verdict import KeptPixels, Verdict, flipped, reasons_for, word_for
 
 if TYPE_CHECKING:

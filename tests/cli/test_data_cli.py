@@ -12,7 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from typer.testing import CliRunner
 
 from cinemae.app.cli import app
-from cinemae.data.layouts import read_dataset
+from cinemae.sources.layouts import read_dataset
 
 
 def invoke(*arguments):

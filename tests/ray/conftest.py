@@ -16,7 +16,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.envir
 if TYPE_CHECKING:
     from ray_jobs import WatchedJob
 
-    from cinemae.data.datasets import ImageRecord
+    from cinemae.sources.datasets import ImageRecord
 
 NUM_PICTURES = 22
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, picture) -> Path:
 @pytest.fixture(scope="session")
 def records(folder: Path) -> list[ImageRecord]:
     """The files of `folder`, by name."""
-    from cinemae.data.sources import find_records
+    from cinemae.sources.sources import find_records
 
     return list(find_records([str(folder)]))
 
@@ -66,7 +66,7 @@ def make_job(tiny_model: Path, tmp_path: Path) -> Callable[..., WatchedJob]:
 @pytest.fixture
 def with_picture(folder: Path, tmp_path: Path, picture) -> Callable[[str], list[ImageRecord]]:
     """`with_picture("kills.png")`: the records of `folder` and, in the middle, one more of that name."""
-    from cinemae.data.sources import find_records
+    from cinemae.sources.sources import find_records
 
     def add(name: str) -> list[ImageRecord]:
         extra = tmp_path / "extra" / name

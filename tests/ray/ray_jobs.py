@@ -15,8 +15,8 @@ from typing import Any
 
 from cinemae.bulk.detect_job import DetectJob
 from cinemae.bulk.job import ScoreFunction
-from cinemae.data.datasets import ImageRecord
 from cinemae.errors import ModelDirError
+from cinemae.sources.datasets import ImageRecord
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class WatchedJob(DetectJob):
 
 
 def be_impatient(endpoint: str) -> None:
-    from cinemae.data import object_store, remote
+    from cinemae.sources import object_store, remote
 
     os.environ.update(AWS_ENDPOINT_URL=endpoint, AWS_REGION="us-east-1")
     os.environ.update(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")

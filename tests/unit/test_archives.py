@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cinemae.data import parquet_images
-from cinemae.data.archives import read_encoded
-from cinemae.data.datasets import ImageRecord, ParquetPlace, TarPlace, hash_records, read_records
 from cinemae.errors import ImageError, SourceError
 from cinemae.pictures.image import MAX_BYTES, load_image
+from cinemae.sources import parquet_images
+from cinemae.sources.archives import read_encoded
+from cinemae.sources.datasets import ImageRecord, ParquetPlace, TarPlace, hash_records, read_records
 
 
 def encode(picture, seed=0, **options):
@@ -75,9 +75,9 @@ class TestPlace:
         write_tar(tmp_path / "fake" / "a.tar", [("a.png", b"abc")])
         code = (
             "import sys; sys.modules['pyarrow'] = None\n"
-            "from cinemae.data.archives import read_encoded\nfrom cinemae.data.datasets import read_records\n"
+            "from cinemae.sources.archives import read_encoded\nfrom cinemae.sources.datasets import read_records\n"
             f"print([(r.label, read_encoded(r)) for r in read_records({str(tmp_path)!r})])\n"
-            "import cinemae.data.layouts\n"
+            "import cinemae.sources.layouts\n"
             "try:\n    open('x.parquet', 'w').close(); read_records('x.parquet')\n"
             "except Exception as error:\n    print(type(error).__name__, error)"
         )
@@ -468,7 +468,7 @@ class TestParquetRows:
 
     def test_too_long(self, tmp_path, monkeypatch):
         write_parquet(tmp_path / "a.parquet", {"image": images(b"abcd")})
-        monkeypatch.setattr("cinemae.data.archives.MAX_BYTES", 3)
+        monkeypatch.setattr("cinemae.sources.archives.MAX_BYTES", 3)
         with pytest.raises(ImageError, match=r"a\.parquet/0' has more than the 3 bytes allowed"):
             read_encoded(read_records(tmp_path)[0])
 

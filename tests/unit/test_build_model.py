@@ -12,7 +12,6 @@ from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.preprocess import preprocess
-from cinemae.data.datasets import read_records
 from cinemae.data.model_dir import read_model_config
 from cinemae.data.store import FeatureStore
 from cinemae.errors import FingerprintMismatchError, TrainingError
@@ -25,6 +24,7 @@ from cinemae.jobs.training_set import TrainingSet
 from cinemae.pictures.image import load_image
 from cinemae.pretrain_config import PretrainConfig
 from cinemae.scorers import OnnxScorer, TorchScorer
+from cinemae.sources.datasets import read_records
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

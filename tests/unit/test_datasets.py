@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cinemae.data.datasets import IMAGE_SUFFIXES, ImageRecord, find_images, hash_records, read_records
 from cinemae.errors import SourceError
+from cinemae.sources.datasets import IMAGE_SUFFIXES, ImageRecord, find_images, hash_records, read_records
 
 
 def touch(root: Path, *names: str) -> None:

@@ -15,9 +15,6 @@ from scipy.stats.contingency import association
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
-from cinemae.data.datasets import ImageRecord
-from cinemae.data.layouts import read_dataset
-from cinemae.data.manifest import write_manifest
 from cinemae.errors import SourceError
 from cinemae.evaluation.doctor_page import write_doctor_page
 from cinemae.jobs.doctor import class_checks
@@ -30,6 +27,9 @@ from cinemae.jobs.doctor.near_duplicates import COPY_LIMIT, RADIUS, find_near, p
 from cinemae.jobs.doctor.text import to_text
 from cinemae.jobs.resampling import Estimate
 from cinemae.pictures.image import load_image
+from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.layouts import read_dataset
+from cinemae.sources.manifest import write_manifest
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from cinemae.core.preprocess import preprocess
-from cinemae.data.datasets import ImageRecord, read_records
 from cinemae.data.model_dir import read_model_config
 from cinemae.errors import ConfigError, EvaluationError
 from cinemae.evaluation.analyses.transfer import best_threshold
@@ -21,6 +20,7 @@ from cinemae.evaluation.predictions import Column
 from cinemae.evaluation.run import Batch, ScoreSource, run
 from cinemae.jobs.training_set import hold_out
 from cinemae.pictures.image import load_image
+from cinemae.sources.datasets import ImageRecord, read_records
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cinemae.data.datasets import ImageRecord, read_records
-from cinemae.data.layouts import read_dataset
 from cinemae.data.model_dir import read_model_config
 from cinemae.detector import Detector
 from cinemae.errors import ConfigError, EvaluationError, SourceError
@@ -22,6 +20,8 @@ from cinemae.evaluation.run import BATCH_SIZE, Batch, run
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import load_image
+from cinemae.sources.datasets import ImageRecord, read_records
+from cinemae.sources.layouts import read_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

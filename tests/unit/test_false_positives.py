@@ -32,9 +32,9 @@ from benchmarks.false_positives.pictures import (
 from benchmarks.false_positives.record import Judged, Record, measure, read_records, save_records, with_record
 from benchmarks.false_positives.table import clustered_interval, tabulate, to_markdown
 
-from cinemae.data.layouts import read_dataset
 from cinemae.detector import Detector
 from cinemae.pictures.file_facts import read_facts
+from cinemae.sources.layouts import read_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = read_manifest()

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from cinemae.config import AugmentConfig
-from cinemae.data.datasets import ImageRecord
 from cinemae.data.model_dir import read_model_config
 from cinemae.data.model_weights import load_extractor
 from cinemae.data.store import FeatureStore
@@ -18,6 +17,7 @@ from cinemae.jobs.feature_pool import FeaturePool
 from cinemae.jobs.fit_data import Sample
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import load_image
+from cinemae.sources.datasets import ImageRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 COLUMNS = ("path", "label", "generator", "content_hash", "width", "warnings", "global_feature", "deviation", "fidelity")

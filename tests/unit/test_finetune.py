@@ -17,7 +17,6 @@ from cinemae.config import ExtractorConfig, HeadConfig, LcasConfig, MaskConfig, 
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor, features_to_stats
 from cinemae.core.masking import patchify
-from cinemae.data.datasets import ImageRecord, read_records
 from cinemae.data.model_dir import read_model_config
 from cinemae.data.model_weights import load_extractor
 from cinemae.data.store import FeatureStore
@@ -32,6 +31,7 @@ from cinemae.jobs.outliers import learn_outliers
 from cinemae.jobs.train import predict_logits, seeded_head, train
 from cinemae.jobs.training_set import TrainingSet
 from cinemae.scorers import OnnxScorer, TorchScorer
+from cinemae.sources.datasets import ImageRecord, read_records
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,7 +5,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cinemae.core.preprocess import preprocess
-from cinemae.data.datasets import ImageRecord
 from cinemae.data.model_dir import read_model_config
 from cinemae.data.model_weights import load_extractor
 from cinemae.errors import FingerprintMismatchError
@@ -14,6 +13,7 @@ from cinemae.jobs.extract import extract
 from cinemae.jobs.fit_compare import auc_difference, compare_with_bundled
 from cinemae.pictures.image import load_image
 from cinemae.scorers import OnnxScorer
+from cinemae.sources.datasets import ImageRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cinemae.data.datasets import ImageRecord
 from cinemae.errors import TrainingError
 from cinemae.jobs.fit_data import Sample
 from cinemae.jobs.fit_split import describe, split_class, wanted_held_out
 from cinemae.pictures.file_facts import FileFacts
+from cinemae.sources.datasets import ImageRecord
 
 
 def samples(sizes: dict[str, int], label: int = 1) -> list[Sample]:

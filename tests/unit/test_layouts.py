@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cinemae.data import layouts
-from cinemae.data.dataset_report import DataSetReport
-from cinemae.data.datasets import ImageRecord
-from cinemae.data.layouts import read_dataset
-from cinemae.data.published import BENCHMARKS, PublishedCount, canonical_generator, known_generator
 from cinemae.errors import SourceError
 from cinemae.pictures.image import load_image
+from cinemae.sources import layouts
+from cinemae.sources.dataset_report import DataSetReport
+from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.layouts import read_dataset
+from cinemae.sources.published import BENCHMARKS, PublishedCount, canonical_generator, known_generator
 
 # As released: the generator's folder, and the one inside the archive of the same.
 GENIMAGE = {

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from cinemae.data.datasets import read_records
-from cinemae.data.layouts import read_dataset
-from cinemae.data.manifest import COLUMNS, hash_file, read_manifest, relative_name, whole_file, write_manifest
 from cinemae.errors import SourceError
+from cinemae.sources.datasets import read_records
+from cinemae.sources.layouts import read_dataset
+from cinemae.sources.manifest import COLUMNS, hash_file, read_manifest, relative_name, whole_file, write_manifest
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 from cinemae import Detector
 from cinemae.config import TrainConfig
 from cinemae.core.calibration import ood_score
-from cinemae.data.datasets import read_records
 from cinemae.data.model_dir import read_model_config, write_model_config
 from cinemae.data.model_weights import load_extractor
 from cinemae.data.store import FeatureStore
@@ -23,6 +22,7 @@ from cinemae.jobs.extract import extract
 from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.jobs.recalibrate import UNREADABLE, RecalibrationRecipe, recalibrate, save_recalibration
 from cinemae.scorers import OnnxScorer
+from cinemae.sources.datasets import read_records
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TARGETS = TrainConfig(target_fpr=0.1, target_fnr=0.2)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cinemae.data.layouts import read_dataset
 from cinemae.errors import ConfigError, EvaluationError
 from cinemae.evaluation.compare import compare, pick
 from cinemae.evaluation.predictions import Predictions
@@ -22,6 +21,7 @@ from cinemae.evaluation.protocols.stand_in import STARTER_ROW, adapt
 from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.evaluation.tables import tabulate
 from cinemae.jobs.training_set import hold_out
+from cinemae.sources.layouts import read_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cinemae.data import http_store, remote
-from cinemae.data.archives import read_encoded
-from cinemae.data.datasets import EncodedImage, ImageRecord, RemotePlace, TarPlace, hash_records, read_records
-from cinemae.data.remote import fetch, fetch_part, find_objects, put, shown
 from cinemae.data.results import ResultsHeader, has_part, prepare_results, read_part, write_part
-from cinemae.data.sources import encoded_images, find_records, spell_out
 from cinemae.detector import Detector
 from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError, StoreError
+from cinemae.sources import http_store, remote
+from cinemae.sources.archives import read_encoded
+from cinemae.sources.datasets import EncodedImage, ImageRecord, RemotePlace, TarPlace, hash_records, read_records
+from cinemae.sources.remote import fetch, fetch_part, find_objects, put, shown
+from cinemae.sources.sources import encoded_images, find_records, spell_out
 
 
 def png(picture, seed):
@@ -266,8 +266,8 @@ import sys
 from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
-from cinemae.data.parquet_images import read_parquet, read_row
-from cinemae.data.remote import open_binary
+from cinemae.sources.parquet_images import read_parquet, read_row
+from cinemae.sources.remote import open_binary
 with open_binary(sys.argv[1]) as file:
     pq.ParquetFile(file, pre_buffer=False).read(use_threads=False)
 before = psutil.Process().num_threads()

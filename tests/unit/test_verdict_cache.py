@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from cinemae.data.model_dir import STARTER
-from cinemae.data.sources import EncodedImage
 from cinemae.detector import Detector
 from cinemae.scorers import OnnxScorer
+from cinemae.sources.sources import EncodedImage
 from cinemae.verdict_cache import VerdictCache, describe_context
 
 

@@ -14,7 +14,7 @@ from cinemae.errors import ConfigError, FailureLimitError
 if TYPE_CHECKING:
     from cinemae.bulk.detect_job import DetectJob, DetectorSource
     from cinemae.bulk.job import BulkJob, BulkReport, Engine
-    from cinemae.data.datasets import ImageRecord
+    from cinemae.sources.datasets import ImageRecord
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from cinemae.app.options import resuming
 from cinemae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cinemae.data.layouts import Layout
     from cinemae.jobs.align_dataset import AlignReport, Steps
+    from cinemae.sources.layouts import Layout
 
 data = typer.Typer(
     help="Look after a data set: check it, align its classes, list it with checksums.",
@@ -155,8 +155,8 @@ def align(
     now. Ends with 0 if all images could be read, 1 if some could not or a class came out empty.
     """
     from cinemae.app.progress import ProgressBar
-    from cinemae.data.layouts import read_dataset
     from cinemae.jobs.align_dataset import align_dataset
+    from cinemae.sources.layouts import read_dataset
 
     steps = _steps(preset, size, window, quality)
     dataset = read_dataset(source, cast("Layout", layout), split)
@@ -187,8 +187,8 @@ def manifest(
     """
     from cinemae.app.output import visible
     from cinemae.app.progress import ProgressBar
-    from cinemae.data.layouts import read_dataset
-    from cinemae.data.manifest import write_manifest
+    from cinemae.sources.layouts import read_dataset
+    from cinemae.sources.manifest import write_manifest
 
     _require_folders(out)
     dataset = read_dataset(source, cast("Layout", layout), split)
@@ -232,8 +232,8 @@ def _steps(preset: Preset, size: int | None, window: str | None, quality: int | 
 
 def _tell_alignment(report: AlignReport, out: Path) -> None:
     from cinemae.app.output import visible
-    from cinemae.data.text_table import table_of
     from cinemae.jobs.align_dataset import MANIFEST_FILE, REPORT_FILE
+    from cinemae.sources.text_table import table_of
 
     typer.echo(report.description)
     counts = report.counts()

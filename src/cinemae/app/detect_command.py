@@ -32,8 +32,8 @@ from cinemae.errors import ConfigError, SourceError
 if TYPE_CHECKING:
     from cinemae.app.output import Emit, Writer
     from cinemae.config import DecisionConfig
-    from cinemae.data.datasets import ImageRecord
     from cinemae.detector import Detector
+    from cinemae.sources.datasets import ImageRecord
     from cinemae.verdict import Verdict
 
 STDIN = "-"
@@ -227,8 +227,8 @@ def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
 
 
 def _verdicts(job: _Job) -> Generator[Verdict, None, None]:
-    from cinemae.data.sources import encoded_images
     from cinemae.detector import DEFAULT_BATCH_SIZE
+    from cinemae.sources.sources import encoded_images
 
     batch_size = job.batch_size or DEFAULT_BATCH_SIZE
     return job.detector.detect_batch(
@@ -251,7 +251,7 @@ def _find(arguments: list[str]) -> tuple[Iterator[ImageRecord], int | None]:
     Raises:
         SourceError: If a source given as argument names no image.
     """
-    from cinemae.data.sources import find_records
+    from cinemae.sources.sources import find_records
 
     if STDIN not in arguments:
         records = list(find_records(arguments))
@@ -262,7 +262,7 @@ def _find(arguments: list[str]) -> tuple[Iterator[ImageRecord], int | None]:
 
 def _listed_on_stdin() -> Iterator[ImageRecord]:
     """Yield the images on standard input; what is not there comes as it is, to be a row that says so."""
-    from cinemae.data.sources import listed_name
+    from cinemae.sources.sources import listed_name
 
     for line in sys.stdin.buffer:
         if text := os.fsdecode(line.rstrip(b"\r\n")):

@@ -11,8 +11,8 @@ import typer
 from cinemae.app.options import DeviceOption, ModelOption, PrecisionOption
 
 if TYPE_CHECKING:
-    from cinemae.data.layouts import Layout
     from cinemae.evaluation.compare import Side
+    from cinemae.sources.layouts import Layout
 
 _SEPARATOR = "::"
 

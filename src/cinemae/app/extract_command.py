@@ -25,8 +25,8 @@ from cinemae.errors import ConfigError, FailureLimitError
 
 if TYPE_CHECKING:
     from cinemae.bulk.extract_job import ExtractorSource
-    from cinemae.data.datasets import ImageRecord
     from cinemae.jobs.extract import ExtractReport
+    from cinemae.sources.datasets import ImageRecord
 
 
 def _of_model(metavar: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
@@ -109,7 +109,7 @@ def extract(
     Ends with 0 if all images were read, 1 if some could not be (their rows say why), 2 if nothing could be done.
     """
     import cinemae.jobs.extract  # noqa: F401 - what is missing is found out here, at once
-    from cinemae.data.datasets import read_records
+    from cinemae.sources.datasets import read_records
 
     if model is not None and backbone is not None:
         raise ConfigError("features come from a model or from a bare backbone: give --model or --backbone, not both.")

@@ -13,9 +13,9 @@ from cinemae.errors import ConfigError
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
 
 if TYPE_CHECKING:
-    from cinemae.data.datasets import ImageRecord
     from cinemae.jobs.finetune_nll import NllReport
     from cinemae.jobs.train import TrainReport
+    from cinemae.sources.datasets import ImageRecord
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def describe_calibration(report: TrainReport, out: Path) -> None:
 
 
 def _read(sources: Sequence[Path]) -> list[ImageRecord]:
-    from cinemae.data.datasets import read_records
+    from cinemae.sources.datasets import read_records
 
     for source in sources:
         if _is_store(source):

@@ -96,9 +96,9 @@ def pretrain(
         }
     )
     from cinemae.app.progress import ProgressBar
-    from cinemae.data.datasets import find_images
     from cinemae.jobs.pretrain import Budget
     from cinemae.jobs.pretrain import pretrain as run
+    from cinemae.sources.datasets import find_images
 
     budget = Budget(steps, hours)
     paths = list(find_images(folders))

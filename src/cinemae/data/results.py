@@ -61,7 +61,7 @@ class ResultsHeader:
         stable: Whether re-deliveries are scored too.
         num_rows: Images in all, readable or not.
         part_size: Rows a part; the last may hold fewer.
-        records_hash: `cinemae.data.datasets.hash_records` of the list.
+        records_hash: `cinemae.sources.datasets.hash_records` of the list.
     """
 
     model: str

@@ -106,7 +106,7 @@ class StoreHeader:
         dtype: What the backbone computes in, such as "float32".
         shard_size: Rows a shard; the last may hold fewer.
         num_rows: Images in all, readable or not.
-        records_hash: `cinemae.data.datasets.hash_records` of the source.
+        records_hash: `cinemae.sources.datasets.hash_records` of the source.
         augment: How each picture was altered first; None for the pictures as they are.
         condition: What was done to each picture after that, as `cinemae.pictures.corruptions.parse_condition` reads it.
         source: What else is said of the source, for people; no part of the job's identity.

@@ -11,9 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from cinemae.data.archives import read_encoded
-from cinemae.data.datasets import ImageRecord
-from cinemae.data.layouts import DataSet, Layout, read_dataset
 from cinemae.detector import Detector
 from cinemae.evaluation.detectors import DEFAULT_DETECTORS, PictureSet, Setup, make_sources
 from cinemae.evaluation.pictures import (
@@ -31,6 +28,9 @@ from cinemae.evaluation.sections import Section
 from cinemae.evaluation.tables import tabulate
 from cinemae.evaluation.versions import versions
 from cinemae.pictures.corruptions import STANDARD_GRID
+from cinemae.sources.archives import read_encoded
+from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.layouts import DataSet, Layout, read_dataset
 
 _EXAMPLES = (  # title, class, and 1 for the lowest scores first, -1 for the highest
     ("Generated, and called so most surely", 1, -1),
@@ -45,7 +45,7 @@ class Plan:
     """What to evaluate on what.
 
     Attributes:
-        source: The test set, as `cinemae.data.layouts.read_dataset` takes it.
+        source: The test set, as `cinemae.sources.layouts.read_dataset` takes it.
         layout: How it is laid out, or "auto".
         split: Which part of a data set that has parts.
         detectors: As ``--detector`` takes them.

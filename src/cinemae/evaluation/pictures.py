@@ -10,12 +10,12 @@ from typing import Any, overload
 from numpy.typing import NDArray
 from PIL import Image
 
-from cinemae.data.archives import read_encoded
-from cinemae.data.datasets import ImageRecord
 from cinemae.errors import EvaluationError, ImageError
 from cinemae.evaluation.predictions import Images
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import LoadedImage, load_image
+from cinemae.sources.archives import read_encoded
+from cinemae.sources.datasets import ImageRecord
 
 NUM_WORKERS = min(4, os.cpu_count() or 1)
 

@@ -82,7 +82,7 @@ def export_int8(
 
     Args:
         directory: A model directory with a current model.onnx.
-        real: Photographs to check on, as `cinemae.data.datasets.read_records` takes them: like those that verdicts
+        real: Photographs to check on, as `cinemae.sources.datasets.read_records` takes them: like those that verdicts
             will be asked for, and none that the model was trained on.
         fake: Generated images, likewise.
         progress: Called with (images done, images in all).

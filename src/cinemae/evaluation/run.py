@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cinemae.data.datasets import ImageRecord
 from cinemae.errors import EvaluationError, ImageError
 from cinemae.evaluation.pictures import NUM_WORKERS, load_row, require_judgeable, require_labels, require_photographs
 from cinemae.evaluation.predictions import RAW, Column, Images, Predictions, require_distinct
 from cinemae.pictures.corruptions import Corruption, parse_condition
 from cinemae.pictures.image import LoadedImage
+from cinemae.sources.datasets import ImageRecord
 
 BATCH_SIZE = 16
 

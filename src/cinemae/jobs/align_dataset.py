@@ -18,15 +18,15 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Final, Literal
 
-from cinemae.data.archives import read_encoded
-from cinemae.data.bounded_map import bounded_map
-from cinemae.data.datasets import ARCHIVE_SUFFIXES, ImageRecord, source_root
-from cinemae.data.layouts import DataSet
-from cinemae.data.manifest import relative_name, whole_file, write_manifest
 from cinemae.errors import ImageError, SourceError
 from cinemae.pictures.alignment import AlignConfig, WindowConfig, align_to_file, why_left_out, window_picture
 from cinemae.pictures.file_facts import FileFacts, read_facts
 from cinemae.pictures.image import load_image
+from cinemae.sources.archives import read_encoded
+from cinemae.sources.bounded_map import bounded_map
+from cinemae.sources.datasets import ARCHIVE_SUFFIXES, ImageRecord, source_root
+from cinemae.sources.layouts import DataSet
+from cinemae.sources.manifest import relative_name, whole_file, write_manifest
 
 REPORT_FILE: Final = "alignment.csv"
 MANIFEST_FILE: Final = "manifest.csv"
@@ -109,7 +109,7 @@ def align_dataset(
     """Write a data set anew, each picture through the same steps, in the folders it had.
 
     Args:
-        source: The data set, as it was named to `cinemae.data.layouts.read_dataset`.
+        source: The data set, as it was named to `cinemae.sources.layouts.read_dataset`.
         dataset: What that returned.
         out: The new folder: missing, empty, or begun with the same steps.
         steps: `AlignConfig` forces every picture into one square and JPEG; `WindowConfig` takes only those that need no

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from cinemae.core.features import Features, features_to_stats
 from cinemae.core.mahalanobis import view_summary
 from cinemae.core.model import CinemaeModel
-from cinemae.data.datasets import ImageRecord, read_records
 from cinemae.data.store_format import StoreRow
 from cinemae.errors import SourceError, TrainingError
 from cinemae.jobs.extract import DEFAULT_BATCH_SIZE, extract_rows, split_batches
+from cinemae.sources.datasets import ImageRecord, read_records
 
 _CLASSES = (("--real", "photographs"), ("--fake", "generated images"))
 
@@ -54,7 +54,7 @@ def read_class(sources: Sequence[str], label: int) -> list[ImageRecord]:
     """List the images of one class, whatever their folders are called, except after the other class.
 
     Args:
-        sources: What `cinemae.data.datasets.read_records` takes, each.
+        sources: What `cinemae.sources.datasets.read_records` takes, each.
         label: 0 real, 1 fake.
 
     Raises:

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from cinemae.config import AugmentConfig, BackboneInfo, ImageConfig
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.preprocess import preprocess
-from cinemae.data.archives import read_encoded
-from cinemae.data.datasets import ImageRecord, hash_records
 from cinemae.data.store import FeatureStore, prepare_store, read_outcomes, write_shard
 from cinemae.data.store_format import StoreHeader, StoreRow
 from cinemae.errors import ConfigError, FailureLimitError, ImageError, SourceError
 from cinemae.pictures.augment import augment_picture
 from cinemae.pictures.corruptions import Corruption, parse_condition
 from cinemae.pictures.image import load_image
+from cinemae.sources.archives import read_encoded
+from cinemae.sources.datasets import ImageRecord, hash_records
 
 DEFAULT_SHARD_SIZE = 256
 DEFAULT_BATCH_SIZE = 16
@@ -81,7 +81,7 @@ def extract(
     in hand; the next run with the same arguments repeats no finished shard. To have a shard made anew, delete its file.
 
     Args:
-        records: The images, as `cinemae.data.datasets.read_records` lists them.
+        records: The images, as `cinemae.sources.datasets.read_records` lists them.
         out: The store's folder: new, empty, or begun by the same job.
         extractor: The frozen half, on the device to use.
         shard_size: Rows a shard: what a kill can cost, and about what is held in memory.

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.config import AugmentConfig, DecisionConfig
-from cinemae.data.datasets import source_root
 from cinemae.data.model_dir import CONFIG_FILE, STARTER, read_model_config, write_model_config
 from cinemae.data.model_weights import load_extractor
 from cinemae.data.store import FeatureStore
@@ -39,6 +38,7 @@ from cinemae.jobs.model_card import refresh_model_card
 from cinemae.jobs.resampling import Estimate
 from cinemae.jobs.train import EpochLine, TrainReport, predict_logits, save_training
 from cinemae.jobs.training_set import TrainingSet
+from cinemae.sources.datasets import source_root
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done, and how much there is."""

@@ -29,7 +29,7 @@ class FitRecipe(Settings):
     """Which images, what to begin with, and how to split.
 
     Attributes:
-        real: Sources of photographs, as `cinemae.data.datasets.read_records` takes them.
+        real: Sources of photographs, as `cinemae.sources.datasets.read_records` takes them.
         fake: Sources of generated images.
         val_real: Photographs to measure on; none to hold out some of `real`.
         val_fake: Generated images to measure on; none to hold out some of `fake`.

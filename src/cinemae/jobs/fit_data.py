@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from cinemae.data.archives import read_encoded
-from cinemae.data.datasets import ImageRecord
 from cinemae.errors import ImageError, TrainingError
 from cinemae.jobs.fit_config import MIN_HELD_OUT, MIN_IMAGES, FitRecipe
 from cinemae.jobs.fit_sources import read_class
 from cinemae.pictures.file_facts import FileFacts, read_facts
+from cinemae.sources.archives import read_encoded
+from cinemae.sources.datasets import ImageRecord
 
 NUM_WORKERS = min(4, os.cpu_count() or 1)
 

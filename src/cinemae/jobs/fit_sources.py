@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cinemae.data.datasets import ImageRecord, read_records, source_root
-from cinemae.data.labels import SPLIT_NAMES, label_of_name
 from cinemae.errors import SourceError
+from cinemae.sources.datasets import ImageRecord, read_records, source_root
+from cinemae.sources.labels import SPLIT_NAMES, label_of_name
 
 CLASS = ("photographs", "generated images")
 _OPTION = ("--real", "--fake")

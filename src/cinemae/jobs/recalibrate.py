@@ -35,7 +35,7 @@ class RecalibrationRecipe:
 
     Attributes:
         model: A model directory.
-        real: Sources of photographs, as `cinemae.data.datasets.read_records` takes them.
+        real: Sources of photographs, as `cinemae.sources.datasets.read_records` takes them.
         fake: Sources of generated images.
         trained_on: Feature stores that the model was trained on, if they are at hand: their images are refused as
             calibration images, and say what the model has seen.

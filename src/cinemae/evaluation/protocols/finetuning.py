@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cinemae.data.datasets import ImageRecord
 from cinemae.data.model_dir import CONFIG_FILE, read_model_config
 from cinemae.data.model_weights import load_head
 from cinemae.evaluation.analyses.transfer import best_threshold
@@ -18,6 +17,7 @@ from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.jobs.finetune import finetune
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, Unfreeze
 from cinemae.jobs.training_set import TrainingSet, hold_out
+from cinemae.sources.datasets import ImageRecord
 
 
 @dataclass(frozen=True)

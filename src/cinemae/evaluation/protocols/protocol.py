@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from cinemae.config import HeadConfig, LcasConfig, MaskConfig
-from cinemae.data.published import BENCHMARKS
 from cinemae.errors import ConfigError
 from cinemae.evaluation.protocols.toml_settings import PaperFigure, build, build_all, within
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.settings import Settings, require
+from cinemae.sources.published import BENCHMARKS
 
 Layout = Literal["genimage", "aigcdetect", "chameleon", "tree"]
 Kind = Literal["detectors", "corruptions", "ablation", "finetune", "backbones", "analysis"]

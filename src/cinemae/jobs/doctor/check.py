@@ -10,11 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cinemae.data.dataset_report import find_problems
-from cinemae.data.datasets import ImageRecord, source_root
-from cinemae.data.layouts import DataSet, Layout, read_dataset
-from cinemae.data.manifest import read_manifest
-from cinemae.data.published import BENCHMARKS
 from cinemae.errors import SourceError
 from cinemae.jobs.doctor.class_checks import (
     SERIOUS_FROM,
@@ -30,6 +25,11 @@ from cinemae.jobs.doctor.integrity import check_integrity, read_checksums
 from cinemae.jobs.doctor.near_duplicates import COPY_LIMIT, RADIUS
 from cinemae.jobs.format_probe import ALARM
 from cinemae.settings import Settings
+from cinemae.sources.dataset_report import find_problems
+from cinemae.sources.datasets import ImageRecord, source_root
+from cinemae.sources.layouts import DataSet, Layout, read_dataset
+from cinemae.sources.manifest import read_manifest
+from cinemae.sources.published import BENCHMARKS
 from cinemae.version import __version__
 
 CHECK_VERSION = 1
@@ -43,7 +43,7 @@ class CheckOptions(Settings):
     """What to look at.
 
     Attributes:
-        layout: As for `cinemae.data.layouts.read_dataset`.
+        layout: As for `cinemae.sources.layouts.read_dataset`.
         split: Only this one; None for all.
         against: Other data sets that may share nothing with this one, such as the training set of a test set.
         manifest: A CSV file with SHA-256 to hold the files against; None for no such check.
@@ -126,7 +126,7 @@ def check_dataset(
     """Examine a data set: every file is opened, decoded and hashed, nothing is written or changed.
 
     Args:
-        source: As for `cinemae.data.layouts.read_dataset`.
+        source: As for `cinemae.sources.layouts.read_dataset`.
         options: What to look at.
         progress: Called with (files done, files in all).
 

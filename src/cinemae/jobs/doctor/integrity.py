@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cinemae.data.bounded_map import bounded_map
-from cinemae.data.manifest import ManifestRow, hash_file, read_manifest
 from cinemae.errors import SourceError
 from cinemae.jobs.doctor.file_rows import FileRow
 from cinemae.jobs.doctor.findings import Finding, Severity, count_of, singles
+from cinemae.sources.bounded_map import bounded_map
+from cinemae.sources.manifest import ManifestRow, hash_file, read_manifest
 
 _CLASS_NAMES = {0: "real", 1: "fake"}
 _TEXTS: dict[str, tuple[Severity, str, str, str]] = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 
-from cinemae.data.text_table import table_of
 from cinemae.jobs.doctor.check import DoctorReport
 from cinemae.jobs.doctor.class_checks import per_cent, with_interval
 from cinemae.jobs.doctor.findings import Finding, count_of
+from cinemae.sources.text_table import table_of
 
 _WIDTH = 100
 _EXAMPLES = 3

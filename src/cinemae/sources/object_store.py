@@ -11,10 +11,10 @@ from typing import Any
 
 import fsspec
 
-from cinemae.data.remote import READ_TIMEOUT, RefusedError, RemoteObject, TransientError, first_line, is_hopeless
+from cinemae.sources.remote import READ_TIMEOUT, RefusedError, RemoteObject, TransientError, first_line, is_hopeless
 
 _OPTIONS: dict[str, dict[str, Any]] = {
-    # retried in `cinemae.data.remote`, once for all stores
+    # retried in `cinemae.sources.remote`, once for all stores
     "s3": {"config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 10, "read_timeout": READ_TIMEOUT}},
 }
 _MAGIC = re.compile(r"[*?[]")

@@ -2,7 +2,7 @@
 
 Nothing here opens an image: a file that cannot be read is found out later, and becomes a row. What is refused here is a
 source that names nothing, or a manifest that does not say what it must. What lies inside tars and Parquet files is read
-by `cinemae.data.archives`.
+by `cinemae.sources.archives`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from cinemae.data.labels import LABEL_WORDS, label_from_folders
-from cinemae.data.remote import is_remote
 from cinemae.errors import SourceError
+from cinemae.sources.labels import LABEL_WORDS, label_from_folders
+from cinemae.sources.remote import is_remote
 
 IMAGE_SUFFIXES = frozenset({
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
@@ -34,7 +34,7 @@ class TarPlace:
     """Where the bytes of an image lie in an uncompressed tar.
 
     Attributes:
-        file: The tar: a path, or a URI as `cinemae.data.remote` reads them.
+        file: The tar: a path, or a URI as `cinemae.sources.remote` reads them.
         offset: Of the first byte, from the start of the tar.
         size: In bytes.
     """
@@ -49,7 +49,7 @@ class ParquetPlace:
     """Where the bytes of an image lie in a Parquet file.
 
     Attributes:
-        file: The Parquet file: a path, or a URI as `cinemae.data.remote` reads them.
+        file: The Parquet file: a path, or a URI as `cinemae.sources.remote` reads them.
         row_group: Counted from 0.
         row: Within the row group, counted from 0.
         column: The leaf column that holds the bytes, such as ``image.bytes``.
@@ -82,7 +82,7 @@ class ImageRecord:
         label: 0 real, 1 fake, None unknown.
         generator: What made a fake, or where a photograph comes from; None unknown.
         place: Where the bytes of an archived or remote image lie; None for a local file of its own.
-            `cinemae.data.archives.read_encoded` gives what to decode, for either kind.
+            `cinemae.sources.archives.read_encoded` gives what to decode, for either kind.
     """
 
     path: str
@@ -119,7 +119,7 @@ def read_records(source: str | os.PathLike[str]) -> list[ImageRecord]:
     ignored. Paths are URIs or relative to the manifest's folder; a label is 0, 1, real, fake or empty.
 
     A ``.tar`` or ``.parquet`` file, a glob of them, or a folder that holds such files and no image of its own is read
-    as `cinemae.data.archives` says. All of this may lie behind a URI, as `cinemae.data.sources` says.
+    as `cinemae.sources.archives` says. All of this may lie behind a URI, as `cinemae.sources.sources` says.
 
     Args:
         source: A folder, a glob such as ``photos/**/*.jpg``, or a ``.csv``, ``.tar`` or ``.parquet`` file.
@@ -137,7 +137,7 @@ def read_records(source: str | os.PathLike[str]) -> list[ImageRecord]:
         return _read_manifest(path)
     far = not os.path.lexists(text) and (is_remote(text) or "{" in text)
     if far or (path.suffix.lower() == ".txt" and path.is_file()):
-        from cinemae.data.sources import read_far_records  # here, not above: sources.py builds upon this module
+        from cinemae.sources.sources import read_far_records  # here, not above: sources.py builds upon this module
 
         return read_far_records(text)
     root, found = _find_source(text)
@@ -146,7 +146,7 @@ def read_records(source: str | os.PathLike[str]) -> list[ImageRecord]:
         return [_record_from_tree(each, root) for each in images]
     if not found:
         raise SourceError(f"{text} holds no image: looked for files ending in {_suffix_list()}, .tar or .parquet.")
-    from cinemae.data.archives import read_archives  # here, not above: archives.py builds upon this module
+    from cinemae.sources.archives import read_archives  # here, not above: archives.py builds upon this module
 
     return read_archives(found, root)
 

@@ -1,7 +1,7 @@
 """Published data sets as they lie on disk: who made each image, which images test whom, and what is missing.
 
 `read_dataset` reads GenImage, AIGCDetectBenchmark, ForenSynths and Chameleon as released, and any other source that
-`cinemae.data.datasets.read_records` takes. It opens no image. What is missing is reported, not fatal.
+`cinemae.sources.datasets.read_records` takes. It opens no image. What is missing is reported, not fatal.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal, get_args
 
-from cinemae.data.dataset_report import DataSetReport, FoundCount, find_problems
-from cinemae.data.datasets import ARCHIVE_SUFFIXES, ImageRecord, ParquetPlace, TarPlace, read_records, source_root
-from cinemae.data.labels import SPLIT_NAMES, label_of_name
-from cinemae.data.published import BENCHMARKS, Benchmark, canonical_generator, known_generator
 from cinemae.errors import SourceError
+from cinemae.sources.dataset_report import DataSetReport, FoundCount, find_problems
+from cinemae.sources.datasets import ARCHIVE_SUFFIXES, ImageRecord, ParquetPlace, TarPlace, read_records, source_root
+from cinemae.sources.labels import SPLIT_NAMES, label_of_name
+from cinemae.sources.published import BENCHMARKS, Benchmark, canonical_generator, known_generator
 
 Layout = Literal["auto", "genimage", "aigcdetect", "forensynths", "chameleon", "tree", "manifest", "tar", "parquet"]
 """How a data set is laid out: one of the published ones, or how its files are."""
@@ -65,7 +65,7 @@ def read_dataset(source: str | os.PathLike[str], layout: Layout = "auto", split:
     """List the images of a data set, pair them into test sets, and check them against what was published.
 
     Args:
-        source: As for `cinemae.data.datasets.read_records`. Published layouts may also lie inside tars.
+        source: As for `cinemae.sources.datasets.read_records`. Published layouts may also lie inside tars.
         layout: How it is laid out; "auto" tells it by the names of folders.
         split: "train", "val" or "test", to take only the images of this split; None to take all.
 

@@ -1,9 +1,9 @@
 """Where images come from, near and far: paths, URIs, lists of them, tars and Parquet files to `ImageRecord`.
 
-A record is small and can be sent to another process; `cinemae.data.archives.read_encoded` fetches its bytes wherever it
+A record is small and can be sent to another process; `cinemae.sources.archives.read_encoded` fetches its bytes wherever it
 is called, `encoded_images` does so for many, a few ahead of whoever scores them. Listing opens no image.
 
-A URI begins with s3://, gs://, hf://, http:// or https:// (`cinemae.data.remote`). Over HTTP there are single files
+A URI begins with s3://, gs://, hf://, http:// or https:// (`cinemae.sources.remote`). Over HTTP there are single files
 only. Sets in braces, ``shard-{000..099}.tar`` or ``{a,b}.tar``, stand for the names that they spell out. A ``.txt``
 file is a list: a path, a URI or a pattern a line. A list that is itself behind a URI may name URIs alone.
 """
@@ -20,11 +20,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from cinemae.data.archives import read_archives, read_encoded
-from cinemae.data.datasets import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, EncodedImage, ImageRecord, RemotePlace, find_images
-from cinemae.data.labels import label_from_folders
-from cinemae.data.remote import RemoteObject, fetch, find_objects, is_remote, shown
 from cinemae.errors import ImageError, RemoteError, SourceError
+from cinemae.sources.archives import read_archives, read_encoded
+from cinemae.sources.datasets import (
+    ARCHIVE_SUFFIXES,
+    IMAGE_SUFFIXES,
+    EncodedImage,
+    ImageRecord,
+    RemotePlace,
+    find_images,
+)
+from cinemae.sources.labels import label_from_folders
+from cinemae.sources.remote import RemoteObject, fetch, find_objects, is_remote, shown
 
 LIST_SUFFIX = ".txt"
 MAX_LIST_BYTES = 2**30
@@ -41,7 +48,7 @@ _MAGIC = re.compile(r"[*?[]")
 def find_records(sources: Iterable[str | os.PathLike[str]]) -> Iterator[ImageRecord]:
     """List the images to score, in the order the arguments came; labels are not looked for.
 
-    Paths are read as `cinemae.data.datasets.find_images` reads them. Archives count where they are named outright, by a
+    Paths are read as `cinemae.sources.datasets.find_images` reads them. Archives count where they are named outright, by a
     pattern, or lie in a folder behind a URI; lists where they are named.
 
     Args:
@@ -86,7 +93,7 @@ def encoded_images(
 def read_far_records(source: str) -> list[ImageRecord]:
     """List a labelled data set behind a URI, in a list, or spelled out by braces.
 
-    Folders below the URI tell labels as they do below a folder (`cinemae.data.datasets.read_records`).
+    Folders below the URI tell labels as they do below a folder (`cinemae.sources.datasets.read_records`).
 
     Raises:
         SourceError: If it is missing, names no image, or an archive of it is malformed.
@@ -158,7 +165,7 @@ def _far(text: str, *, labelled: bool) -> Iterator[ImageRecord]:
     names = spell_out(text)
     if names != [text]:
         if labelled:
-            from cinemae.data.datasets import read_records
+            from cinemae.sources.datasets import read_records
 
             return itertools.chain.from_iterable([read_records(name) for name in names])
         return itertools.chain.from_iterable([_listed(name) for name in names])

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cinemae.data.datasets import ImageRecord, RemotePlace, TarPlace
-from cinemae.data.remote import fetch
-from cinemae.data.tars import read_member, read_tar
 from cinemae.errors import ImageError, RemoteError, SourceError
 from cinemae.pictures.image import MAX_BYTES
+from cinemae.sources.datasets import ImageRecord, RemotePlace, TarPlace
+from cinemae.sources.remote import fetch
+from cinemae.sources.tars import read_member, read_tar
 
 
 def read_archives(files: Sequence[str], root: Path, *, labelled: bool = True) -> list[ImageRecord]:
     """List the images in archives of one kind, in the order given.
 
-    `cinemae.data.tars` and `cinemae.data.parquet_images` say how labels are told.
+    `cinemae.sources.tars` and `cinemae.sources.parquet_images` say how labels are told.
 
     Args:
         files: ``.tar`` or ``.parquet`` files, paths or URIs.
@@ -41,7 +41,7 @@ def read_archives(files: Sequence[str], root: Path, *, labelled: bool = True) ->
     if kinds == {".tar"}:
         records = [record for file in files for record in read_tar(file, root, labelled=labelled)]
     else:
-        from cinemae.data.parquet_images import read_parquet  # only here: it needs pyarrow
+        from cinemae.sources.parquet_images import read_parquet  # only here: it needs pyarrow
 
         records = [record for file in files for record in read_parquet(file, root, labelled=labelled)]
     if not records:
@@ -74,7 +74,7 @@ def read_encoded(record: ImageRecord) -> str | bytes:
         if place.size > MAX_BYTES:
             raise _too_long(record.path)
         return read_member(record.path, place)
-    from cinemae.data.parquet_images import read_row  # only here: it needs pyarrow
+    from cinemae.sources.parquet_images import read_row  # only here: it needs pyarrow
 
     data = read_row(record.path, place)
     if len(data) > MAX_BYTES:

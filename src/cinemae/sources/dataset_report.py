@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cinemae.data.published import Benchmark, PublishedCount
+from cinemae.sources.published import Benchmark, PublishedCount
 
 _PRINTED_IN = 100  # published totals are rounded or cut to hundreds: what differs by less agrees
 _EXAMPLES = 5
@@ -36,7 +36,7 @@ class DataSetReport:
     """What was found, and what is amiss.
 
     Attributes:
-        layout: As `cinemae.data.layouts` names it.
+        layout: As `cinemae.sources.layouts` names it.
         source: The folder, glob or file that was read.
         split: The split that was asked for; None for all.
         counts: By generator and split: the published ones in their order, then others by name.

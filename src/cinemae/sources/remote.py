@@ -209,10 +209,10 @@ def store_for(uri: str) -> RemoteStore:
 def _make_store(scheme: str, process: int) -> RemoteStore:
     try:
         if scheme == "http":
-            from cinemae.data.http_store import HttpStore
+            from cinemae.sources.http_store import HttpStore
 
             return HttpStore()
-        from cinemae.data.object_store import ObjectStore
+        from cinemae.sources.object_store import ObjectStore
 
         return ObjectStore(scheme)
     except ImportError as error:

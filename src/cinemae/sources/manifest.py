@@ -1,6 +1,6 @@
 """A data set as one CSV file with the SHA-256 of every image: to pass on, to evaluate, and to check against later.
 
-The columns ``path``, ``label`` and ``generator`` are those that `cinemae.data.datasets.read_records` reads, so a
+The columns ``path``, ``label`` and ``generator`` are those that `cinemae.sources.datasets.read_records` reads, so a
 manifest is a source of images as well.
 """
 
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from cinemae.data.bounded_map import bounded_map
-from cinemae.data.datasets import ImageRecord
-from cinemae.data.labels import LABEL_WORDS
 from cinemae.errors import ImageError, SourceError
 from cinemae.pictures.file_facts import read_facts
+from cinemae.sources.bounded_map import bounded_map
+from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.labels import LABEL_WORDS
 
 COLUMNS = ("path", "label", "generator", "split", "sha256", "bytes", "width", "height", "format")
 """In this order; what is not known is left empty."""

@@ -16,10 +16,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from cinemae.data.datasets import ImageRecord, ParquetPlace
-from cinemae.data.labels import LABEL_WORDS, generator_of_value, label_from_folders, label_of_name, label_of_value
-from cinemae.data.remote import is_remote, open_binary, shown
 from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError
+from cinemae.sources.datasets import ImageRecord, ParquetPlace
+from cinemae.sources.labels import LABEL_WORDS, generator_of_value, label_from_folders, label_of_name, label_of_value
+from cinemae.sources.remote import is_remote, open_binary, shown
 
 try:
     import pyarrow as pa
