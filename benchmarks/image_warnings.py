@@ -27,10 +27,10 @@ from benchmarks.measure import RESULTS, describe_machine, load_average, make_par
 from benchmarks.warning_conditions import CONDITIONS, Condition
 from cinemae.config import DecisionConfig
 from cinemae.core.preprocess import preprocess
-from cinemae.data.image_measures import measure_image
-from cinemae.data.image_warnings import WARNINGS, WarningLimits, image_warnings
 from cinemae.data.model_dir import resolve_model
 from cinemae.evaluation.predictions import RAW, Predictions
+from cinemae.evidence.image_measures import measure_image
+from cinemae.evidence.image_warnings import WARNINGS, WarningLimits, image_warnings
 from cinemae.jobs.metrics import auc, rate
 from cinemae.jobs.resampling import Estimate, auc_of, draws
 from cinemae.pictures.image import LoadedImage, load_image

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.image_warnings import PIXEL_WARNINGS, RESULT
 from benchmarks.measure import ROOT
-from cinemae.data.image_warnings import WARNINGS, WarningLimits
+from cinemae.evidence.image_warnings import WARNINGS, WarningLimits
 
 PAGE = ROOT / "docs" / "warnings.md"
 
@@ -93,7 +93,7 @@ the model's size takes {preprocess:.0f} ms). In Python:
 
 ```python
 from cinemae.pictures.image import load_image
-from cinemae.data.image_warnings import explain, image_warnings
+from cinemae.evidence.image_warnings import explain, image_warnings
 
 names = image_warnings(load_image("photo.jpg"))
 print(*explain(names), sep="\\n")
@@ -282,8 +282,8 @@ def _conditions(result: dict[str, Any]) -> str:
             "## How it was measured",
             f"{scored}; before and after are the same pictures. Intervals of shares are Wilson's, of their differences "
             "Newcombe's, of AUCs and their differences from 1,000 resamples of the pictures. What a measure is: "
-            "`ImageMeasures` in `src/cinemae/data/image_measures.py`; limits: `WarningLimits` in "
-            "`src/cinemae/data/image_warnings.py`.",
+            "`ImageMeasures` in `src/cinemae/evidence/image_measures.py`; limits: `WarningLimits` in "
+            "`src/cinemae/evidence/image_warnings.py`.",
             f'Model {settings["model"]}, "ai" from {settings["threshold"]:.3f}, "real" below '
             f"{settings['real_below']:.3f}. Measured {result['when'][:10]} at commit {machine['commit']} on "
             f"{machine['cores']} cores of {machine['cpu']}, load before {result['load_before']}; Python "

@@ -23,11 +23,11 @@ from PIL import Image
 
 from cinemae.core.calibration import is_out_of_distribution, ood_score
 from cinemae.core.preprocess import preprocess
-from cinemae.data.image_warnings import image_warnings
 from cinemae.data.model_dir import fast_tier, resolve_model
-from cinemae.data.provenance import read_provenance
-from cinemae.data.redelivery import MASK_SEEDS, redeliver
 from cinemae.errors import ConfigError, ImageError
+from cinemae.evidence.image_warnings import image_warnings
+from cinemae.evidence.provenance import read_provenance
+from cinemae.evidence.redelivery import MASK_SEEDS, redeliver
 from cinemae.heatmap import shrink, view_box
 from cinemae.hub.publish import Publishable
 from cinemae.pictures.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image, read_bytes
@@ -139,7 +139,7 @@ class Detector(Publishable):
         Args:
             image: A path, encoded bytes, a binary file object, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4)
                 of uint8, uint16 or floating point in [0, 1].
-            stable: Score a few re-deliveries too (`cinemae.data.redelivery`), and call the image "uncertain" if one of
+            stable: Score a few re-deliveries too (`cinemae.evidence.redelivery`), and call the image "uncertain" if one of
                 them gets another verdict. Takes six times as long.
             max_pixels: Larger images are refused before they are decoded.
 

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.config import DecisionConfig
-from cinemae.data.image_warnings import explain
 from cinemae.errors import ConfigError
+from cinemae.evidence.image_warnings import explain
 from cinemae.heatmap import render_heatmap
 from cinemae.scorers import Scorer
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from cinemae.data.provenance import ProvenanceSignal
+    from cinemae.evidence.provenance import ProvenanceSignal
 
 Word = Literal["ai", "uncertain", "real"]
 
@@ -56,7 +56,7 @@ class Verdict:
         sensitivity: s3.
         ood_score: Share of the photographs calibrated on that are less unlike the training images, 0 to 1; None if
             the model cannot say.
-        warnings: Names of what makes errors likelier or hides a part of the file; `cinemae.data.image_warnings` says
+        warnings: Names of what makes errors likelier or hides a part of the file; `cinemae.evidence.image_warnings` says
             what each means.
         redeliveries: With stable=True, prob_fake of the picture saved anew, made smaller, mirrored, and under other
             masks, by name; else None.

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from cinemae.data.model_dir import file_hash
-from cinemae.data.provenance import ProvenanceSignal
 from cinemae.data.score_cache import MEMORY, ScoreCache
+from cinemae.evidence.provenance import ProvenanceSignal
 from cinemae.pictures.image import MAX_BYTES
 from cinemae.scorers import Scorer
 from cinemae.verdict import Verdict

@@ -10,7 +10,7 @@ import pytest
 
 from cinemae.app.serve.config import ServeConfig
 from cinemae.app.serve.page import MAX_FILES, STATIC, render
-from cinemae.data.image_warnings import WARNINGS
+from cinemae.evidence.image_warnings import WARNINGS
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cinemae.data.content_credentials import read_credentials
-from cinemae.data.provenance import read_provenance, summarise
 from cinemae.errors import ConfigError, ImageError, MissingDependencyError
+from cinemae.evidence.content_credentials import read_credentials
+from cinemae.evidence.provenance import read_provenance, summarise
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -235,7 +235,7 @@ class TestWhatIsTold:
         found = dataclasses.replace(
             read_credentials(SIGNED), state="invalid", problems=("signingCredential.expired", "a.code.of.later.years")
         )
-        monkeypatch.setattr("cinemae.data.provenance.read_credentials", lambda source, trust_anchors: found)
+        monkeypatch.setattr("cinemae.evidence.provenance.read_credentials", lambda source, trust_anchors: found)
         assert told(SIGNED)[-1] == (
             "validation",
             "invalid: signingCredential.expired, a.code.of.later.years",

@@ -19,8 +19,8 @@ from scipy.fft import dctn
 from sklearn.datasets import load_sample_image
 
 from cinemae.config import ImageConfig
-from cinemae.data.image_measures import GRID_QUALITY, ImageMeasures, measure_image, view_side
-from cinemae.data.image_warnings import WARNINGS, WarningLimits, explain, image_warnings, warnings_of
+from cinemae.evidence.image_measures import GRID_QUALITY, ImageMeasures, measure_image, view_side
+from cinemae.evidence.image_warnings import WARNINGS, WarningLimits, explain, image_warnings, warnings_of
 from cinemae.jobs.metrics import rate
 from cinemae.pictures.image import load_image
 from cinemae.pictures.jpeg_quality import luminance_steps

@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin, PngImagePlugin
 
-from cinemae.data.known_makers import SOURCE_TYPES, maker_in_name, maker_in_text
-from cinemae.data.metadata_items import MAX_ITEM_BYTES, MAX_TOTAL_BYTES, read_items
-from cinemae.data.provenance import MAX_SIGNALS, MAX_VALUE_CHARS, ProvenanceSignal, read_provenance, summarise
-from cinemae.data.xmp_properties import xmp_properties
 from cinemae.errors import ConfigError
+from cinemae.evidence.known_makers import SOURCE_TYPES, maker_in_name, maker_in_text
+from cinemae.evidence.metadata_items import MAX_ITEM_BYTES, MAX_TOTAL_BYTES, read_items
+from cinemae.evidence.provenance import MAX_SIGNALS, MAX_VALUE_CHARS, ProvenanceSignal, read_provenance, summarise
+from cinemae.evidence.xmp_properties import xmp_properties
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))
 A1111 = (
@@ -541,7 +541,7 @@ def test_noise_after_a_signature_never_raises(head, tail):
 
 def test_the_light_install_needs_nothing_more():
     code = (
-        "import sys; from cinemae.data.provenance import read_provenance; read_provenance(b'');"
+        "import sys; from cinemae.evidence.provenance import read_provenance; read_provenance(b'');"
         "print([name for name in ('c2pa', 'cryptography', 'torch', 'pyarrow') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 
 from cinemae.config import DecisionConfig, ModelConfig, OodReference
 from cinemae.core.preprocess import preprocess
-from cinemae.data.redelivery import MASK_SEEDS, REDELIVERIES
 from cinemae.detector import Detector
+from cinemae.evidence.redelivery import MASK_SEEDS, REDELIVERIES
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.pictures.image import load_image
 from cinemae.scorers import Scores

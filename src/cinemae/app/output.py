@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
-from cinemae.data.provenance import summarise
+from cinemae.evidence.provenance import summarise
 
 if TYPE_CHECKING:
     from cinemae.config import DecisionConfig

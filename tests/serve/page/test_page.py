@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 from playwright.sync_api import Locator, Page, expect
 
 from cinemae.app.output import CsvWriter
-from cinemae.data.image_warnings import WARNINGS
+from cinemae.evidence.image_warnings import WARNINGS
 
 WORDS = {"ai": "Likely AI-generated", "uncertain": "Cannot tell", "real": "Likely a photograph"}
 

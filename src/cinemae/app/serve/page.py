@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 
 from cinemae.app.serve.config import ServeConfig
 from cinemae.app.serve.problems import Problem
-from cinemae.data.image_warnings import WARNINGS
+from cinemae.evidence.image_warnings import WARNINGS
 from cinemae.version import __version__
 
 MAX_FILES = 50

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from cinemae.app.serve.body import FIELD
 from cinemae.app.serve.problems import SCHEMA as PROBLEM_SCHEMA
-from cinemae.data.provenance import ProvenanceSignal
+from cinemae.evidence.provenance import ProvenanceSignal
 from cinemae.verdict import Verdict
 
 DESCRIPTION = """\

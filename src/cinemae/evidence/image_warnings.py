@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from cinemae.config import ImageConfig
-from cinemae.data.image_measures import ImageMeasures, measure_image, view_side
+from cinemae.evidence.image_measures import ImageMeasures, measure_image, view_side
 from cinemae.pictures.image import LoadedImage
 from cinemae.settings import Settings
 

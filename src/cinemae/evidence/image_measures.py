@@ -3,7 +3,7 @@
 Two small copies are looked at, so that a photograph of 12 megapixels costs milliseconds: the *view*, the square that
 the model is shown (`cinemae.core.preprocess`), shrunk to the same size; and *tiles*, up to 16 pieces of 96x96 pixels
 spread over the picture as it was stored, for what scaling destroys: hard edges and the 8x8 grid of JPEG.
-`cinemae.data.image_warnings` holds the figures against limits.
+`cinemae.evidence.image_warnings` holds the figures against limits.
 
 Matrix products are kept in pieces too small for BLAS to share among threads: many pictures are measured side by side,
 and a BLAS thread that waits for its next share keeps a core busy.

@@ -1,6 +1,6 @@
 """What a picture file says in words, beside its pixels: EXIF tags, IPTC records, XMP packets, texts and comments.
 
-Only the few fields that can tell where a picture came from are taken (`cinemae.data.provenance` says which and why);
+Only the few fields that can tell where a picture came from are taken (`cinemae.evidence.provenance` says which and why);
 places, dates and owners are never read. The reader is made for files from strangers: it skips by lengths, decodes no
 pixel, and stops at `MAX_STEPS` segments, `MAX_ITEM_BYTES` of one item and `MAX_TOTAL_BYTES` of all. Pillow's readers
 are used for AVIF and HEIF only: they give up a whole file for one damaged chunk, issue warnings about damage, and do
@@ -56,7 +56,7 @@ class MetadataItem:
 
     Attributes:
         source: Where it stands; "c2pa" means that Content Credentials are embedded, and has no data.
-        name: The field ("Software", "parameters", ...); "packet" of XMP, which `cinemae.data.xmp_properties` reads.
+        name: The field ("Software", "parameters", ...); "packet" of XMP, which `cinemae.evidence.xmp_properties` reads.
         data: Its bytes, cut at `MAX_ITEM_BYTES`.
     """
 

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from cinemae.data.content_credentials import Credentials, read_credentials
-from cinemae.data.known_makers import PROGRAM_KEYS, SOURCE_TYPES, Maker, Says, maker_in_name, maker_in_text
-from cinemae.data.metadata_items import MetadataItem, read_items
-from cinemae.data.xmp_properties import xmp_properties
 from cinemae.errors import ConfigError, ImageError, MissingDependencyError
+from cinemae.evidence.content_credentials import Credentials, read_credentials
+from cinemae.evidence.known_makers import PROGRAM_KEYS, SOURCE_TYPES, Maker, Says, maker_in_name, maker_in_text
+from cinemae.evidence.metadata_items import MetadataItem, read_items
+from cinemae.evidence.xmp_properties import xmp_properties
 
 MAX_SIGNALS = 32
 MAX_VALUE_CHARS = 200
