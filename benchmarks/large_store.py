@@ -24,12 +24,12 @@ import pyarrow.parquet as pq
 
 from benchmarks.measure import Record, Target, WrongAnswerError, make_parser, run
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, LcasConfig, MaskConfig, TrainConfig
-from cinemae.data.store import _PARQUET, _SCHEMA, FeatureStore, prepare_store
-from cinemae.data.store_format import StoreHeader
 from cinemae.jobs.outliers import learn_outliers_streamed
 from cinemae.jobs.streamed_set import StreamedSet, feature_bytes
 from cinemae.jobs.train import train
 from cinemae.jobs.training_set import TrainingSet
+from cinemae.stores.features import _PARQUET, _SCHEMA, FeatureStore, prepare_store
+from cinemae.stores.store_format import StoreHeader
 
 BACKBONE = BackboneInfo(content_hash="0" * 64, patch_size=16, num_patches=32, hidden_size=64)
 EXTRACTOR = ExtractorConfig(mask=MaskConfig(num_passes=2))

@@ -20,9 +20,9 @@ from PIL import Image
 from benchmarks.folder import write_photograph
 from benchmarks.measure import Record, Samples, Target, WrongAnswerError, make_parser, median_ratio, run, take_turns
 from cinemae.data.model_dir import STARTER
-from cinemae.data.score_cache import ScoreCache
 from cinemae.detector import Detector
 from cinemae.scorers import OnnxScorer
+from cinemae.stores.score_cache import ScoreCache
 from cinemae.verdict_cache import VerdictCache, describe_context
 
 SITE_SIZE = (1024, 768)

@@ -1,6 +1,6 @@
 """Training a head from a feature store: 25 epochs on 10,000 stored images.
 
-The store is a real one of ViT-L sizes (D = 1024, K = 2, L = 196) with drawn features, written with `cinemae.data.store`
+The store is a real one of ViT-L sizes (D = 1024, K = 2, L = 196) with drawn features, written with `cinemae.stores.features`
 before the clock starts. Timed is what `cinemae train` does for one seed: open, read, train, choose the threshold, save.
 """
 
@@ -21,11 +21,11 @@ from torch import nn
 from benchmarks.measure import Record, Samples, Target, WrongAnswerError, make_parser, require_close, run
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, LcasConfig, TrainConfig
 from cinemae.core.masking import noise_from_config, num_visible
-from cinemae.data.store import FeatureStore, prepare_store, write_shard
-from cinemae.data.store_format import StoreHeader, StoreRow
 from cinemae.jobs.samples import sample_weights
 from cinemae.jobs.train import TrainReport, fit_head, save_training, seeded_head, train
 from cinemae.jobs.training_set import TrainingSet
+from cinemae.stores.features import FeatureStore, prepare_store, write_shard
+from cinemae.stores.store_format import StoreHeader, StoreRow
 
 BACKBONE = BackboneInfo(content_hash="0" * 64, patch_size=16, num_patches=196, hidden_size=1024)
 EXTRACTOR = ExtractorConfig()

@@ -20,8 +20,8 @@ from ray_jobs import parts_written, read_log
 from cinemae.bulk.guarded import GuardConfig, PartWorker
 from cinemae.bulk.job import run_bulk, write_report
 from cinemae.bulk.local_engine import local_engine
-from cinemae.data.results import part_path, read_part
 from cinemae.errors import ConfigError, FailureLimitError, ModelDirError, StoreError, WorkerError
+from cinemae.stores.results import part_path, read_part
 
 
 def rows_of(job):
@@ -217,7 +217,7 @@ def test_reading_a_part_leaves_no_thread_of_arrow_behind(make_job, records):
 import json, sys
 import psutil
 import pyarrow.parquet as pq
-from cinemae.data.results import ResultsHeader, part_name, read_part
+from cinemae.stores.results import ResultsHeader, part_name, read_part
 out, header = sys.argv[1], ResultsHeader(**json.loads(sys.argv[2]))
 pq.read_table(f"{out}/{part_name(0)}", use_threads=False)
 before = psutil.Process().num_threads()

@@ -13,7 +13,6 @@ from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.preprocess import preprocess
 from cinemae.data.model_dir import read_model_config
-from cinemae.data.store import FeatureStore
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.jobs.build_model import REFERENCE_LEVELS, ModelRecipe, build_model, lcas_reference
 from cinemae.jobs.extract import extract
@@ -25,6 +24,7 @@ from cinemae.pictures.image import load_image
 from cinemae.pretrain_config import PretrainConfig
 from cinemae.scorers import OnnxScorer, TorchScorer
 from cinemae.sources.datasets import read_records
+from cinemae.stores.features import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -21,14 +21,14 @@ from cinemae.config import AugmentConfig, DeviationConfig, ExtractorConfig, Imag
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.preprocess import preprocess
-from cinemae.data import store as store_module
-from cinemae.data.store import FeatureStore
 from cinemae.errors import ConfigError, FingerprintMismatchError, SourceError, StoreError
 from cinemae.jobs import extract as extract_module
 from cinemae.jobs.extract import BATCHES_AHEAD, extract, extract_rows, split_batches
 from cinemae.pictures.augment import augment_picture
 from cinemae.pictures.image import load_image
 from cinemae.sources.datasets import ImageRecord, read_records
+from cinemae.stores import features as store_module
+from cinemae.stores.features import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # this process must compute as the killed ones do
 

@@ -9,7 +9,6 @@ import pytest
 from cinemae.config import AugmentConfig
 from cinemae.data.model_dir import read_model_config
 from cinemae.data.model_weights import load_extractor
-from cinemae.data.store import FeatureStore
 from cinemae.errors import StoreError
 from cinemae.jobs import feature_pool
 from cinemae.jobs.extract import extract
@@ -18,6 +17,7 @@ from cinemae.jobs.fit_data import Sample
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import load_image
 from cinemae.sources.datasets import ImageRecord
+from cinemae.stores.features import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 COLUMNS = ("path", "label", "generator", "content_hash", "width", "warnings", "global_feature", "deviation", "fidelity")

@@ -19,7 +19,6 @@ from cinemae.core.features import FeatureExtractor, features_to_stats
 from cinemae.core.masking import patchify
 from cinemae.data.model_dir import read_model_config
 from cinemae.data.model_weights import load_extractor
-from cinemae.data.store import FeatureStore
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.jobs import build_model
 from cinemae.jobs.extract import extract
@@ -32,6 +31,7 @@ from cinemae.jobs.train import predict_logits, seeded_head, train
 from cinemae.jobs.training_set import TrainingSet
 from cinemae.scorers import OnnxScorer, TorchScorer
 from cinemae.sources.datasets import ImageRecord, read_records
+from cinemae.stores.features import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,11 +14,11 @@ from sklearn.ensemble import RandomForestClassifier
 
 from cinemae import Detector
 from cinemae.data.model_dir import read_model_config
-from cinemae.data.store import FeatureStore
 from cinemae.errors import ConfigError, ModelDirError, TrainingError
 from cinemae.jobs import fit as job
 from cinemae.jobs.fit import fit
 from cinemae.jobs.fit_config import FitRecipe
+from cinemae.stores.features import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,11 +7,11 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig, ImageConfig
-from cinemae.data.store import FeatureStore, prepare_store, write_shard
-from cinemae.data.store_format import StoreHeader, StoreRow
 from cinemae.errors import TrainingError
 from cinemae.jobs.format_probe import FactColumns, FormatProbe, format_probe, format_probe_of
 from cinemae.pictures.file_facts import FileFacts
+from cinemae.stores.features import FeatureStore, prepare_store, write_shard
+from cinemae.stores.store_format import StoreHeader, StoreRow
 
 
 def store_of(path, files, augment=None):

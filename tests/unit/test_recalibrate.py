@@ -15,7 +15,6 @@ from cinemae.config import TrainConfig
 from cinemae.core.calibration import ood_score
 from cinemae.data.model_dir import read_model_config, write_model_config
 from cinemae.data.model_weights import load_extractor
-from cinemae.data.store import FeatureStore
 from cinemae.errors import FingerprintMismatchError, ModelDirError, SourceError, TrainingError
 from cinemae.jobs.calibrate import choose_decision
 from cinemae.jobs.extract import extract
@@ -23,6 +22,7 @@ from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summar
 from cinemae.jobs.recalibrate import UNREADABLE, RecalibrationRecipe, recalibrate, save_recalibration
 from cinemae.scorers import OnnxScorer
 from cinemae.sources.datasets import read_records
+from cinemae.stores.features import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TARGETS = TrainConfig(target_fpr=0.1, target_fnr=0.2)

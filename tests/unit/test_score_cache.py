@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cinemae.data import score_cache
-from cinemae.data.score_cache import MEMORY, ScoreCache, clear_cache, default_cache_path, prune_cache, read_cache_info
 from cinemae.errors import CacheError
+from cinemae.stores import score_cache
+from cinemae.stores.score_cache import MEMORY, ScoreCache, clear_cache, default_cache_path, prune_cache, read_cache_info
 
 
 def digest(number: int) -> str:
@@ -71,7 +71,7 @@ class TestScoreCache:
     def test_processes_share_a_file(self, path, told):
         code = (
             "import sys\n"
-            "from cinemae.data.score_cache import ScoreCache\n"
+            "from cinemae.stores.score_cache import ScoreCache\n"
             "cache = ScoreCache(sys.argv[1], warn=sys.exit)\n"
             "for number in range(300):\n"
             "    cache.put('model', f'{int(sys.argv[2]) * 1000 + number:064x}', {'logit': number})\n"

@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cinemae.data.results import ResultsHeader, has_part, prepare_results, read_part, write_part
 from cinemae.detector import Detector
 from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError, StoreError
 from cinemae.sources import http_store, remote
@@ -23,6 +22,7 @@ from cinemae.sources.archives import read_encoded
 from cinemae.sources.datasets import EncodedImage, ImageRecord, RemotePlace, TarPlace, hash_records, read_records
 from cinemae.sources.remote import fetch, fetch_part, find_objects, put, shown
 from cinemae.sources.sources import encoded_images, find_records, spell_out
+from cinemae.stores.results import ResultsHeader, has_part, prepare_results, read_part, write_part
 
 
 def png(picture, seed):

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig, ImageConfig, MaskConfig
-from cinemae.data import store as store_module
-from cinemae.data.store import FeatureStore, prepare_store, write_shard
-from cinemae.data.store_format import COLUMNS, StoreCounts, StoreHeader, StoreRow
-from cinemae.data.whole_files import replacing
 from cinemae.errors import FingerprintMismatchError, StoreError
+from cinemae.stores import features as store_module
+from cinemae.stores.features import FeatureStore, prepare_store, write_shard
+from cinemae.stores.store_format import COLUMNS, StoreCounts, StoreHeader, StoreRow
+from cinemae.stores.whole_files import replacing
 
 VIEWS, PASSES, PATCHES, WIDTH = 5, 2, 4, 3
 

@@ -6,8 +6,6 @@ import torch
 from sklearn.covariance import LedoitWolf
 
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
-from cinemae.data.store import FeatureStore, prepare_store, write_shard
-from cinemae.data.store_format import StoreHeader, StoreRow
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.jobs import streamed_set
 from cinemae.jobs.build_model import _refuse_overlap
@@ -16,6 +14,8 @@ from cinemae.jobs.samples import make_samples, sample_weights
 from cinemae.jobs.streamed_set import StreamedSet, feature_bytes
 from cinemae.jobs.train import fit_head, predict_logits, train
 from cinemae.jobs.training_set import TrainingSet, split_by_generator
+from cinemae.stores.features import FeatureStore, prepare_store, write_shard
+from cinemae.stores.store_format import StoreHeader, StoreRow
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

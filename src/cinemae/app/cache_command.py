@@ -31,7 +31,7 @@ FileArgument = Annotated[
 @cache.command()
 def info(file: FileArgument = AUTO) -> None:
     """Say what a cache holds."""
-    from cinemae.data.score_cache import read_cache_info
+    from cinemae.stores.score_cache import read_cache_info
 
     path = cache_path(file)
     found = read_cache_info(path)
@@ -56,7 +56,7 @@ def prune(
     ] = None,
 ) -> None:
     """Drop scores that are no longer wanted, and shrink the file."""
-    from cinemae.data.score_cache import prune_cache
+    from cinemae.stores.score_cache import prune_cache
 
     if unused_days is None and keep is None:
         raise ConfigError("prune drops what is old or of other models: give --unused-days or --keep.")
@@ -67,7 +67,7 @@ def prune(
 @cache.command()
 def clear(file: FileArgument = AUTO) -> None:
     """Delete a cache, damaged or not."""
-    from cinemae.data.score_cache import clear_cache
+    from cinemae.stores.score_cache import clear_cache
 
     path = cache_path(file)
     typer.echo(f"{path}: {'deleted' if clear_cache(path) else 'there was none'}")
@@ -90,7 +90,7 @@ def open_cache(file: str | None, model: str | None, scorer: Scorer) -> VerdictCa
 
 def cache_path(file: str) -> str:
     """Return the file that ``--cache`` names."""
-    from cinemae.data.score_cache import default_cache_path
+    from cinemae.stores.score_cache import default_cache_path
 
     return os.fspath(default_cache_path() if file == AUTO else Path(file).expanduser())
 

@@ -193,6 +193,6 @@ def _summarise_nll(report: NllReport, out: Path) -> str:
 
 
 def _is_store(source: Path) -> bool:
-    from cinemae.data.store_format import HEADER_NAME  # here, as it needs NumPy, which --help does without
+    from cinemae.stores.store_format import HEADER_NAME  # here, as it needs NumPy, which --help does without
 
     return (source / HEADER_NAME).is_file()

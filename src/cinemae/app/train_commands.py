@@ -298,7 +298,7 @@ def _run(recipe: Any, out: Path) -> TrainReport:  # noqa: ANN401 - its class nee
 
 def _bundled_backbone(store: Path) -> Path:
     from cinemae.data.model_dir import BACKBONE_DIR, STARTER, read_model_config
-    from cinemae.data.store import FeatureStore
+    from cinemae.stores.features import FeatureStore
 
     made_by = FeatureStore.open(store).backbone.content_hash
     if read_model_config(STARTER).backbone.content_hash != made_by:

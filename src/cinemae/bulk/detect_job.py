@@ -11,13 +11,13 @@ from typing import Any
 from cinemae.bulk.job import PartReport, ScoreFunction, report_rows
 from cinemae.config import DecisionConfig
 from cinemae.data.model_dir import resolve_model
-from cinemae.data.results import ResultsHeader, has_part, prepare_results, read_part, write_part
 from cinemae.detector import DEFAULT_BATCH_SIZE, NUM_WORKERS, Detector
 from cinemae.evidence.provenance import ProvenanceSignal
 from cinemae.scorers import make_scorer
 from cinemae.sources.datasets import ImageRecord, hash_records
 from cinemae.sources.remote import is_remote
 from cinemae.sources.sources import encoded_images
+from cinemae.stores.results import ResultsHeader, has_part, prepare_results, read_part, write_part
 from cinemae.verdict import Verdict
 from cinemae.verdict_cache import VerdictCache
 

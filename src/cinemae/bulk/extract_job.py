@@ -16,11 +16,11 @@ from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
 from cinemae.data.model_dir import read_model_config, resolve_model
 from cinemae.data.model_weights import load_extractor
-from cinemae.data.store import prepare_store, read_outcomes, write_shard
-from cinemae.data.store_format import StoreHeader, StoreRow
 from cinemae.jobs.extract import DEFAULT_BATCH_SIZE, DEFAULT_NUM_WORKERS, extract_rows, split_batches
 from cinemae.scorers import find_device
 from cinemae.sources.datasets import ImageRecord
+from cinemae.stores.features import prepare_store, read_outcomes, write_shard
+from cinemae.stores.store_format import StoreHeader, StoreRow
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cinemae.data.file_folders import open_folder
 from cinemae.errors import FailureLimitError, WorkerError
 from cinemae.sources.datasets import ImageRecord
+from cinemae.stores.file_folders import open_folder
 
 ScoreFunction = Callable[[Sequence[ImageRecord]], Iterable[Sequence[Any]]]
 """Records to their rows, in order, a batch at a time. A row has path, status and error_message."""

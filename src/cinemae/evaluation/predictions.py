@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cinemae.data.store_format import to_unicode
 from cinemae.errors import EvaluationError
+from cinemae.stores.store_format import to_unicode
 
 RAW = "raw"
 ALIGNED = "aligned"

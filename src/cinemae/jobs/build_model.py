@@ -21,7 +21,6 @@ from cinemae.core.lcas import combine_terms
 from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.data.model_dir import BACKBONE_DIR, write_model_config
 from cinemae.data.model_weights import save_distance
-from cinemae.data.store import FeatureStore
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.jobs.export import export_onnx
 from cinemae.jobs.format_probe import format_probe
@@ -30,6 +29,7 @@ from cinemae.jobs.outliers import learn_outliers, learn_outliers_streamed
 from cinemae.jobs.streamed_set import MOST_IN_MEMORY, StreamedSet, feature_bytes
 from cinemae.jobs.train import EpochLine, TrainReport, save_training, train
 from cinemae.jobs.training_set import TrainingSet, require_one_fingerprint, split_by_generator
+from cinemae.stores.features import FeatureStore
 
 PROBE_ROWS = 20_000
 """Images of a store that the format probe looks at where features are streamed."""

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from cinemae.config import AugmentConfig, BackboneInfo, ImageConfig
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.preprocess import preprocess
-from cinemae.data.store import FeatureStore, prepare_store, read_outcomes, write_shard
-from cinemae.data.store_format import StoreHeader, StoreRow
 from cinemae.errors import ConfigError, FailureLimitError, ImageError, SourceError
 from cinemae.pictures.augment import augment_picture
 from cinemae.pictures.corruptions import Corruption, parse_condition
 from cinemae.pictures.image import load_image
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.datasets import ImageRecord, hash_records
+from cinemae.stores.features import FeatureStore, prepare_store, read_outcomes, write_shard
+from cinemae.stores.store_format import StoreHeader, StoreRow
 
 DEFAULT_SHARD_SIZE = 256
 DEFAULT_BATCH_SIZE = 16

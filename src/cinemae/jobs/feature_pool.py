@@ -14,11 +14,11 @@ from pathlib import Path
 
 from cinemae.config import AugmentConfig
 from cinemae.core.features import FeatureExtractor
-from cinemae.data.store import FeatureStore, prepare_store, write_shard
-from cinemae.data.store_format import COLUMNS, FEATURES, HEADER_NAME, StoreRow
 from cinemae.errors import StoreError
 from cinemae.jobs.extract import DEFAULT_SHARD_SIZE, extract, make_header
 from cinemae.jobs.fit_data import Sample
+from cinemae.stores.features import FeatureStore, prepare_store, write_shard
+from cinemae.stores.store_format import COLUMNS, FEATURES, HEADER_NAME, StoreRow
 
 _KEPT = [name for name in COLUMNS if name not in ("path", "label", "generator", "status", "error_message")]
 

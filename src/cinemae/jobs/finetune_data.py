@@ -19,7 +19,6 @@ from cinemae.config import ImageConfig, LcasConfig, TrainConfig
 from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.lcas import combine_terms
-from cinemae.data.store_format import StoreRow
 from cinemae.errors import TrainingError
 from cinemae.jobs.build_model import refuse_shared, shared_generators
 from cinemae.jobs.extract import (
@@ -34,6 +33,7 @@ from cinemae.jobs.finetune_config import FinetuneRecipe
 from cinemae.jobs.format_probe import FactColumns, format_probe_of
 from cinemae.jobs.training_set import TrainingSet, check_classes
 from cinemae.sources.datasets import ImageRecord
+from cinemae.stores.store_format import StoreRow
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from cinemae.config import AugmentConfig, DecisionConfig
 from cinemae.data.model_dir import CONFIG_FILE, STARTER, read_model_config, write_model_config
 from cinemae.data.model_weights import load_extractor
-from cinemae.data.store import FeatureStore
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.jobs.build_model import ModelRecipe, build_model
 from cinemae.jobs.export import export_onnx
@@ -39,6 +38,7 @@ from cinemae.jobs.resampling import Estimate
 from cinemae.jobs.train import EpochLine, TrainReport, predict_logits, save_training
 from cinemae.jobs.training_set import TrainingSet
 from cinemae.sources.datasets import source_root
+from cinemae.stores.features import FeatureStore
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done, and how much there is."""

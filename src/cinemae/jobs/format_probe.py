@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from cinemae.data.store import FeatureStore
 from cinemae.errors import TrainingError
 from cinemae.jobs.metrics import balanced_accuracy
 from cinemae.jobs.resampling import Estimate
 from cinemae.pictures.file_facts import FileFacts
+from cinemae.stores.features import FeatureStore
 
 ALARM = 0.6
 """Balanced accuracy above which a reader is warned."""

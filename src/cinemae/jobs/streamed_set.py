@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cinemae.config import LcasConfig
-from cinemae.data.store import NO_NUMBER, FeatureStore
-from cinemae.data.store_format import StoreBlock
 from cinemae.errors import TrainingError
 from cinemae.jobs.training_set import TrainingSet, read_stats, require_one_fingerprint
+from cinemae.stores.features import NO_NUMBER, FeatureStore
+from cinemae.stores.store_format import StoreBlock
 
 PART_BYTES = 2**26
 """Features held together, as stored; what reading and shuffling add is about three times that."""

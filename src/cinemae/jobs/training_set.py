@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from cinemae.config import LcasConfig
 from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.lcas import combine_terms
-from cinemae.data.store import FeatureStore
-from cinemae.data.store_format import FEATURES
 from cinemae.errors import FingerprintMismatchError, TrainingError
+from cinemae.stores.features import FeatureStore
+from cinemae.stores.store_format import FEATURES
 
 VALIDATION_SHARE = 0.25
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from cinemae.config import LcasConfig
 from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.lcas import combine_terms
-from cinemae.data.store import FeatureStore
 from cinemae.errors import EvaluationError, FingerprintMismatchError
 from cinemae.evaluation.analyses.scored_set import ScoredSet
+from cinemae.stores.features import FeatureStore
 
 FrozenScore = Literal["nll", "lcas"]
 _TEXTS = ("generator", "path", "content_hash")

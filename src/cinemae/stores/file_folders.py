@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from cinemae.data.whole_files import remove_unfinished, replacing
 from cinemae.sources.remote import fetch, find_objects, is_remote, put
+from cinemae.stores.whole_files import remove_unfinished, replacing
 
 MOST_BYTES = 2**31
 """Largest file read."""

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.config import BackboneInfo, ExtractorConfig
-from cinemae.data.store_format import (
+from cinemae.errors import MissingDependencyError, StoreError
+from cinemae.stores.store_format import (
     COLUMNS,
     FEATURES,
     HEADER_NAME,
@@ -31,8 +32,7 @@ from cinemae.data.store_format import (
     check_row,
     stored_value,
 )
-from cinemae.data.whole_files import remove_unfinished, replacing
-from cinemae.errors import MissingDependencyError, StoreError
+from cinemae.stores.whole_files import remove_unfinished, replacing
 
 try:
     import pyarrow as pa

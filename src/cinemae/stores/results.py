@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cinemae.data.file_folders import open_folder
 from cinemae.errors import MissingDependencyError, StoreError
+from cinemae.stores.file_folders import open_folder
 
 try:
     import pyarrow as pa

@@ -1,0 +1,1 @@
+"""One result an image, on disk."""
