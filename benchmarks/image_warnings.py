@@ -31,11 +31,11 @@ from cinemae.data.model_dir import resolve_model
 from cinemae.evaluation.predictions import RAW, Predictions
 from cinemae.evidence.image_measures import measure_image
 from cinemae.evidence.image_warnings import WARNINGS, WarningLimits, image_warnings
-from cinemae.jobs.metrics import auc, rate
-from cinemae.jobs.resampling import Estimate, auc_of, draws
 from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.scorers import Scorer, make_scorer
 from cinemae.sources.datasets import ImageRecord, read_records
+from cinemae.statistics.metrics import auc, rate
+from cinemae.statistics.resampling import Estimate, auc_of, draws
 
 RESULT = RESULTS / "image_warnings.json"
 PIXEL_WARNINGS = list(WARNINGS)[:8]

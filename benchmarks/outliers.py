@@ -33,10 +33,10 @@ from cinemae.core.model import CinemaeModel
 from cinemae.core.preprocess import preprocess
 from cinemae.data.model_dir import read_model_config, resolve_model
 from cinemae.data.model_weights import load_model
-from cinemae.jobs.metrics import rate
 from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.jobs.train import predict_logits
 from cinemae.jobs.training_set import TrainingSet
+from cinemae.statistics.metrics import rate
 from cinemae.stores.features import FeatureStore
 
 FOLDER = RESULTS / "calibration"

@@ -33,7 +33,7 @@ def small_forest(monkeypatch):
     def forest(seed):
         return RandomForestClassifier(5, class_weight="balanced", min_samples_leaf=2, random_state=seed)
 
-    monkeypatch.setattr("cinemae.jobs.format_probe._forest", forest)
+    monkeypatch.setattr("cinemae.statistics.format_probe._forest", forest)
 
 
 @pytest.fixture

@@ -47,7 +47,9 @@ def base(tiny_model, tmp_path_factory) -> Iterator[Path]:
         for module in ("fit", "fit_compare"):
             patch.setattr(f"cinemae.jobs.{module}.STARTER", folder)
         patch.setattr("cinemae.jobs.train._plot_history", lambda history, out: None)
-        patch.setattr("cinemae.jobs.format_probe._forest", lambda seed: RandomForestClassifier(5, random_state=seed))
+        patch.setattr(
+            "cinemae.statistics.format_probe._forest", lambda seed: RandomForestClassifier(5, random_state=seed)
+        )
         yield folder
 
 

@@ -12,13 +12,13 @@ from PIL import Image
 
 from cinemae.errors import ConfigError, SourceError
 from cinemae.jobs.align_dataset import align_dataset, target_names
-from cinemae.jobs.format_probe import FactColumns, format_probe_of
 from cinemae.pictures.alignment import AlignConfig, WindowConfig, align_picture, window_picture
 from cinemae.pictures.codecs import through_codec
 from cinemae.pictures.file_facts import FileFacts, read_facts
 from cinemae.pictures.image import load_image
 from cinemae.sources.datasets import ImageRecord
 from cinemae.sources.layouts import read_dataset
+from cinemae.statistics.format_probe import FactColumns, format_probe_of
 
 WINDOW = WindowConfig(min_side=48, max_side=64)
 SIZES = ((60, 50), (48, 64), (55, 55), (64, 49))

@@ -15,8 +15,8 @@ from cinemae.evaluation.analyses.image_statistics import (
     luminance,
     shannon_entropy,
 )
-from cinemae.evaluation.analyses.plot_style import new_figure, save_figure
-from cinemae.evaluation.analyses.scored_set import ScoredSet
+from cinemae.statistics.plot_style import new_figure, save_figure
+from cinemae.statistics.scored_set import ScoredSet
 
 
 def texts_of(figure):

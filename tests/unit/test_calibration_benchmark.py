@@ -10,7 +10,7 @@ from cinemae.config import DecisionConfig, TrainConfig
 from cinemae.core.calibration import calibrate
 from cinemae.jobs.calibrate import choose_decision
 from cinemae.jobs.calibration_report import report_calibration
-from cinemae.jobs.metrics import calibration_error
+from cinemae.statistics.metrics import calibration_error
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # benchmarks are no part of the installed package
 

@@ -11,7 +11,7 @@ from cinemae.config import TrainConfig
 from cinemae.errors import TrainingError
 from cinemae.jobs.calibrate import choose_decision, cross_fit, held_out_probabilities, log_loss
 from cinemae.jobs.calibration_report import report_calibration, require_enough
-from cinemae.jobs.metrics import brier_score, calibration_error, evaluate, rate
+from cinemae.statistics.metrics import brier_score, calibration_error, evaluate, rate
 
 CONFIG = TrainConfig(target_fpr=0.05, target_fnr=0.1, seed=2)
 

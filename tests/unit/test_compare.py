@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from cinemae.errors import EvaluationError
 from cinemae.evaluation.compare import MOST_SHOWN, Side, compare, pick, to_text
 from cinemae.evaluation.predictions import Column, Images, Predictions
-from cinemae.jobs.resampling import RESAMPLES
+from cinemae.statistics.resampling import RESAMPLES
 
 A = Column("a", threshold=0.5, description="the one")
 B = Column("b", seed=1, mask_seed=2, outputs="score", threshold=0.0)

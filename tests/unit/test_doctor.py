@@ -25,11 +25,11 @@ from cinemae.jobs.doctor.file_checks import check_files, check_passed_over
 from cinemae.jobs.doctor.file_rows import FileRow, read_row
 from cinemae.jobs.doctor.near_duplicates import COPY_LIMIT, RADIUS, find_near, picture_print
 from cinemae.jobs.doctor.text import to_text
-from cinemae.jobs.resampling import Estimate
 from cinemae.pictures.image import load_image
 from cinemae.sources.datasets import ImageRecord
 from cinemae.sources.layouts import read_dataset
 from cinemae.sources.manifest import write_manifest
+from cinemae.statistics.resampling import Estimate
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def small_forest(monkeypatch):
     def forest(seed):
         return RandomForestClassifier(5, class_weight="balanced", min_samples_leaf=2, random_state=seed)
 
-    monkeypatch.setattr("cinemae.jobs.format_probe._forest", forest)
+    monkeypatch.setattr("cinemae.statistics.format_probe._forest", forest)
 
 
 @pytest.fixture

@@ -62,7 +62,9 @@ def exported(base):
         for module in ("fit", "build_model"):
             patch.setattr(f"cinemae.jobs.{module}.export_onnx", folders.append)
         patch.setattr("cinemae.jobs.train._plot_history", lambda history, out: None)
-        patch.setattr("cinemae.jobs.format_probe._forest", lambda seed: RandomForestClassifier(5, random_state=seed))
+        patch.setattr(
+            "cinemae.statistics.format_probe._forest", lambda seed: RandomForestClassifier(5, random_state=seed)
+        )
         yield folders
 
 

@@ -11,8 +11,8 @@ from cinemae.jobs.fit_warnings import (
     warn_of_format,
     warn_of_results,
 )
-from cinemae.jobs.metrics import rate
-from cinemae.jobs.resampling import Estimate
+from cinemae.statistics.metrics import rate
+from cinemae.statistics.resampling import Estimate
 
 
 def split(

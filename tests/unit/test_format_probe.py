@@ -8,8 +8,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig, ImageConfig
 from cinemae.errors import TrainingError
-from cinemae.jobs.format_probe import FactColumns, FormatProbe, format_probe, format_probe_of
 from cinemae.pictures.file_facts import FileFacts
+from cinemae.statistics.format_probe import FactColumns, FormatProbe, format_probe, format_probe_of
 from cinemae.stores.features import FeatureStore, prepare_store, write_shard
 from cinemae.stores.store_format import StoreHeader, StoreRow
 

@@ -21,9 +21,9 @@ from sklearn.datasets import load_sample_image
 from cinemae.config import ImageConfig
 from cinemae.evidence.image_measures import GRID_QUALITY, ImageMeasures, measure_image, view_side
 from cinemae.evidence.image_warnings import WARNINGS, WarningLimits, explain, image_warnings, warnings_of
-from cinemae.jobs.metrics import rate
 from cinemae.pictures.image import load_image
 from cinemae.pictures.jpeg_quality import luminance_steps
+from cinemae.statistics.metrics import rate
 
 ROOT = Path(__file__).resolve().parents[2]
 BICUBIC = Image.Resampling.BICUBIC

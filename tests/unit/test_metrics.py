@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as st_numpy
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from cinemae.config import DecisionConfig
-from cinemae.jobs.metrics import (
+from cinemae.statistics.metrics import (
     Estimate,
     auc,
     average_precision,

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
 from cinemae.errors import ConfigError, EvaluationError
-from cinemae.evaluation.analyses.plot_style import save_figure
-from cinemae.evaluation.analyses.reliability import plot_reliability, reliability_bins
-from cinemae.evaluation.analyses.risk_coverage import plot_risk_coverage, risk_coverage
-from cinemae.jobs.metrics import calibration_error, rate
+from cinemae.statistics.metrics import calibration_error, rate
+from cinemae.statistics.plot_style import save_figure
+from cinemae.statistics.reliability import plot_reliability, reliability_bins
+from cinemae.statistics.risk_coverage import plot_risk_coverage, risk_coverage
 
 
 def draw_probabilities(seed, n_real, n_fake):

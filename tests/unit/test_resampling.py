@@ -16,8 +16,8 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from cinemae.jobs import resampling
-from cinemae.jobs.resampling import (
+from cinemae.statistics import resampling
+from cinemae.statistics.resampling import (
     RESAMPLES,
     Estimate,
     accuracy_at,

@@ -13,14 +13,14 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, ro
 
 from cinemae.errors import EvaluationError
 from cinemae.evaluation import plots
-from cinemae.evaluation.analyses.risk_coverage import risk_coverage
 from cinemae.evaluation.predictions import Column, Images, Predictions
 from cinemae.evaluation.report import write_report
 from cinemae.evaluation.sections import build_sections, show, summary_lines
 from cinemae.evaluation.tables import pairs, tabulate
-from cinemae.jobs import resampling
-from cinemae.jobs.metrics import rate
-from cinemae.jobs.resampling import auc_of, estimate, estimate_groups
+from cinemae.statistics import resampling
+from cinemae.statistics.metrics import rate
+from cinemae.statistics.resampling import auc_of, estimate, estimate_groups
+from cinemae.statistics.risk_coverage import risk_coverage
 
 OURS = Column("ours", threshold=0.5, threshold_rule="the model's own", description="a model")
 # Photographs of two sources, fakes of an easy, a hard and a medium generator.

@@ -8,10 +8,10 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from cinemae.errors import ConfigError, EvaluationError
 from cinemae.evaluation.analyses.distributions import plot_distributions, score_distributions
-from cinemae.evaluation.analyses.plot_style import save_figure
-from cinemae.evaluation.analyses.scored_set import ScoredSet
 from cinemae.evaluation.analyses.transfer import best_threshold, mean_of_rates, plot_transfer, transfer_matrix
-from cinemae.jobs.metrics import balanced_accuracy, rate
+from cinemae.statistics.metrics import balanced_accuracy, rate
+from cinemae.statistics.plot_style import save_figure
+from cinemae.statistics.scored_set import ScoredSet
 
 SCORES = st.lists(st.sampled_from(np.linspace(-1, 1, 9).tolist()), min_size=1, max_size=15)
 

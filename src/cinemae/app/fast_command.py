@@ -12,7 +12,7 @@ from cinemae.config import TrainConfig
 
 if TYPE_CHECKING:
     from cinemae.jobs.fast_tier import FastTier
-    from cinemae.jobs.resampling import Estimate
+    from cinemae.statistics.resampling import Estimate
 
 _TRAIN = TrainConfig()
 

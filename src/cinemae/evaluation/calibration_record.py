@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cinemae.data.model_dir import CALIBRATION_FILE
-from cinemae.evaluation.analyses.plot_style import BLUE, GREY, new_figure, quiet_axes, save_figure
-from cinemae.evaluation.analyses.reliability import reliability_bins
-from cinemae.evaluation.analyses.risk_coverage import plot_risk_coverage, risk_coverage
 from cinemae.jobs.calibration_card import PLOTS
 from cinemae.jobs.calibration_report import CalibrationReport
+from cinemae.statistics.plot_style import BLUE, GREY, new_figure, quiet_axes, save_figure
+from cinemae.statistics.reliability import reliability_bins
+from cinemae.statistics.risk_coverage import plot_risk_coverage, risk_coverage
 
 _CURVE_POINTS = 200
 

@@ -13,7 +13,7 @@ from scipy.stats import binomtest, rankdata
 from cinemae.errors import EvaluationError
 from cinemae.evaluation.pictures import require_both
 from cinemae.evaluation.predictions import RAW, Column, Predictions
-from cinemae.jobs.resampling import auc_of, draws, point
+from cinemae.statistics.resampling import auc_of, draws, point
 
 MOST_SHOWN = 20
 

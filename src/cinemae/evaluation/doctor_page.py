@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cinemae.errors import ImageError
-from cinemae.evaluation.analyses.plot_style import BLUE, VERMILION, new_figure, quiet_axes, to_png
 from cinemae.evaluation.report import render_page
 from cinemae.evaluation.sections import Section, Table
 from cinemae.jobs.doctor.check import DoctorReport
@@ -21,6 +20,7 @@ from cinemae.jobs.doctor.file_rows import FileRow
 from cinemae.jobs.doctor.text import IMBALANCE_HEADER, SOURCE_HEADER, imbalance_cells, source_cells, summary
 from cinemae.pictures.image import load_image
 from cinemae.sources.archives import read_encoded
+from cinemae.statistics.plot_style import BLUE, VERMILION, new_figure, quiet_axes, to_png
 
 _MOST_FILES = 100
 _MOST_PAIRS = 8  # of each finding

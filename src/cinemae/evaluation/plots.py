@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 
-from cinemae.evaluation.analyses.plot_style import BLUE, GREY, VERMILION, line_style, new_figure, quiet_axes
 from cinemae.evaluation.predictions import ALIGNED, RAW
 from cinemae.pictures.corruptions import STANDARD_GRID
+from cinemae.statistics.plot_style import BLUE, GREY, VERMILION, line_style, new_figure, quiet_axes
 
 _FIGURES = {"auc": "AUC", "balanced_accuracy": "balanced accuracy"}
 _COLOURS = {"auc": BLUE, "balanced_accuracy": VERMILION}

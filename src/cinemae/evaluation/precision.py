@@ -25,9 +25,9 @@ from cinemae.evaluation.run import Batch, run
 from cinemae.jobs.calibration_images import read_class
 from cinemae.jobs.export_int8 import install_graph, quantize_graph
 from cinemae.jobs.fit_compare import auc_difference
-from cinemae.jobs.metrics import auc
 from cinemae.jobs.model_card import refresh_model_card
 from cinemae.scorers import OnnxScorer
+from cinemae.statistics.metrics import auc
 from cinemae.verdict import word_for
 
 MAX_AUC_DROP = 0.003

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cinemae.evaluation.predictions import RAW, Column, Images
 from cinemae.evaluation.run import Batch
-from cinemae.jobs.format_probe import FactColumns, FormatProbe
+from cinemae.statistics.format_probe import FactColumns, FormatProbe
 
 
 class ProbeSource:

@@ -9,11 +9,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from cinemae.evaluation import plots
-from cinemae.evaluation.analyses.reliability import plot_reliability
-from cinemae.evaluation.analyses.risk_coverage import RiskCoverage, plot_risk_coverage
 from cinemae.evaluation.predictions import RAW
 from cinemae.evaluation.tables import FULL_CONDITIONS
-from cinemae.jobs.format_probe import ALARM
+from cinemae.statistics.format_probe import ALARM
+from cinemae.statistics.reliability import plot_reliability
+from cinemae.statistics.risk_coverage import RiskCoverage, plot_risk_coverage
 
 _COLUMNS = (
     ("real_accuracy", "real acc."),

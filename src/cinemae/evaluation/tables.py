@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.errors import EvaluationError
-from cinemae.evaluation.analyses.reliability import reliability_bins
-from cinemae.evaluation.analyses.risk_coverage import RiskCoverage, risk_coverage
 from cinemae.evaluation.pictures import find_duplicates, require_judgeable
 from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Images, Predictions
 from cinemae.evaluation.probe_source import facts_of
-from cinemae.jobs import resampling
-from cinemae.jobs.format_probe import ALARM, format_probe_of
-from cinemae.jobs.metrics import rate
-from cinemae.jobs.resampling import estimate
+from cinemae.statistics import resampling
+from cinemae.statistics.format_probe import ALARM, format_probe_of
+from cinemae.statistics.metrics import rate
+from cinemae.statistics.reliability import reliability_bins
+from cinemae.statistics.resampling import estimate
+from cinemae.statistics.risk_coverage import RiskCoverage, risk_coverage
 
 RESULTS_VERSION = 1
 FULL_CONDITIONS = (RAW, ALIGNED)

@@ -13,8 +13,8 @@ from cinemae.config import DecisionConfig, TrainConfig
 from cinemae.core.calibration import calibrate
 from cinemae.errors import TrainingError
 from cinemae.jobs.calibrate import CrossFitted, choose_decision, cross_fit, held_out_probabilities, log_loss
-from cinemae.jobs.metrics import evaluate, rate
-from cinemae.jobs.resampling import brier_of, calibration_error_of, estimate
+from cinemae.statistics.metrics import evaluate, rate
+from cinemae.statistics.resampling import brier_of, calibration_error_of, estimate
 
 Origin = Literal["validation", "calibration"]
 _CLASSES = (("photographs", "target_fpr", '"ai"'), ("generated images", "target_fnr", '"real"'))

@@ -30,9 +30,9 @@ from cinemae.errors import ConfigError, ModelDirError, TrainingError
 from cinemae.jobs.calibration_images import ScoredImages, read_class, score_images
 from cinemae.jobs.export import export_onnx
 from cinemae.jobs.fit_compare import auc_difference
-from cinemae.jobs.metrics import auc
 from cinemae.jobs.recalibrate import Recalibration, RecalibrationRecipe, recalibrate
-from cinemae.jobs.resampling import Estimate
+from cinemae.statistics.metrics import auc
+from cinemae.statistics.resampling import Estimate
 
 _PARTS = (CONFIG_FILE, HEAD_FILE, OOD_FILE)
 _CARD = """\

@@ -30,9 +30,9 @@ from cinemae.jobs.extract import (
     split_batches,
 )
 from cinemae.jobs.finetune_config import FinetuneRecipe
-from cinemae.jobs.format_probe import FactColumns, format_probe_of
 from cinemae.jobs.training_set import TrainingSet, check_classes
 from cinemae.sources.datasets import ImageRecord
+from cinemae.statistics.format_probe import FactColumns, format_probe_of
 from cinemae.stores.store_format import StoreRow
 
 

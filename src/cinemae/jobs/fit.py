@@ -31,13 +31,13 @@ from cinemae.jobs.fit_sources import is_file
 from cinemae.jobs.fit_split import ClassSplit, describe, split_class
 from cinemae.jobs.fit_start import Start, begin
 from cinemae.jobs.fit_warnings import FitWarning, no_better_than_chance, warn_of_data, warn_of_format, warn_of_results
-from cinemae.jobs.format_probe import FactColumns, FormatProbe, format_probe_of
-from cinemae.jobs.metrics import auc, evaluate
 from cinemae.jobs.model_card import refresh_model_card
-from cinemae.jobs.resampling import Estimate
 from cinemae.jobs.train import EpochLine, TrainReport, predict_logits, save_training
 from cinemae.jobs.training_set import TrainingSet
 from cinemae.sources.datasets import source_root
+from cinemae.statistics.format_probe import FactColumns, FormatProbe, format_probe_of
+from cinemae.statistics.metrics import auc, evaluate
+from cinemae.statistics.resampling import Estimate
 from cinemae.stores.features import FeatureStore
 
 Progress = Callable[[str, int, int], None]

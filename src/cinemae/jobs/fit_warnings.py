@@ -9,8 +9,8 @@ from typing import Any
 from cinemae.jobs.fit_config import FEW_IMAGES, STRONG_BIAS
 from cinemae.jobs.fit_sources import CLASS
 from cinemae.jobs.fit_split import ClassSplit, images_needed
-from cinemae.jobs.format_probe import ALARM
-from cinemae.jobs.resampling import Estimate
+from cinemae.statistics.format_probe import ALARM
+from cinemae.statistics.resampling import Estimate
 
 _GROUP = ("source", "generator")
 

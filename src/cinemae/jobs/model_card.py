@@ -10,8 +10,8 @@ from cinemae.config import DecisionConfig, ModelConfig
 from cinemae.data.model_dir import RESULTS_FILE, read_model_config
 from cinemae.jobs.calibration_card import calibration_section
 from cinemae.jobs.fit_card import fit_section
-from cinemae.jobs.format_probe import ALARM
 from cinemae.jobs.precision_card import precision_section
+from cinemae.statistics.format_probe import ALARM
 
 MUST_NOT = """\
 ## What it must not be used for

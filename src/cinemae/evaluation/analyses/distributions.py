@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cinemae.errors import ConfigError
-from cinemae.evaluation.analyses.plot_style import BLUE, GREY, new_figure, quiet_axes
-from cinemae.evaluation.analyses.scored_set import ScoredSet
-from cinemae.jobs.metrics import auc
+from cinemae.statistics.metrics import auc
+from cinemae.statistics.plot_style import BLUE, GREY, new_figure, quiet_axes
+from cinemae.statistics.scored_set import ScoredSet
 
 NUM_BINS = 40
 _TAIL = 0.005  # a heavy tail would squeeze all else into a few bins

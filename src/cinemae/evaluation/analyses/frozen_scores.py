@@ -14,7 +14,7 @@ from cinemae.config import LcasConfig
 from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.lcas import combine_terms
 from cinemae.errors import EvaluationError, FingerprintMismatchError
-from cinemae.evaluation.analyses.scored_set import ScoredSet
+from cinemae.statistics.scored_set import ScoredSet
 from cinemae.stores.features import FeatureStore
 
 FrozenScore = Literal["nll", "lcas"]

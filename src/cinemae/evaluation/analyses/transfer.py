@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from cinemae.evaluation.analyses.plot_style import VERMILION, cell_colours, draw_cells, new_figure
-from cinemae.evaluation.analyses.scored_set import ScoredSet, finite_scores
 from cinemae.jobs.calibrate import between
-from cinemae.jobs.metrics import rate
-from cinemae.jobs.resampling import Estimate
+from cinemae.statistics.metrics import rate
+from cinemae.statistics.plot_style import VERMILION, cell_colours, draw_cells, new_figure
+from cinemae.statistics.resampling import Estimate
+from cinemae.statistics.scored_set import ScoredSet, finite_scores
 
 _INTERVAL = "95 %, both classes' Wilson intervals joined by the square-and-add rule (Zou and Donner 2008)"
 
@@ -148,7 +148,7 @@ def mean_of_rates(first: Estimate, second: Estimate) -> Estimate:
     Unlike the bootstrap it does not shrink to a point where all images were judged rightly.
 
     Args:
-        first: From `cinemae.jobs.metrics.rate`.
+        first: From `cinemae.statistics.metrics.rate`.
         second: The same, of other images.
 
     Example:

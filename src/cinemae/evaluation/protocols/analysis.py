@@ -24,7 +24,7 @@ from cinemae.evaluation.protocols.protocol import Protocol, ProtocolRow
 from cinemae.evaluation.protocols.table import Measurement
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe
 from cinemae.jobs.finetune_nll import PHOTOGRAPHS, GroupNll, plot_nll, train_reconstruction
-from cinemae.jobs.metrics import auc
+from cinemae.statistics.metrics import auc
 
 _RHO = {
     "spearman_entropy": "entropy",

@@ -22,8 +22,8 @@ from cinemae.evaluation.protocols.stand_in import adapt
 from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.evaluation.protocols.table import Measurement, ProtocolTable, blank_table
 from cinemae.evaluation.versions import versions
-from cinemae.jobs.format_probe import ALARM, format_probe_of
 from cinemae.settings import require
+from cinemae.statistics.format_probe import ALARM, format_probe_of
 
 Figures = dict[tuple[str, str], Measurement]
 

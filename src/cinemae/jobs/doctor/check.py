@@ -23,13 +23,13 @@ from cinemae.jobs.doctor.file_rows import FileRow, find_passed_over, read_rows
 from cinemae.jobs.doctor.findings import SEVERITIES, Finding, Severity
 from cinemae.jobs.doctor.integrity import check_integrity, read_checksums
 from cinemae.jobs.doctor.near_duplicates import COPY_LIMIT, RADIUS
-from cinemae.jobs.format_probe import ALARM
 from cinemae.settings import Settings
 from cinemae.sources.dataset_report import find_problems
 from cinemae.sources.datasets import ImageRecord, source_root
 from cinemae.sources.layouts import DataSet, Layout, read_dataset
 from cinemae.sources.manifest import read_manifest
 from cinemae.sources.published import BENCHMARKS
+from cinemae.statistics.format_probe import ALARM
 from cinemae.version import __version__
 
 CHECK_VERSION = 1

@@ -18,8 +18,8 @@ from scipy.stats import chi2_contingency, ks_2samp, mannwhitneyu
 
 from cinemae.jobs.doctor.file_rows import FileRow, columns_of, labels_of
 from cinemae.jobs.doctor.findings import Finding, Severity
-from cinemae.jobs.format_probe import ALARM, format_probe_of
-from cinemae.jobs.resampling import Estimate
+from cinemae.statistics.format_probe import ALARM, format_probe_of
+from cinemae.statistics.resampling import Estimate
 
 WARN_FROM = 0.2
 """D from which a fact is a warning: one rule on it reaches 60 %, the alarm of the format probe."""

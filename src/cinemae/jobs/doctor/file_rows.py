@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from cinemae.errors import ImageError, SourceError
 from cinemae.jobs.doctor.near_duplicates import picture_print
-from cinemae.jobs.format_probe import FactColumns
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import LoadedImage, load_image, open_header
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.bounded_map import bounded_map
 from cinemae.sources.datasets import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, ImageRecord
 from cinemae.sources.manifest import hash_file
+from cinemae.statistics.format_probe import FactColumns
 
 Status = Literal["ok", "empty", "missing", "unreadable"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, rankdata
 
 from cinemae.config import DecisionConfig
-from cinemae.jobs.resampling import (
+from cinemae.statistics.resampling import (
     Estimate,
     Statistic,
     auc_of,

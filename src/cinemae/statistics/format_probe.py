@@ -16,9 +16,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from cinemae.errors import TrainingError
-from cinemae.jobs.metrics import balanced_accuracy
-from cinemae.jobs.resampling import Estimate
 from cinemae.pictures.file_facts import FileFacts
+from cinemae.statistics.metrics import balanced_accuracy
+from cinemae.statistics.resampling import Estimate
 from cinemae.stores.features import FeatureStore
 
 ALARM = 0.6

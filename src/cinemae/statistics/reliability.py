@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cinemae.errors import ConfigError, EvaluationError
-from cinemae.evaluation.analyses.plot_style import BLUE, GREY, new_figure, quiet_axes
-from cinemae.evaluation.analyses.scored_set import binary_labels, finite_scores
-from cinemae.jobs.metrics import rate
-from cinemae.jobs.resampling import CALIBRATION_BINS
+from cinemae.statistics.metrics import rate
+from cinemae.statistics.plot_style import BLUE, GREY, new_figure, quiet_axes
+from cinemae.statistics.resampling import CALIBRATION_BINS
+from cinemae.statistics.scored_set import binary_labels, finite_scores
 
 
 def reliability_bins(
@@ -23,7 +23,7 @@ def reliability_bins(
     `prob_fake` is a probability for someone who beforehand thinks both classes equally likely, so with `balanced` each
     class weighs half, whatever its share in the set: an image of class c weighs N / (2 n_c). The weighted share of
     fakes is a rising function of the plain one, and carries the ends of its Wilson interval along. The calibration
-    error is then that of `cinemae.jobs.metrics.calibration_error`. Without `balanced` every image weighs 1.
+    error is then that of `cinemae.statistics.metrics.calibration_error`. Without `balanced` every image weighs 1.
 
     Args:
         prob_fake: (N,), from 0 to 1.

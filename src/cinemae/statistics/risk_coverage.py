@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cinemae.errors import ConfigError, EvaluationError
-from cinemae.evaluation.analyses.plot_style import GREY, LINES, new_figure, quiet_axes
-from cinemae.evaluation.analyses.scored_set import binary_labels, finite_scores
-from cinemae.jobs.resampling import RESAMPLES, Estimate
+from cinemae.statistics.plot_style import GREY, LINES, new_figure, quiet_axes
+from cinemae.statistics.resampling import RESAMPLES, Estimate
+from cinemae.statistics.scored_set import binary_labels, finite_scores
 
 ERROR_LEVELS = (0.01, 0.02, 0.05)
 _SETTLED = 0.1  # coverage from which on a plot shows the whole curve
