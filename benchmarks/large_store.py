@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 
 from benchmarks.measure import Record, Target, WrongAnswerError, make_parser, run
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, LcasConfig, MaskConfig, TrainConfig
+from cinemae.features.streamed_set import StreamedSet, feature_bytes
+from cinemae.features.training_set import TrainingSet
 from cinemae.jobs.outliers import learn_outliers_streamed
-from cinemae.jobs.streamed_set import StreamedSet, feature_bytes
 from cinemae.jobs.train import train
-from cinemae.jobs.training_set import TrainingSet
 from cinemae.stores.features import _PARQUET, _SCHEMA, FeatureStore, prepare_store
 from cinemae.stores.store_format import StoreHeader
 

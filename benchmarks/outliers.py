@@ -33,9 +33,9 @@ from cinemae.core.model import CinemaeModel
 from cinemae.core.preprocess import preprocess
 from cinemae.data.model_dir import read_model_config, resolve_model
 from cinemae.data.model_weights import load_model
+from cinemae.features.training_set import TrainingSet
 from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.jobs.train import predict_logits
-from cinemae.jobs.training_set import TrainingSet
 from cinemae.statistics.metrics import rate
 from cinemae.stores.features import FeatureStore
 

@@ -21,9 +21,9 @@ from torch import nn
 from benchmarks.measure import Record, Samples, Target, WrongAnswerError, make_parser, require_close, run
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, LcasConfig, TrainConfig
 from cinemae.core.masking import noise_from_config, num_visible
+from cinemae.features.training_set import TrainingSet
 from cinemae.jobs.samples import sample_weights
 from cinemae.jobs.train import TrainReport, fit_head, save_training, seeded_head, train
-from cinemae.jobs.training_set import TrainingSet
 from cinemae.stores.features import FeatureStore, prepare_store, write_shard
 from cinemae.stores.store_format import StoreHeader, StoreRow
 

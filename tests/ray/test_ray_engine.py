@@ -93,7 +93,7 @@ def test_results_equal_those_of_a_local_run(on_ray, make_job, records, expected,
 
 def test_a_store_equals_that_of_a_local_run(ray_cluster, tiny_model, records, tmp_path, one_thread):
     from cinemae.bulk.extract_job import ExtractorSource, extract_job
-    from cinemae.jobs.extract import extract, make_header
+    from cinemae.features.extract import extract, make_header
 
     source = ExtractorSource(model=str(tiny_model), device="cpu")
     extractor = source.load()

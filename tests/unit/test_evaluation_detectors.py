@@ -18,7 +18,7 @@ from cinemae.evaluation.detectors import PictureSet, Setup, make_sources
 from cinemae.evaluation.evaluate import picture_set
 from cinemae.evaluation.predictions import Column
 from cinemae.evaluation.run import Batch, ScoreSource, run
-from cinemae.jobs.training_set import hold_out
+from cinemae.features.training_set import hold_out
 from cinemae.pictures.image import load_image
 from cinemae.sources.datasets import ImageRecord, read_records
 

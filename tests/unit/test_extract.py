@@ -22,8 +22,8 @@ from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.preprocess import preprocess
 from cinemae.errors import ConfigError, FingerprintMismatchError, SourceError, StoreError
-from cinemae.jobs import extract as extract_module
-from cinemae.jobs.extract import BATCHES_AHEAD, extract, extract_rows, split_batches
+from cinemae.features import extract as extract_module
+from cinemae.features.extract import BATCHES_AHEAD, extract, extract_rows, split_batches
 from cinemae.pictures.augment import augment_picture
 from cinemae.pictures.image import load_image
 from cinemae.sources.datasets import ImageRecord, read_records

@@ -10,8 +10,8 @@ from cinemae.config import AugmentConfig
 from cinemae.data.model_dir import read_model_config
 from cinemae.data.model_weights import load_extractor
 from cinemae.errors import StoreError
+from cinemae.features.extract import extract
 from cinemae.jobs import feature_pool
-from cinemae.jobs.extract import extract
 from cinemae.jobs.feature_pool import FeaturePool
 from cinemae.jobs.fit_data import Sample
 from cinemae.pictures.file_facts import read_facts

@@ -20,15 +20,15 @@ from cinemae.core.masking import patchify
 from cinemae.data.model_dir import read_model_config
 from cinemae.data.model_weights import load_extractor
 from cinemae.errors import ConfigError, TrainingError
+from cinemae.features.extract import extract
+from cinemae.features.training_set import TrainingSet
 from cinemae.jobs import build_model
-from cinemae.jobs.extract import extract
 from cinemae.jobs.finetune import finetune, image_logits, start_from, unfreeze
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe
 from cinemae.jobs.finetune_data import LabelledImages, load_views, plan_epoch, whole_plan
 from cinemae.jobs.finetune_nll import GroupNll, group_nll, train_reconstruction
 from cinemae.jobs.outliers import learn_outliers
 from cinemae.jobs.train import predict_logits, seeded_head, train
-from cinemae.jobs.training_set import TrainingSet
 from cinemae.scorers import OnnxScorer, TorchScorer
 from cinemae.sources.datasets import ImageRecord, read_records
 from cinemae.stores.features import FeatureStore

@@ -8,8 +8,8 @@ from cinemae.core.preprocess import preprocess
 from cinemae.data.model_dir import read_model_config
 from cinemae.data.model_weights import load_extractor
 from cinemae.errors import FingerprintMismatchError
+from cinemae.features.extract import extract
 from cinemae.jobs import fit_compare
-from cinemae.jobs.extract import extract
 from cinemae.jobs.fit_compare import auc_difference, compare_with_bundled
 from cinemae.pictures.image import load_image
 from cinemae.scorers import OnnxScorer

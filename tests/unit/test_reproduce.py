@@ -20,7 +20,7 @@ from cinemae.evaluation.protocols.reproduce import Reproduced, ReproduceOptions,
 from cinemae.evaluation.protocols.stand_in import STARTER_ROW, adapt
 from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.evaluation.tables import tabulate
-from cinemae.jobs.training_set import hold_out
+from cinemae.features.training_set import hold_out
 from cinemae.sources.layouts import read_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")

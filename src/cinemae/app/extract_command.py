@@ -25,7 +25,7 @@ from cinemae.errors import ConfigError, FailureLimitError
 
 if TYPE_CHECKING:
     from cinemae.bulk.extract_job import ExtractorSource
-    from cinemae.jobs.extract import ExtractReport
+    from cinemae.features.extract import ExtractReport
     from cinemae.sources.datasets import ImageRecord
 
 
@@ -108,7 +108,7 @@ def extract(
 
     Ends with 0 if all images were read, 1 if some could not be (their rows say why), 2 if nothing could be done.
     """
-    import cinemae.jobs.extract  # noqa: F401 - what is missing is found out here, at once
+    import cinemae.features.extract  # noqa: F401 - what is missing is found out here, at once
     from cinemae.sources.datasets import read_records
 
     if model is not None and backbone is not None:
@@ -140,7 +140,7 @@ def _run_here(
     records: list[ImageRecord], out: Path, source: ExtractorSource, options: dict[str, Any], choice: EngineChoice
 ) -> ExtractReport:
     from cinemae.app.progress import ProgressBar
-    from cinemae.jobs.extract import extract as run
+    from cinemae.features.extract import extract as run
 
     given = {name: value for name, value in options.items() if value is not None}
     try:
@@ -163,7 +163,7 @@ def _run_on_ray(
 ) -> ExtractReport:
     engine = choice.engine()
     from cinemae.bulk.extract_job import extract_job
-    from cinemae.jobs.extract import DEFAULT_SHARD_SIZE, make_header, make_report
+    from cinemae.features.extract import DEFAULT_SHARD_SIZE, make_header, make_report
 
     shard_size = options["shard_size"] or DEFAULT_SHARD_SIZE
     header = make_header(records, source.load(), shard_size, options["augment"], options["condition"])

@@ -16,7 +16,7 @@ from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
 from cinemae.data.model_dir import read_model_config, resolve_model
 from cinemae.data.model_weights import load_extractor
-from cinemae.jobs.extract import DEFAULT_BATCH_SIZE, DEFAULT_NUM_WORKERS, extract_rows, split_batches
+from cinemae.features.extract import DEFAULT_BATCH_SIZE, DEFAULT_NUM_WORKERS, extract_rows, split_batches
 from cinemae.scorers import find_device
 from cinemae.sources.datasets import ImageRecord
 from cinemae.stores.features import prepare_store, read_outcomes, write_shard
@@ -71,7 +71,7 @@ class ExtractJob:
     Attributes:
         source: The frozen half.
         out: The store's folder; every worker must see it.
-        header: What the store holds (`cinemae.jobs.extract.make_header`).
+        header: What the store holds (`cinemae.features.extract.make_header`).
         batch_size: Images for each call of the model.
     """
 
@@ -94,7 +94,7 @@ class ExtractJob:
         return prepare_store(self.out, self.header)
 
     def load(self, num_threads: int) -> ScoreFunction:
-        """Load the frozen half, and return records → rows: the function `cinemae.jobs.extract.extract` runs as well."""
+        """Load the frozen half, and return records → rows: the function `cinemae.features.extract.extract` runs as well."""
         torch.set_num_threads(num_threads)
         extractor = self.source.load()
 

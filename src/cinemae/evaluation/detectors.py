@@ -32,7 +32,7 @@ from cinemae.evaluation.predictions import RAW, Column, Images, Outputs
 from cinemae.evaluation.probe_source import ProbeSource
 from cinemae.evaluation.run import BATCH_SIZE, Batch, ScoreSource, checked_scores, require_finite
 from cinemae.evaluation.score_file import ScoreFile
-from cinemae.jobs.training_set import hold_out
+from cinemae.features.training_set import hold_out
 
 DEFAULT_DETECTORS = ("cinemae",)
 

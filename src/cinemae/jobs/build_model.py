@@ -22,12 +22,12 @@ from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.data.model_dir import BACKBONE_DIR, write_model_config
 from cinemae.data.model_weights import save_distance
 from cinemae.errors import FingerprintMismatchError, TrainingError
+from cinemae.features.streamed_set import MOST_IN_MEMORY, StreamedSet, feature_bytes
+from cinemae.features.training_set import TrainingSet, require_one_fingerprint, split_by_generator
 from cinemae.jobs.export import export_onnx
 from cinemae.jobs.model_card import write_model_card
 from cinemae.jobs.outliers import learn_outliers, learn_outliers_streamed
-from cinemae.jobs.streamed_set import MOST_IN_MEMORY, StreamedSet, feature_bytes
 from cinemae.jobs.train import EpochLine, TrainReport, save_training, train
-from cinemae.jobs.training_set import TrainingSet, require_one_fingerprint, split_by_generator
 from cinemae.statistics.format_probe import format_probe
 from cinemae.stores.features import FeatureStore
 

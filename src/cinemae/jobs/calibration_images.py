@@ -13,7 +13,7 @@ from cinemae.core.features import Features, features_to_stats
 from cinemae.core.mahalanobis import view_summary
 from cinemae.core.model import CinemaeModel
 from cinemae.errors import SourceError, TrainingError
-from cinemae.jobs.extract import DEFAULT_BATCH_SIZE, extract_rows, split_batches
+from cinemae.features.extract import DEFAULT_BATCH_SIZE, extract_rows, split_batches
 from cinemae.sources.datasets import ImageRecord, read_records
 from cinemae.stores.store_format import StoreRow
 

@@ -1,6 +1,6 @@
 """Features by content, kept between runs: an image is looked at once, whatever set it is in next time.
 
-`cinemae.jobs.extract` goes on with the very list of images it was begun with. A pool is a folder of small stores that
+`cinemae.features.extract` goes on with the very list of images it was begun with. A pool is a folder of small stores that
 it made, one for every 256 images that were new; from them `write_store` puts together the store of any set of images.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from cinemae.config import AugmentConfig
 from cinemae.core.features import FeatureExtractor
 from cinemae.errors import StoreError
-from cinemae.jobs.extract import DEFAULT_SHARD_SIZE, extract, make_header
+from cinemae.features.extract import DEFAULT_SHARD_SIZE, extract, make_header
 from cinemae.jobs.fit_data import Sample
 from cinemae.stores.features import FeatureStore, prepare_store, write_shard
 from cinemae.stores.store_format import COLUMNS, FEATURES, HEADER_NAME, StoreRow

@@ -28,6 +28,7 @@ from cinemae.core.head import CinemaeHead, pool_views, pooled_dim
 from cinemae.core.masking import noise_from_config
 from cinemae.data.model_dir import BACKBONE_DIR
 from cinemae.errors import ConfigError, TrainingError
+from cinemae.features.training_set import TrainingSet
 from cinemae.jobs.build_model import lcas_quantiles, write_backbone, write_model
 from cinemae.jobs.calibration_report import report_calibration
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
@@ -50,7 +51,6 @@ from cinemae.jobs.train import (
     seeded_head,
     validation_results,
 )
-from cinemae.jobs.training_set import TrainingSet
 
 _FIXED_WEIGHTS = ("position_embeddings", "decoder_pos_embed")
 

@@ -20,8 +20,7 @@ from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.lcas import combine_terms
 from cinemae.errors import TrainingError
-from cinemae.jobs.build_model import refuse_shared, shared_generators
-from cinemae.jobs.extract import (
+from cinemae.features.extract import (
     BATCHES_AHEAD,
     DEFAULT_BATCH_SIZE,
     DEFAULT_NUM_WORKERS,
@@ -29,8 +28,9 @@ from cinemae.jobs.extract import (
     extract_rows,
     split_batches,
 )
+from cinemae.features.training_set import TrainingSet, check_classes
+from cinemae.jobs.build_model import refuse_shared, shared_generators
 from cinemae.jobs.finetune_config import FinetuneRecipe
-from cinemae.jobs.training_set import TrainingSet, check_classes
 from cinemae.sources.datasets import ImageRecord
 from cinemae.statistics.format_probe import FactColumns, format_probe_of
 from cinemae.stores.store_format import StoreRow

@@ -20,6 +20,7 @@ from cinemae.config import AugmentConfig, DecisionConfig
 from cinemae.data.model_dir import CONFIG_FILE, STARTER, read_model_config, write_model_config
 from cinemae.data.model_weights import load_extractor
 from cinemae.errors import ConfigError, ModelDirError
+from cinemae.features.training_set import TrainingSet
 from cinemae.jobs.build_model import ModelRecipe, build_model
 from cinemae.jobs.export import export_onnx
 from cinemae.jobs.feature_pool import FeaturePool
@@ -33,7 +34,6 @@ from cinemae.jobs.fit_start import Start, begin
 from cinemae.jobs.fit_warnings import FitWarning, no_better_than_chance, warn_of_data, warn_of_format, warn_of_results
 from cinemae.jobs.model_card import refresh_model_card
 from cinemae.jobs.train import EpochLine, TrainReport, predict_logits, save_training
-from cinemae.jobs.training_set import TrainingSet
 from cinemae.sources.datasets import source_root
 from cinemae.statistics.format_probe import FactColumns, FormatProbe, format_probe_of
 from cinemae.statistics.metrics import auc, evaluate

@@ -14,8 +14,8 @@ from sklearn.model_selection import KFold
 from cinemae.config import OodReference
 from cinemae.core.mahalanobis import MahalanobisDistance, view_summary
 from cinemae.errors import TrainingError
-from cinemae.jobs.streamed_set import StreamedSet
-from cinemae.jobs.training_set import TrainingSet
+from cinemae.features.streamed_set import StreamedSet
+from cinemae.features.training_set import TrainingSet
 
 LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
 _FOLDS = 5

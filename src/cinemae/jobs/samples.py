@@ -18,8 +18,8 @@ from torch import Tensor
 
 from cinemae.config import HeadConfig, TrainConfig
 from cinemae.core.head import CinemaeHead, pool_views
-from cinemae.jobs.streamed_set import StreamedSet
-from cinemae.jobs.training_set import TrainingSet
+from cinemae.features.streamed_set import StreamedSet
+from cinemae.features.training_set import TrainingSet
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from cinemae.evaluation.protocols.heads import HeadRecipe, TrainedHead, logits_o
 from cinemae.evaluation.protocols.measure import Bench, Scored
 from cinemae.evaluation.protocols.protocol import ProtocolRow
 from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
+from cinemae.features.training_set import TrainingSet, hold_out
 from cinemae.jobs.finetune import finetune
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, Unfreeze
-from cinemae.jobs.training_set import TrainingSet, hold_out
 from cinemae.sources.datasets import ImageRecord
 
 

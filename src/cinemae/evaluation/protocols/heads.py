@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from cinemae.config import HeadConfig, LcasConfig, TrainConfig
 from cinemae.core.head import CinemaeHead, pooled_dim
 from cinemae.evaluation.analyses.transfer import best_threshold
+from cinemae.features.training_set import TrainingSet, hold_out
 from cinemae.jobs.train import fit_head, predict_logits
-from cinemae.jobs.training_set import TrainingSet, hold_out
 from cinemae.stores.features import FeatureStore
 
 

@@ -22,7 +22,7 @@ from cinemae.evaluation.protocols.store_cache import StoreCache
 from cinemae.evaluation.protocols.table import Measurement
 from cinemae.evaluation.run import ScoreSource, run
 from cinemae.evaluation.tables import pairs
-from cinemae.jobs.training_set import hold_out
+from cinemae.features.training_set import hold_out
 from cinemae.statistics import resampling
 
 MASK_SEEDS = (1, 2)

@@ -13,7 +13,7 @@ from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
 from cinemae.data.model_dir import BACKBONE_DIR, read_model_config, resolve_model
 from cinemae.data.model_weights import load_extractor
-from cinemae.jobs.extract import extract
+from cinemae.features.extract import extract
 from cinemae.scorers import find_device
 from cinemae.sources.datasets import ImageRecord
 from cinemae.stores.features import FeatureStore

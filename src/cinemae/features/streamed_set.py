@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cinemae.config import LcasConfig
 from cinemae.errors import TrainingError
-from cinemae.jobs.training_set import TrainingSet, read_stats, require_one_fingerprint
+from cinemae.features.training_set import TrainingSet, read_stats, require_one_fingerprint
 from cinemae.stores.features import NO_NUMBER, FeatureStore
 from cinemae.stores.store_format import StoreBlock
 
@@ -27,7 +27,7 @@ _INDEX_ROWS = 2**16
 
 
 class StreamedSet:
-    """Labelled features of N images with V views each, on disk; `cinemae.jobs.training_set.TrainingSet` in memory.
+    """Labelled features of N images with V views each, on disk; `cinemae.features.training_set.TrainingSet` in memory.
 
     Args:
         stores: At least one, made by the same frozen half.

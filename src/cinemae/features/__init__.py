@@ -1,0 +1,1 @@
+"""The frozen half over many images."""
