@@ -96,8 +96,8 @@ def _import_times(name: str, arguments: list[str], rounds: int) -> dict[str, flo
 def _check(detect: list[str], options: argparse.Namespace) -> dict[str, float]:
     """Compare the score with the library's and with torch's; see that neither torch nor transformers was imported."""
     from cinemae import Detector
-    from cinemae.data.model_dir import resolve_model
-    from cinemae.scorers import TorchScorer
+    from cinemae.models.directory import resolve_model
+    from cinemae.models.scorers import TorchScorer
 
     done = _python("-X", "importtime", *detect, "--format", "jsonl")
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}

@@ -27,12 +27,12 @@ from benchmarks.measure import RESULTS, describe_machine, load_average, make_par
 from benchmarks.warning_conditions import CONDITIONS, Condition
 from cinemae.config import DecisionConfig
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import resolve_model
 from cinemae.evaluation.predictions import RAW, Predictions
 from cinemae.evidence.image_measures import measure_image
 from cinemae.evidence.image_warnings import WARNINGS, WarningLimits, image_warnings
+from cinemae.models.directory import resolve_model
+from cinemae.models.scorers import Scorer, make_scorer
 from cinemae.pictures.image import LoadedImage, load_image
-from cinemae.scorers import Scorer, make_scorer
 from cinemae.sources.datasets import ImageRecord, read_records
 from cinemae.statistics.metrics import auc, rate
 from cinemae.statistics.resampling import Estimate, auc_of, draws

@@ -21,8 +21,8 @@ from cinemae.config import (
 from cinemae.core.backbone import hash_weights
 from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.head import CinemaeHead
-from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, ONNX_FILE, write_model_config
-from cinemae.jobs.export import export_onnx
+from cinemae.models.directory import BACKBONE_DIR, HEAD_FILE, ONNX_FILE, write_model_config
+from cinemae.models.export import export_onnx
 
 
 def weight_bytes() -> int:

@@ -20,12 +20,12 @@ import torch
 
 from benchmarks.large_model import make_large_graph, weight_bytes
 from benchmarks.measure import ROOT, Record, Target, make_parser, require_close, run
-from cinemae.scorers import TorchScorer
+from cinemae.models.scorers import TorchScorer
 
 BOUND = 1.15
 ENGINES = {
-    "torch": "from transformers import ViTMAEForPreTraining\nfrom cinemae.scorers import TorchScorer as Scorer",
-    "ONNX Runtime": "from cinemae.scorers import OnnxScorer as Scorer",
+    "torch": "from transformers import ViTMAEForPreTraining\nfrom cinemae.models.scorers import TorchScorer as Scorer",
+    "ONNX Runtime": "from cinemae.models.scorers import OnnxScorer as Scorer",
 }
 _CHILD = """
 import json, pathlib, re, sys

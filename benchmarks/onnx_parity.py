@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.measure import Record, Target, make_parser, run
 from cinemae import Detector
-from cinemae.data.model_dir import resolve_model
-from cinemae.scorers import OnnxScorer, TorchScorer
+from cinemae.models.directory import resolve_model
+from cinemae.models.scorers import OnnxScorer, TorchScorer
 from cinemae.sources.datasets import find_images
 
 TOLERANCE = 1e-4

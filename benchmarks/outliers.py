@@ -31,11 +31,11 @@ from cinemae.core.calibration import calibrate, is_out_of_distribution, ood_scor
 from cinemae.core.features import features_to_stats
 from cinemae.core.model import CinemaeModel
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import read_model_config, resolve_model
-from cinemae.data.model_weights import load_model
 from cinemae.features.training_set import TrainingSet
 from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.jobs.train import predict_logits
+from cinemae.models.directory import read_model_config, resolve_model
+from cinemae.models.weights import load_model
 from cinemae.statistics.metrics import rate
 from cinemae.stores.features import FeatureStore
 

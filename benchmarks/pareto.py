@@ -26,7 +26,8 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.measure import RESULTS, Record, make_parser, median_ratio, require_close, run, take_turns
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import (
+from cinemae.jobs.fit_compare import auc_difference
+from cinemae.models.directory import (
     BACKBONE_DIR,
     HEAD_FILE,
     OOD_FILE,
@@ -34,11 +35,10 @@ from cinemae.data.model_dir import (
     resolve_model,
     write_model_config,
 )
-from cinemae.jobs.export import export_onnx
-from cinemae.jobs.export_int8 import quantize_graph
-from cinemae.jobs.fit_compare import auc_difference
+from cinemae.models.export import export_onnx
+from cinemae.models.export_int8 import quantize_graph
+from cinemae.models.scorers import OnnxScorer
 from cinemae.pictures.image import load_image
-from cinemae.scorers import OnnxScorer
 from cinemae.sources.datasets import read_records
 from cinemae.verdict import word_for
 

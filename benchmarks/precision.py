@@ -26,14 +26,14 @@ from transformers import ViTMAEForPreTraining, ViTMAEModel
 from benchmarks.large_model import make_large_graph, weight_bytes
 from benchmarks.measure import Record, Samples, Target, make_parser, median_ratio, require_close, run, take_turns
 from cinemae.core.masking import noise_from_config
-from cinemae.data.model_dir import (
+from cinemae.models.directory import (
     BACKBONE_DIR,
     INT8_FILE,
     STARTER,
     read_model_config,
 )
-from cinemae.jobs.export_int8 import quantize_graph
-from cinemae.scorers import OnnxScorer, TorchScorer
+from cinemae.models.export_int8 import quantize_graph
+from cinemae.models.scorers import OnnxScorer, TorchScorer
 
 MOST_TIME, MOST_MEMORY = 0.55, 0.4
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -41,7 +41,7 @@ EXACT, CLOSE = 1e-4, 0.05  # largest difference of prob_fake: two engines in flo
 PEAK = """
 import sys
 import numpy as np
-from cinemae.scorers import OnnxScorer
+from cinemae.models.scorers import OnnxScorer
 scorer = OnnxScorer(sys.argv[1], precision=sys.argv[2])
 image = scorer.config.extractor.image
 shape = (1, image.num_views, 3, image.size, image.size)

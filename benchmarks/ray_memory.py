@@ -22,7 +22,7 @@ from benchmarks.measure import Record, Target, make_parser, run
 from cinemae.bulk.detect_job import DetectorSource, detect_job
 from cinemae.bulk.job import run_bulk
 from cinemae.bulk.ray_engine import OBJECT_STORE_BYTES, RayConfig, ray_engine
-from cinemae.jobs.export import export_onnx
+from cinemae.models.export import export_onnx
 from cinemae.sources.datasets import ImageRecord
 
 SIDE = 40

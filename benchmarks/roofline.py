@@ -37,8 +37,8 @@ from cinemae.core.features import FeatureExtractor, features_to_stats
 from cinemae.core.head import CinemaeHead
 from cinemae.core.linear import use_onednn
 from cinemae.core.masking import num_visible, patchify
-from cinemae.data.model_dir import BACKBONE_DIR, STARTER, read_model_config
-from cinemae.scorers import OnnxScorer, TorchScorer
+from cinemae.models.directory import BACKBONE_DIR, STARTER, read_model_config
+from cinemae.models.scorers import OnnxScorer, TorchScorer
 
 Run = Callable[[Tensor], Any]
 LARGE = 4096

@@ -19,9 +19,9 @@ from PIL import Image
 
 from benchmarks.folder import write_photograph
 from benchmarks.measure import Record, Samples, Target, WrongAnswerError, make_parser, median_ratio, run, take_turns
-from cinemae.data.model_dir import STARTER
 from cinemae.detector import Detector
-from cinemae.scorers import OnnxScorer
+from cinemae.models.directory import STARTER
+from cinemae.models.scorers import OnnxScorer
 from cinemae.stores.score_cache import ScoreCache
 from cinemae.verdict_cache import VerdictCache, describe_context
 

@@ -6,11 +6,11 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-from cinemae.data.model_dir import CONFIG_FILE, ONNX_FILE, read_model_config
 from cinemae.errors import ImageError, ModelDirError
 from cinemae.evidence.provenance import read_provenance
+from cinemae.models.directory import CONFIG_FILE, ONNX_FILE, read_model_config
+from cinemae.models.scorers import OnnxScorer
 from cinemae.pictures.image import load_image, open_header
-from cinemae.scorers import OnnxScorer
 from fuzz.corpus import model_files
 
 MAX_PIXELS = 250_000

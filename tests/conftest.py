@@ -70,7 +70,7 @@ def write_tiny_model(
     from cinemae.core.backbone import FrozenMAE
     from cinemae.core.checkpoint import new_mae
     from cinemae.core.head import CinemaeHead, pooled_dim
-    from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, write_model_config
+    from cinemae.models.directory import BACKBONE_DIR, HEAD_FILE, write_model_config
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -112,7 +112,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights with four tiles of each image."""
-    from cinemae.jobs.export import export_onnx
+    from cinemae.models.export import export_onnx
 
     image = dataclasses.replace(TINY_IMAGE, views="tiles", resize_to=64)
     directory = write_tiny_model(tmp_path_factory.mktemp("models") / "tiles", image=image)
@@ -123,7 +123,7 @@ def tiny_model_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model_pooled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same backbone with four tiles of each image, joined by mean and deviation before the head."""
-    from cinemae.jobs.export import export_onnx
+    from cinemae.models.export import export_onnx
 
     image = dataclasses.replace(TINY_IMAGE, views="tiles", resize_to=64)
     directory = tmp_path_factory.mktemp("models") / "pooled"
@@ -135,7 +135,7 @@ def tiny_model_pooled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model_five(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights with five views of each image."""
-    from cinemae.jobs.export import export_onnx
+    from cinemae.models.export import export_onnx
 
     directory = write_tiny_model(
         tmp_path_factory.mktemp("models") / "five", image=dataclasses.replace(TINY_IMAGE, views="five")

@@ -26,12 +26,12 @@ from benchmarks.folder import write_photograph
 from benchmarks.measure import Record, Samples, Target, make_parser, run
 from benchmarks.scale.pipeline import Cluster, Outcome, Stages, simulate
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import STARTER
 from cinemae.detector import Detector
 from cinemae.evidence.image_warnings import image_warnings
 from cinemae.evidence.provenance import read_provenance
+from cinemae.models.directory import STARTER
+from cinemae.models.scorers import OnnxScorer
 from cinemae.pictures.image import load_image
-from cinemae.scorers import OnnxScorer
 from cinemae.stores.results import RESULT_SCHEMA
 
 SIZE = (1024, 768)

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.measure import RESULTS, ROOT
 from benchmarks.scale.measured import STAGES
 from benchmarks.scale.pipeline import Cluster, Outcome, Stages, simulate
-from cinemae.data.model_dir import STARTER, read_model_config
+from cinemae.models.directory import STARTER, read_model_config
 
 PAGE = ROOT / "docs" / "scale.md"
 IMAGES_SIMULATED = 1500

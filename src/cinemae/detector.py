@@ -23,15 +23,15 @@ from PIL import Image
 
 from cinemae.core.calibration import is_out_of_distribution, ood_score
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import fast_tier, resolve_model
 from cinemae.errors import ConfigError, ImageError
 from cinemae.evidence.image_warnings import image_warnings
 from cinemae.evidence.provenance import read_provenance
 from cinemae.evidence.redelivery import MASK_SEEDS, redeliver
 from cinemae.heatmap import shrink, view_box
-from cinemae.hub.publish import Publishable
+from cinemae.models.directory import fast_tier, resolve_model
+from cinemae.models.publish import Publishable
+from cinemae.models.scorers import OnnxScorer, Scorer, Scores, make_scorer
 from cinemae.pictures.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image, read_bytes
-from cinemae.scorers import OnnxScorer, Scorer, Scores, make_scorer
 from cinemae.settings import usable_cores
 from cinemae.sources.datasets import EncodedImage
 from cinemae.verdict import KeptPixels, Verdict, flipped, reasons_for, word_for

@@ -17,7 +17,7 @@ from cinemae.config import DecisionConfig
 from cinemae.errors import ConfigError
 from cinemae.evidence.image_warnings import explain
 from cinemae.heatmap import render_heatmap
-from cinemae.scorers import Scorer
+from cinemae.models.scorers import Scorer
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,7 +65,7 @@ class Verdict:
         height: Of the upright picture, in pixels.
         format: What it was decoded as, such as "JPEG".
         content_hash: SHA-256 of the encoded bytes (of the pixels, where there are none).
-        model: The model's name, settings and precision, `cinemae.scorers.Scorer.model_id`.
+        model: The model's name, settings and precision, `cinemae.models.scorers.Scorer.model_id`.
         error_message: Why there is no score.
     """
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from cinemae.data.model_dir import file_hash
 from cinemae.evidence.provenance import ProvenanceSignal
+from cinemae.models.directory import file_hash
+from cinemae.models.scorers import Scorer
 from cinemae.pictures.image import MAX_BYTES
-from cinemae.scorers import Scorer
 from cinemae.stores.score_cache import MEMORY, ScoreCache
 from cinemae.verdict import Verdict
 from cinemae.version import __version__

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cinemae.app.cli import app
-from cinemae.data.model_dir import read_model_config
+from cinemae.models.directory import read_model_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 RATES = ("--target-fpr", "0.1", "--target-fnr", "0.2", "--device", "cpu")

@@ -13,9 +13,9 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from typer.testing import Result
 
-from cinemae.data.model_dir import read_model_config
 from cinemae.detector import Detector
 from cinemae.evaluation.predictions import Predictions
+from cinemae.models.directory import read_model_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

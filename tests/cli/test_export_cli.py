@@ -31,7 +31,7 @@ def test_a_missing_float32_graph_is_made_first(splits: Path, tiny_model: Path, t
     model = shutil.copytree(tiny_model, tmp_path / "model")
     graph = (model / "model.onnx").read_bytes()
     (model / "model.onnx").unlink()
-    monkeypatch.setattr("cinemae.jobs.export.export_onnx", lambda model: (model / "model.onnx").write_bytes(graph))
+    monkeypatch.setattr("cinemae.models.export.export_onnx", lambda model: (model / "model.onnx").write_bytes(graph))
     check = ("--check-real", splits / "val" / "real", "--check-fake", splits / "val" / "fake")
     result = invoke("export", model, "--precision", "int8", *check)
     assert result.exit_code == 0, result.output

@@ -31,10 +31,10 @@ from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.head import CinemaeHead
 from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.core.masking import complementary_noise, mask_noise, noise_from_config
-from cinemae.data.model_dir import read_model_config, write_model_config
-from cinemae.data.model_weights import load_model, save_distance
 from cinemae.errors import FingerprintMismatchError, ModelDirError
-from cinemae.jobs.export import OUTPUTS, export_onnx
+from cinemae.models.directory import read_model_config, write_model_config
+from cinemae.models.export import OUTPUTS, export_onnx
+from cinemae.models.weights import load_model, save_distance
 from cinemae.pretrain_config import PretrainConfig
 
 SIZE, NUM_PATCHES = 32, 16

@@ -11,9 +11,9 @@ import sklearn
 from cinemae import Detector
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
-from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, ONNX_FILE, OOD_FILE, STARTER, read_model_config
-from cinemae.jobs.model_card import MUST_NOT
-from cinemae.scorers import OnnxScorer, TorchScorer
+from cinemae.models.card import MUST_NOT
+from cinemae.models.directory import BACKBONE_DIR, HEAD_FILE, ONNX_FILE, OOD_FILE, STARTER, read_model_config
+from cinemae.models.scorers import OnnxScorer, TorchScorer
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # torch's threads and ONNX Runtime's would wait for each other
 

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from cinemae.config import LcasReference
-from cinemae.data.model_dir import STARTER
 from cinemae.detector import Detector
-from cinemae.scorers import OnnxScorer
+from cinemae.models.directory import STARTER
+from cinemae.models.scorers import OnnxScorer
 from cinemae.verdict import Verdict
 from cinemae.version import __version__
 

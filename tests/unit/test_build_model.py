@@ -12,17 +12,17 @@ from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import read_model_config
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.features.extract import extract
 from cinemae.features.training_set import TrainingSet
 from cinemae.jobs.build_model import REFERENCE_LEVELS, ModelRecipe, build_model, lcas_reference
-from cinemae.jobs.model_card import MUST_NOT, refresh_model_card
 from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.jobs.train import predict_logits
+from cinemae.models.card import MUST_NOT, refresh_model_card
+from cinemae.models.directory import read_model_config
+from cinemae.models.scorers import OnnxScorer, TorchScorer
 from cinemae.pictures.image import load_image
 from cinemae.pretrain_config import PretrainConfig
-from cinemae.scorers import OnnxScorer, TorchScorer
 from cinemae.sources.datasets import read_records
 from cinemae.stores.features import FeatureStore
 

@@ -16,10 +16,10 @@ from PIL import Image
 
 import cinemae
 from cinemae.config import DecisionConfig, ModelConfig
-from cinemae.data.model_dir import STARTER, read_model_config
 from cinemae.detector import NUM_WORKERS, Detector
 from cinemae.errors import CinemaeError, ConfigError, ImageError, ModelDirError
-from cinemae.scorers import Scores
+from cinemae.models.directory import STARTER, read_model_config
+from cinemae.models.scorers import Scores
 from cinemae.verdict import Verdict
 
 

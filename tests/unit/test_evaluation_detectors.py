@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import read_model_config
 from cinemae.errors import ConfigError, EvaluationError
 from cinemae.evaluation.analyses.transfer import best_threshold
 from cinemae.evaluation.baselines.frequency import FreDect, FreDectConfig
@@ -19,6 +18,7 @@ from cinemae.evaluation.evaluate import picture_set
 from cinemae.evaluation.predictions import Column
 from cinemae.evaluation.run import Batch, ScoreSource, run
 from cinemae.features.training_set import hold_out
+from cinemae.models.directory import read_model_config
 from cinemae.pictures.image import load_image
 from cinemae.sources.datasets import ImageRecord, read_records
 
@@ -380,8 +380,8 @@ class TestTrainedHere:
 
         from cinemae.core.lcas import local_contextual_anomaly_score, nll_approx
         from cinemae.core.masking import mask_noise
-        from cinemae.data.model_weights import load_extractor
         from cinemae.evaluation.frozen_detectors import FrozenDetector
+        from cinemae.models.weights import load_extractor
 
         config = read_model_config(tiny_model)
         backbone = load_extractor(tiny_model, config).backbone

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cinemae.data.model_dir import read_model_config
 from cinemae.detector import Detector
 from cinemae.errors import ConfigError, EvaluationError, SourceError
 from cinemae.evaluation.detectors import PictureSet, Setup, make_sources
@@ -17,6 +16,7 @@ from cinemae.evaluation.evaluate import Plan, conditions_of, evaluate, judged_re
 from cinemae.evaluation.pictures import PictureList, find_duplicates, refuse_overlap, survey
 from cinemae.evaluation.predictions import Column, Predictions
 from cinemae.evaluation.run import BATCH_SIZE, Batch, run
+from cinemae.models.directory import read_model_config
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import load_image

@@ -16,12 +16,12 @@ from cinemae import Detector
 from cinemae.app.cli import app
 from cinemae.config import ImageConfig, TrainConfig
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import fast_tier, read_model_config
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.heatmap import render_heatmap, view_box
 from cinemae.jobs.fast_tier import FastTier, fast_config, make_fast
 from cinemae.jobs.recalibrate import RecalibrationRecipe
-from cinemae.scorers import OnnxScorer
+from cinemae.models.directory import fast_tier, read_model_config
+from cinemae.models.scorers import OnnxScorer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TARGETS = TrainConfig(target_fpr=0.1, target_fnr=0.2)

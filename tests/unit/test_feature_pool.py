@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from cinemae.config import AugmentConfig
-from cinemae.data.model_dir import read_model_config
-from cinemae.data.model_weights import load_extractor
 from cinemae.errors import StoreError
 from cinemae.features.extract import extract
 from cinemae.jobs import feature_pool
 from cinemae.jobs.feature_pool import FeaturePool
 from cinemae.jobs.fit_data import Sample
+from cinemae.models.directory import read_model_config
+from cinemae.models.weights import load_extractor
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import load_image
 from cinemae.sources.datasets import ImageRecord

@@ -17,8 +17,6 @@ from cinemae.config import ExtractorConfig, HeadConfig, LcasConfig, MaskConfig, 
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor, features_to_stats
 from cinemae.core.masking import patchify
-from cinemae.data.model_dir import read_model_config
-from cinemae.data.model_weights import load_extractor
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.features.extract import extract
 from cinemae.features.training_set import TrainingSet
@@ -29,7 +27,9 @@ from cinemae.jobs.finetune_data import LabelledImages, load_views, plan_epoch, w
 from cinemae.jobs.finetune_nll import GroupNll, group_nll, train_reconstruction
 from cinemae.jobs.outliers import learn_outliers
 from cinemae.jobs.train import predict_logits, seeded_head, train
-from cinemae.scorers import OnnxScorer, TorchScorer
+from cinemae.models.directory import read_model_config
+from cinemae.models.scorers import OnnxScorer, TorchScorer
+from cinemae.models.weights import load_extractor
 from cinemae.sources.datasets import ImageRecord, read_records
 from cinemae.stores.features import FeatureStore
 

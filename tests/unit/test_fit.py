@@ -13,11 +13,11 @@ from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 
 from cinemae import Detector
-from cinemae.data.model_dir import read_model_config
 from cinemae.errors import ConfigError, ModelDirError, TrainingError
 from cinemae.jobs import fit as job
 from cinemae.jobs.fit import fit
 from cinemae.jobs.fit_config import FitRecipe
+from cinemae.models.directory import read_model_config
 from cinemae.stores.features import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -5,14 +5,14 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import read_model_config
-from cinemae.data.model_weights import load_extractor
 from cinemae.errors import FingerprintMismatchError
 from cinemae.features.extract import extract
 from cinemae.jobs import fit_compare
 from cinemae.jobs.fit_compare import auc_difference, compare_with_bundled
+from cinemae.models.directory import read_model_config
+from cinemae.models.scorers import OnnxScorer
+from cinemae.models.weights import load_extractor
 from cinemae.pictures.image import load_image
-from cinemae.scorers import OnnxScorer
 from cinemae.sources.datasets import ImageRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,9 +11,9 @@ from cinemae.core.features import FeatureExtractor
 from cinemae.core.lcas import local_contextual_anomaly_score, nll_approx
 from cinemae.core.masking import patchify
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import BACKBONE_DIR
 from cinemae.errors import EvaluationError, FingerprintMismatchError
 from cinemae.evaluation.analyses.frozen_scores import FrozenScores
+from cinemae.models.directory import BACKBONE_DIR
 from cinemae.stores.features import FeatureStore, prepare_store, write_shard
 from cinemae.stores.store_format import StoreHeader, StoreRow
 

@@ -25,11 +25,11 @@ from typing import Any
 import pytest
 import yaml
 
-from cinemae.data.model_dir import CONFIG_FILE, read_model_config
 from cinemae.detector import Detector
 from cinemae.errors import ConfigError, ModelDirError
-from cinemae.hub.publish import CODE_FILE, PROCESSOR_FILE, save_model
-from cinemae.scorers import TorchScorer
+from cinemae.models.directory import CONFIG_FILE, read_model_config
+from cinemae.models.publish import CODE_FILE, PROCESSOR_FILE, save_model
+from cinemae.models.scorers import TorchScorer
 
 
 class _Hub(BaseHTTPRequestHandler):
@@ -274,7 +274,7 @@ def test_transformers_own_pipeline_gives_the_librarys_probability(hub, pushed, t
 def test_the_classifier_computes_in_float32_or_bfloat16(tiny_model, tmp_path):
     import torch
 
-    from cinemae.hub.classifier import CinemaeForImageClassification
+    from cinemae.models.classifier import CinemaeForImageClassification
 
     saved = save_model(tiny_model, tmp_path / "saved", transformers=True)
     narrow = CinemaeForImageClassification.from_pretrained(saved, dtype=torch.bfloat16)
@@ -327,7 +327,7 @@ def test_the_command_that_makes_a_model_ready(tiny_model, tmp_path, monkeypatch)
 
     from cinemae.app.cli import app
 
-    monkeypatch.setattr("cinemae.jobs.export.export_onnx", lambda _: None)  # the graph is there
+    monkeypatch.setattr("cinemae.models.export.export_onnx", lambda _: None)  # the graph is there
     ready = tmp_path / "ready"
     result = CliRunner().invoke(app, ["export", str(tiny_model), "--transformers", str(ready)])
     assert result.exit_code == 0, result.output

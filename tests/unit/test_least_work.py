@@ -14,8 +14,8 @@ from cinemae.core.checkpoint import new_mae
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.masking import mask_noise, plan_masks
 from cinemae.errors import CheckpointError
+from cinemae.models.scorers import TorchScorer
 from cinemae.pretrain_config import PretrainConfig
-from cinemae.scorers import TorchScorer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,22 +17,22 @@ from sklearn.metrics import roc_auc_score
 
 from cinemae import Detector
 from cinemae.config import DecisionConfig
-from cinemae.data.model_dir import INT8_FILE, ONNX_FILE, STARTER, read_model_config
 from cinemae.errors import ConfigError, EvaluationError, ModelDirError, SourceError
 from cinemae.evaluation import precision as job
 from cinemae.evaluation.detectors import Setup, make_sources
 from cinemae.evaluation.precision import CHECK_KEY, compare_precisions, export_int8
-from cinemae.jobs import export
-from cinemae.jobs.export_int8 import install_graph, linear_layers, quantize_graph
-from cinemae.jobs.precision_card import precision_section
-from cinemae.scorers import OnnxScorer, TorchScorer, make_scorer
+from cinemae.models import export
+from cinemae.models.directory import INT8_FILE, ONNX_FILE, STARTER, read_model_config
+from cinemae.models.export_int8 import install_graph, linear_layers, quantize_graph
+from cinemae.models.precision_card import precision_section
+from cinemae.models.scorers import OnnxScorer, TorchScorer, make_scorer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 COMPILED = """
 import json, sys
 import numpy as np, torch
-from cinemae.scorers import TorchScorer
+from cinemae.models.scorers import TorchScorer
 torch.set_num_threads(1)
 original, found = torch.compile, []
 def compile_whole(model, **settings):
@@ -215,7 +215,7 @@ class TestWhatIsRefused:
     def test_bf16_without_torch(self, tiny_model: Path):
         code = (
             "import sys; sys.modules['torch'] = None\n"
-            "from cinemae.errors import MissingDependencyError\nfrom cinemae.scorers import make_scorer\n"
+            "from cinemae.errors import MissingDependencyError\nfrom cinemae.models.scorers import make_scorer\n"
             f"try: make_scorer({str(tiny_model)!r}, precision='bf16')\n"
             "except MissingDependencyError as error: print(error)"
         )
@@ -261,7 +261,7 @@ class TestChoice:
         assert isinstance(scorer, TorchScorer)
 
     def test_cuda_devices_take_bf16_where_they_have_it(self, tiny_model: Path, monkeypatch):
-        from cinemae.scorers import _torch_precision
+        from cinemae.models.scorers import _torch_precision
 
         cuda = torch.device("cuda")
         for has in (True, False):

@@ -13,14 +13,14 @@ import pytest
 from cinemae import Detector
 from cinemae.config import TrainConfig
 from cinemae.core.calibration import ood_score
-from cinemae.data.model_dir import read_model_config, write_model_config
-from cinemae.data.model_weights import load_extractor
 from cinemae.errors import FingerprintMismatchError, ModelDirError, SourceError, TrainingError
 from cinemae.features.extract import extract
 from cinemae.jobs.calibrate import choose_decision
 from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.jobs.recalibrate import UNREADABLE, RecalibrationRecipe, recalibrate, save_recalibration
-from cinemae.scorers import OnnxScorer
+from cinemae.models.directory import read_model_config, write_model_config
+from cinemae.models.scorers import OnnxScorer
+from cinemae.models.weights import load_extractor
 from cinemae.sources.datasets import read_records
 from cinemae.stores.features import FeatureStore
 

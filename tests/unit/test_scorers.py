@@ -19,11 +19,11 @@ from onnx import TensorProto, helper
 
 from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.core.masking import complementary_noise, mask_noise
-from cinemae.data.model_dir import read_model_config
-from cinemae.data.model_weights import save_distance
 from cinemae.errors import ConfigError, FingerprintMismatchError, ModelDirError
-from cinemae.jobs.export import export_onnx
-from cinemae.scorers import OnnxScorer, Scorer, TorchScorer, make_scorer
+from cinemae.models.directory import read_model_config
+from cinemae.models.export import export_onnx
+from cinemae.models.scorers import OnnxScorer, Scorer, TorchScorer, make_scorer
+from cinemae.models.weights import save_distance
 
 PIXELS = np.random.default_rng(0).normal(size=(5, 1, 3, 32, 32)).astype(np.float32)
 
@@ -256,7 +256,7 @@ def test_the_light_engine_is_chosen_where_it_can_be(copied_model: Path):
 def test_the_light_engine_keeps_to_the_cores_it_was_given(tiny_model: Path):
     code = (
         "import os, sys, pathlib\ncores = sorted(os.sched_getaffinity(0))[:-1]\nos.sched_setaffinity(0, cores)\n"
-        "from cinemae.scorers import OnnxScorer\nscorer = OnnxScorer(sys.argv[1])\n"
+        "from cinemae.models.scorers import OnnxScorer\nscorer = OnnxScorer(sys.argv[1])\n"
         "found = {core for task in os.listdir('/proc/self/task') for core in os.sched_getaffinity(int(task))}\n"
         "print(*found - {*cores})"
     )
@@ -276,7 +276,7 @@ def test_devices_that_are_not_there_are_refused(tiny_model: Path):
 def test_without_torch_the_install_line_is_given(tiny_model: Path, package: str):
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"
-        "from cinemae.errors import MissingDependencyError\nfrom cinemae.scorers import make_scorer\n"
+        "from cinemae.errors import MissingDependencyError\nfrom cinemae.models.scorers import make_scorer\n"
         f"try: make_scorer({str(tiny_model)!r}, 'cuda')\nexcept MissingDependencyError as error: print(error)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

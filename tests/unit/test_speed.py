@@ -7,7 +7,7 @@ import pytest
 from cinemae.errors import ConfigError, EvaluationError
 from cinemae.evaluation import speed
 from cinemae.evaluation.speed import SpeedConfig, SpeedReport, Stage, measure_speed
-from cinemae.scorers import OnnxScorer, TorchScorer
+from cinemae.models.scorers import OnnxScorer, TorchScorer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 QUICK = SpeedConfig(batch_sizes=(1, 3), images=4, rounds=2, width=60, height=50)

@@ -14,9 +14,9 @@ from cinemae.config import DecisionConfig, ModelConfig, OodReference
 from cinemae.core.preprocess import preprocess
 from cinemae.detector import Detector
 from cinemae.evidence.redelivery import MASK_SEEDS, REDELIVERIES
+from cinemae.models.scorers import Scores
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.pictures.image import load_image
-from cinemae.scorers import Scores
 from cinemae.verdict import flipped, reasons_for, word_for
 
 NAMES = [*REDELIVERIES, *(f"mask_seed={seed}" for seed in MASK_SEEDS)]

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cinemae.data.model_dir import STARTER
 from cinemae.detector import Detector
-from cinemae.scorers import OnnxScorer
+from cinemae.models.directory import STARTER
+from cinemae.models.scorers import OnnxScorer
 from cinemae.sources.sources import EncodedImage
 from cinemae.verdict_cache import VerdictCache, describe_context
 

@@ -11,7 +11,7 @@ import typer
 from cinemae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cinemae.scorers import Scorer
+    from cinemae.models.scorers import Scorer
     from cinemae.verdict_cache import VerdictCache
 
 AUTO = "auto"
@@ -81,7 +81,7 @@ def open_cache(file: str | None, model: str | None, scorer: Scorer) -> VerdictCa
         model: Of the command's option.
         scorer: What runs it.
     """
-    from cinemae.data.model_dir import resolve_model
+    from cinemae.models.directory import resolve_model
     from cinemae.verdict_cache import VerdictCache
 
     path = None if file is None else cache_path(file)

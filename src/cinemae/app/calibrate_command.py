@@ -66,9 +66,9 @@ def calibrate(
     not be read.
     """
     import cinemae.jobs.recalibrate as job  # what is missing is found out here, at once
-    from cinemae.data.model_dir import resolve_model
     from cinemae.evaluation.calibration_record import save_calibration
-    from cinemae.scorers import find_device
+    from cinemae.models.directory import resolve_model
+    from cinemae.models.scorers import find_device
 
     directory = resolve_model(model)
     if out is None and (model is None or not Path(model).is_dir()):

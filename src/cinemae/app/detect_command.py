@@ -151,7 +151,7 @@ def detect(
     found, total = _find(paths)
     style = _Style(format, output, total == 1 if explain is None else explain)
     from cinemae.app.cache_command import cache_path, open_cache
-    from cinemae.data.model_dir import model_or_fast_tier
+    from cinemae.models.directory import model_or_fast_tier
 
     model = model_or_fast_tier(model, fast=fast)
     if results is not None:

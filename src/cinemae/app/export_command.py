@@ -50,8 +50,8 @@ def export(
 
     A graph in int8 is written beside the one in float32 if, on the images to check on, its AUC is at most 0.003 lower.
     """
-    from cinemae.data.model_dir import INT8_FILE, ONNX_FILE
-    from cinemae.jobs.export import export_onnx
+    from cinemae.models.directory import INT8_FILE, ONNX_FILE
+    from cinemae.models.export import export_onnx
 
     if precision not in ("fp32", "int8"):
         raise ConfigError(f"a graph is exported in fp32 or int8, got {precision!r}.")
@@ -68,7 +68,7 @@ def export(
     size = sum(file.stat().st_size for file in (path, *model.glob(f"{path.stem}.{'[0-9a-f]' * 12}.data")))
     typer.echo("\n".join([f"{path}: {size / 1e6:.1f} MB", *lines]))
     if transformers is not None:
-        from cinemae.hub.publish import save_model
+        from cinemae.models.publish import save_model
 
         typer.echo(f"{save_model(model, transformers, transformers=True)}: with what transformers needs")
 

@@ -46,7 +46,7 @@ def fast(
     from cinemae.app.progress import ProgressBar
     from cinemae.jobs.fast_tier import make_fast
     from cinemae.jobs.recalibrate import RecalibrationRecipe
-    from cinemae.scorers import find_device
+    from cinemae.models.scorers import find_device
 
     targets = TrainConfig.from_dict({"target_fpr": target_fpr, "target_fnr": target_fnr, "seed": seed})
     recipe = RecalibrationRecipe(model=model, real=real, fake=fake, targets=targets, device=str(find_device(device)))

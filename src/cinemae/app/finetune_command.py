@@ -119,7 +119,7 @@ def summarise_model(report: TrainReport, out: Path) -> str:
 def describe_calibration(report: TrainReport, out: Path) -> None:
     """Leave calibration.json and its plots in a model directory, and show them on the card."""
     from cinemae.evaluation.calibration_record import save_calibration
-    from cinemae.jobs.model_card import refresh_model_card
+    from cinemae.models.card import refresh_model_card
 
     save_calibration(report.calibration, out)
     refresh_model_card(out)
@@ -139,7 +139,7 @@ def _read(sources: Sequence[Path]) -> list[ImageRecord]:
 
 def _beginning(backbone: Path | None, model: str | None) -> dict[str, Any]:
     """Return `backbone` and `extractor` of the recipe."""
-    from cinemae.data.model_dir import BACKBONE_DIR, read_model_config, resolve_model
+    from cinemae.models.directory import BACKBONE_DIR, read_model_config, resolve_model
 
     if backbone is not None:
         if model is not None:
@@ -152,7 +152,7 @@ def _beginning(backbone: Path | None, model: str | None) -> dict[str, Any]:
 
 
 def _find_device(name: str | None) -> str:
-    from cinemae.scorers import find_device
+    from cinemae.models.scorers import find_device
 
     return str(find_device(name or "auto"))
 

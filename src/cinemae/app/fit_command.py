@@ -81,7 +81,7 @@ def fit(
     Ends with 0, with 1 if some images could not be read, with 2 if nothing could be fitted.
     """
     from cinemae.jobs.fit import fit as job
-    from cinemae.scorers import find_device
+    from cinemae.models.scorers import find_device
 
     recipe = FitRecipe(
         real=tuple(real),

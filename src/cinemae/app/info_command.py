@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def info(model: ModelOption = None) -> None:
     """Show a model's name, settings and thresholds."""
-    from cinemae.data.model_dir import read_model_config, resolve_model
+    from cinemae.models.directory import read_model_config, resolve_model
 
     directory = resolve_model(model)
     for name, value in describe(read_model_config(directory), directory).items():
@@ -25,7 +25,7 @@ def info(model: ModelOption = None) -> None:
 
 def describe(config: ModelConfig, directory: Path) -> dict[str, str]:
     """Return what there is to say of a model, each in one line."""
-    from cinemae.data.model_dir import BACKBONE_DIR, ONNX_FILE
+    from cinemae.models.directory import BACKBONE_DIR, ONNX_FILE
 
     backbone, image, mask, head = config.backbone, config.extractor.image, config.extractor.mask, config.head
     decision, onnx = config.decision, directory / ONNX_FILE

@@ -108,9 +108,9 @@ def serve(
             f"this needs {package}, which is not installed: pip install 'cinemae[serve]'"
         ) from error
     from cinemae.app.cache_command import open_cache
-    from cinemae.data.model_dir import model_or_fast_tier, resolve_model
     from cinemae.detector import Detector
-    from cinemae.scorers import make_scorer
+    from cinemae.models.directory import model_or_fast_tier, resolve_model
+    from cinemae.models.scorers import make_scorer
 
     keys = read_keys(api_key_file)
     model, threads = model_or_fast_tier(model, fast=fast), config.threads_per_image

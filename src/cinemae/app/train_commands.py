@@ -297,7 +297,7 @@ def _run(recipe: Any, out: Path) -> TrainReport:  # noqa: ANN401 - its class nee
 
 
 def _bundled_backbone(store: Path) -> Path:
-    from cinemae.data.model_dir import BACKBONE_DIR, STARTER, read_model_config
+    from cinemae.models.directory import BACKBONE_DIR, STARTER, read_model_config
     from cinemae.stores.features import FeatureStore
 
     made_by = FeatureStore.open(store).backbone.content_hash

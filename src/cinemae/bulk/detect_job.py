@@ -10,10 +10,10 @@ from typing import Any
 
 from cinemae.bulk.job import PartReport, ScoreFunction, report_rows
 from cinemae.config import DecisionConfig
-from cinemae.data.model_dir import resolve_model
 from cinemae.detector import DEFAULT_BATCH_SIZE, NUM_WORKERS, Detector
 from cinemae.evidence.provenance import ProvenanceSignal
-from cinemae.scorers import make_scorer
+from cinemae.models.directory import resolve_model
+from cinemae.models.scorers import make_scorer
 from cinemae.sources.datasets import ImageRecord, hash_records
 from cinemae.sources.remote import is_remote
 from cinemae.sources.sources import encoded_images

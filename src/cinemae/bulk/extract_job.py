@@ -14,10 +14,10 @@ from cinemae.bulk.job import PartReport, ScoreFunction, report_rows
 from cinemae.config import ExtractorConfig, ImageConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
-from cinemae.data.model_dir import read_model_config, resolve_model
-from cinemae.data.model_weights import load_extractor
 from cinemae.features.extract import DEFAULT_BATCH_SIZE, DEFAULT_NUM_WORKERS, extract_rows, split_batches
-from cinemae.scorers import find_device
+from cinemae.models.directory import read_model_config, resolve_model
+from cinemae.models.scorers import find_device
+from cinemae.models.weights import load_extractor
 from cinemae.sources.datasets import ImageRecord
 from cinemae.stores.features import prepare_store, read_outcomes, write_shard
 from cinemae.stores.store_format import StoreHeader, StoreRow

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cinemae.data.model_dir import CALIBRATION_FILE
-from cinemae.jobs.calibration_card import PLOTS
 from cinemae.jobs.calibration_report import CalibrationReport
+from cinemae.models.calibration_card import PLOTS
+from cinemae.models.directory import CALIBRATION_FILE
 from cinemae.statistics.plot_style import BLUE, GREY, new_figure, quiet_axes, save_figure
 from cinemae.statistics.reliability import reliability_bins
 from cinemae.statistics.risk_coverage import plot_risk_coverage, risk_coverage

@@ -75,7 +75,7 @@ class Setup:
     Attributes:
         model: Model directory or Hub id; None for the bundled one.
         device: Where it runs.
-        precision: What it computes in, as for `cinemae.scorers.make_scorer`.
+        precision: What it computes in, as for `cinemae.models.scorers.make_scorer`.
         train: What baselines are trained on.
         validation: What their thresholds are chosen on; None for a part of `train`.
         seeds: How many times each is trained, from seed 0 up.

@@ -12,9 +12,9 @@ from PIL import Image
 
 from cinemae.core.features import features_to_lcas
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import read_model_config, resolve_model
-from cinemae.data.model_weights import load_extractor
-from cinemae.scorers import find_device
+from cinemae.models.directory import read_model_config, resolve_model
+from cinemae.models.scorers import find_device
+from cinemae.models.weights import load_extractor
 
 
 class FrozenDetector:

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import resolve_model
 from cinemae.evaluation.predictions import ALIGNED, RAW, Column
 from cinemae.evaluation.run import Batch
-from cinemae.scorers import make_scorer
+from cinemae.models.directory import resolve_model
+from cinemae.models.scorers import make_scorer
 
 
 class CinemaeSource:
@@ -19,7 +19,7 @@ class CinemaeSource:
         model: Model directory or Hub id; None for the bundled one.
         device: Where to run it.
         mask_seeds: How many seeds of the masks.
-        precision: As for `cinemae.scorers.make_scorer`.
+        precision: As for `cinemae.models.scorers.make_scorer`.
     """
 
     def __init__(self, model: str | None, device: str, mask_seeds: int, precision: str = "auto") -> None:

@@ -17,16 +17,16 @@ from onnx import helper
 
 from cinemae.config import DecisionConfig
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import CONFIG_FILE, HEAD_FILE, OOD_FILE, RESULTS_FILE
 from cinemae.errors import EvaluationError, ModelDirError
 from cinemae.evaluation.pictures import require_both
 from cinemae.evaluation.predictions import Column, Predictions
 from cinemae.evaluation.run import Batch, run
 from cinemae.jobs.calibration_images import read_class
-from cinemae.jobs.export_int8 import install_graph, quantize_graph
 from cinemae.jobs.fit_compare import auc_difference
-from cinemae.jobs.model_card import refresh_model_card
-from cinemae.scorers import OnnxScorer
+from cinemae.models.card import refresh_model_card
+from cinemae.models.directory import CONFIG_FILE, HEAD_FILE, OOD_FILE, RESULTS_FILE
+from cinemae.models.export_int8 import install_graph, quantize_graph
+from cinemae.models.scorers import OnnxScorer
 from cinemae.statistics.metrics import auc
 from cinemae.verdict import word_for
 

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import resolve_model
 from cinemae.detector import Detector
 from cinemae.errors import EvaluationError, MissingDependencyError, ModelDirError
 from cinemae.evaluation.versions import processor, versions
+from cinemae.models.directory import resolve_model
+from cinemae.models.scorers import OnnxScorer, Scorer, TorchScorer, find_device, make_scorer
 from cinemae.pictures.image import load_image
-from cinemae.scorers import OnnxScorer, Scorer, TorchScorer, find_device, make_scorer
 from cinemae.settings import Settings, require, usable_cores
 
 TOLERANCE = 1e-3

@@ -19,15 +19,15 @@ from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.head import pooled_dim
 from cinemae.core.lcas import combine_terms
 from cinemae.core.mahalanobis import MahalanobisDistance
-from cinemae.data.model_dir import BACKBONE_DIR, write_model_config
-from cinemae.data.model_weights import save_distance
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.features.streamed_set import MOST_IN_MEMORY, StreamedSet, feature_bytes
 from cinemae.features.training_set import TrainingSet, require_one_fingerprint, split_by_generator
-from cinemae.jobs.export import export_onnx
-from cinemae.jobs.model_card import write_model_card
 from cinemae.jobs.outliers import learn_outliers, learn_outliers_streamed
 from cinemae.jobs.train import EpochLine, TrainReport, save_training, train
+from cinemae.models.card import write_model_card
+from cinemae.models.directory import BACKBONE_DIR, write_model_config
+from cinemae.models.export import export_onnx
+from cinemae.models.weights import save_distance
 from cinemae.statistics.format_probe import format_probe
 from cinemae.stores.features import FeatureStore
 

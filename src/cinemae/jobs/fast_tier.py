@@ -14,7 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cinemae.config import ModelConfig
-from cinemae.data.model_dir import (
+from cinemae.errors import ConfigError, ModelDirError, TrainingError
+from cinemae.jobs.calibration_images import ScoredImages, read_class, score_images
+from cinemae.jobs.fit_compare import auc_difference
+from cinemae.jobs.recalibrate import Recalibration, RecalibrationRecipe, recalibrate
+from cinemae.models.directory import (
     BACKBONE_DIR,
     CONFIG_FILE,
     FAST_DIR,
@@ -25,12 +29,8 @@ from cinemae.data.model_dir import (
     read_model_config,
     write_model_config,
 )
-from cinemae.data.model_weights import load_model, save_distance
-from cinemae.errors import ConfigError, ModelDirError, TrainingError
-from cinemae.jobs.calibration_images import ScoredImages, read_class, score_images
-from cinemae.jobs.export import export_onnx
-from cinemae.jobs.fit_compare import auc_difference
-from cinemae.jobs.recalibrate import Recalibration, RecalibrationRecipe, recalibrate
+from cinemae.models.export import export_onnx
+from cinemae.models.weights import load_model, save_distance
 from cinemae.statistics.metrics import auc
 from cinemae.statistics.resampling import Estimate
 

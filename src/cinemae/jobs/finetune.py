@@ -26,7 +26,6 @@ from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.features import FeatureExtractor, features_to_stats
 from cinemae.core.head import CinemaeHead, pool_views, pooled_dim
 from cinemae.core.masking import noise_from_config
-from cinemae.data.model_dir import BACKBONE_DIR
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.features.training_set import TrainingSet
 from cinemae.jobs.build_model import lcas_quantiles, write_backbone, write_model
@@ -51,6 +50,7 @@ from cinemae.jobs.train import (
     seeded_head,
     validation_results,
 )
+from cinemae.models.directory import BACKBONE_DIR
 
 _FIXED_WEIGHTS = ("position_embeddings", "decoder_pos_embed")
 

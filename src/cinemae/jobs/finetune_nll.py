@@ -25,7 +25,6 @@ from cinemae.core.checkpoint import renew_decoder, save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.lcas import nll_approx
 from cinemae.core.masking import patchify
-from cinemae.data.model_dir import BACKBONE_DIR
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.jobs.finetune import StepBudget, start_from, unfreeze
 from cinemae.jobs.finetune_config import FinetuneRecipe, StepLine
@@ -39,6 +38,7 @@ from cinemae.jobs.finetune_data import (
     whole_plan,
     write_failures,
 )
+from cinemae.models.directory import BACKBONE_DIR
 
 PHOTOGRAPHS = "photographs"
 SIGMA = 1.0

@@ -17,12 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.config import AugmentConfig, DecisionConfig
-from cinemae.data.model_dir import CONFIG_FILE, STARTER, read_model_config, write_model_config
-from cinemae.data.model_weights import load_extractor
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.features.training_set import TrainingSet
 from cinemae.jobs.build_model import ModelRecipe, build_model
-from cinemae.jobs.export import export_onnx
 from cinemae.jobs.feature_pool import FeaturePool
 from cinemae.jobs.fit_compare import Comparison, bundled_fingerprint, compare_with_bundled
 from cinemae.jobs.fit_config import FitRecipe
@@ -32,8 +29,11 @@ from cinemae.jobs.fit_sources import is_file
 from cinemae.jobs.fit_split import ClassSplit, describe, split_class
 from cinemae.jobs.fit_start import Start, begin
 from cinemae.jobs.fit_warnings import FitWarning, no_better_than_chance, warn_of_data, warn_of_format, warn_of_results
-from cinemae.jobs.model_card import refresh_model_card
 from cinemae.jobs.train import EpochLine, TrainReport, predict_logits, save_training
+from cinemae.models.card import refresh_model_card
+from cinemae.models.directory import CONFIG_FILE, STARTER, read_model_config, write_model_config
+from cinemae.models.export import export_onnx
+from cinemae.models.weights import load_extractor
 from cinemae.sources.datasets import source_root
 from cinemae.statistics.format_probe import FactColumns, FormatProbe, format_probe_of
 from cinemae.statistics.metrics import auc, evaluate

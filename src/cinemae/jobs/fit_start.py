@@ -8,9 +8,9 @@ from pathlib import Path
 from cinemae.config import ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, ModelConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
-from cinemae.data.model_dir import BACKBONE_DIR, read_model_config, resolve_model
-from cinemae.data.model_weights import load_extractor
 from cinemae.jobs.fit_config import FitRecipe
+from cinemae.models.directory import BACKBONE_DIR, read_model_config, resolve_model
+from cinemae.models.weights import load_extractor
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from cinemae.app.serve.problems import Problem, overloaded
 from cinemae.detector import DEFAULT_BATCH_SIZE, Detector
 from cinemae.errors import ModelDirError
 from cinemae.heatmap import lcas_levels
-from cinemae.scorers import OnnxScorer
+from cinemae.models.scorers import OnnxScorer
 
 _COME_AGAIN_SECONDS = 5.0
 

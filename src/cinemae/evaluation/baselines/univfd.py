@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cinemae.data.model_dir import file_hash
 from cinemae.errors import ConfigError, FingerprintMismatchError
 from cinemae.evaluation.baselines.crops import center_square, training_square
 from cinemae.evaluation.baselines.linear_probe import LinearProbe, not_trained, require_labels
@@ -20,6 +19,7 @@ from cinemae.evaluation.baselines.network_training import to_pixels
 from cinemae.evaluation.baselines.networks import ClipEncoder, load_clip_encoder
 from cinemae.evaluation.baselines.options import settings_from_options
 from cinemae.evaluation.baselines.saved import Arrays, misfit, read_detector, read_settings, write_detector
+from cinemae.models.directory import file_hash
 from cinemae.settings import Settings, require
 
 HUB_REPOSITORY = "openai/clip-vit-large-patch14"

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cinemae.data.model_dir import CONFIG_FILE, read_model_config
-from cinemae.data.model_weights import load_head
 from cinemae.evaluation.analyses.transfer import best_threshold
 from cinemae.evaluation.protocols.heads import HeadRecipe, TrainedHead, logits_of
 from cinemae.evaluation.protocols.measure import Bench, Scored
@@ -17,6 +15,8 @@ from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.features.training_set import TrainingSet, hold_out
 from cinemae.jobs.finetune import finetune
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, Unfreeze
+from cinemae.models.directory import CONFIG_FILE, read_model_config
+from cinemae.models.weights import load_head
 from cinemae.sources.datasets import ImageRecord
 
 

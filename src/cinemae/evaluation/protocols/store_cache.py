@@ -11,10 +11,10 @@ import torch
 from cinemae.config import ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
-from cinemae.data.model_dir import BACKBONE_DIR, read_model_config, resolve_model
-from cinemae.data.model_weights import load_extractor
 from cinemae.features.extract import extract
-from cinemae.scorers import find_device
+from cinemae.models.directory import BACKBONE_DIR, read_model_config, resolve_model
+from cinemae.models.scorers import find_device
+from cinemae.models.weights import load_extractor
 from cinemae.sources.datasets import ImageRecord
 from cinemae.stores.features import FeatureStore
 

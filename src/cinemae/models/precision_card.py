@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cinemae.config import ModelConfig
-from cinemae.data.model_dir import INT8_FILE
+from cinemae.models.directory import INT8_FILE
 
 
 def precision_section(config: ModelConfig, results: dict[str, Any], directory: Path) -> str:

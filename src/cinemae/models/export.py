@@ -27,7 +27,8 @@ from onnx.external_data_helper import convert_model_to_external_data
 from torch import Tensor
 
 from cinemae.core.model import CinemaeModel
-from cinemae.data.model_dir import (
+from cinemae.errors import ModelDirError
+from cinemae.models.directory import (
     FINGERPRINT_KEY,
     HEAD_FILE,
     HEAD_KEY,
@@ -37,8 +38,7 @@ from cinemae.data.model_dir import (
     file_hash,
     read_model_config,
 )
-from cinemae.data.model_weights import load_model
-from cinemae.errors import ModelDirError
+from cinemae.models.weights import load_model
 
 OUTPUTS = ("logit", "prob_fake", "stats", "lcas", "global_feature", "ood_distance")
 LARGE = 100_000_000

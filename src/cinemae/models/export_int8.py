@@ -20,9 +20,9 @@ from onnx import helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.onnx_model import ONNXModel
 
-from cinemae.data.model_dir import INT8_FILE, ONNX_FILE, PRECISION_KEY
 from cinemae.errors import ModelDirError
-from cinemae.jobs.export import save_graph, widen_weights
+from cinemae.models.directory import INT8_FILE, ONNX_FILE, PRECISION_KEY
+from cinemae.models.export import save_graph, widen_weights
 
 _BACKBONE_OUTPUTS = ("global_feature", "lcas")
 

@@ -21,9 +21,9 @@ from cinemae.config import ImageConfig
 from cinemae.core.calibration import calibrate
 from cinemae.core.model import CinemaeModel
 from cinemae.core.preprocess import preprocess
-from cinemae.data.model_dir import read_model_config, resolve_model
-from cinemae.data.model_weights import load_model
 from cinemae.errors import ConfigError
+from cinemae.models.directory import read_model_config, resolve_model
+from cinemae.models.weights import load_model
 from cinemae.pictures.image import ImageInput, load_image
 
 _DTYPES = {None: "float32", "auto": "float32", "float32": "float32", "bfloat16": "bfloat16"}

@@ -14,8 +14,8 @@ from cinemae.core.features import FeatureExtractor
 from cinemae.core.head import CinemaeHead
 from cinemae.core.mahalanobis import MahalanobisDistance, summary_dim
 from cinemae.core.model import CinemaeModel
-from cinemae.data.model_dir import BACKBONE_DIR, HEAD_FILE, OOD_FILE, read_model_config
 from cinemae.errors import FingerprintMismatchError, ModelDirError
+from cinemae.models.directory import BACKBONE_DIR, HEAD_FILE, OOD_FILE, read_model_config
 
 
 def load_extractor(

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from cinemae.config import ModelConfig
 from cinemae.core.calibration import calibrate
 from cinemae.core.masking import complementary_noise, noise_from_config
-from cinemae.data.model_dir import (
+from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
+from cinemae.models.directory import (
     FINGERPRINT_KEY,
     HEAD_FILE,
     HEAD_KEY,
@@ -35,7 +36,6 @@ from cinemae.data.model_dir import (
     file_hash,
     read_model_config,
 )
-from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
 from cinemae.settings import usable_cores
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -229,7 +229,7 @@ class TorchScorer(_ModelScorer):
         try:
             import torch
 
-            from cinemae.data.model_weights import load_model
+            from cinemae.models.weights import load_model
         except ModuleNotFoundError as error:
             package = (error.name or "torch").partition(".")[0]
             raise MissingDependencyError(

@@ -1,7 +1,7 @@
 """A model directory copied, made ready for transformers, and pushed to the Hub. Fetching is `resolve_model`.
 
 Made ready means: config.json also says which classes to load, and two small files lie beside it. The classes themselves
-are in `cinemae.hub.classifier`, so a model on the Hub carries no copy of the method that could grow old.
+are in `cinemae.models.classifier`, so a model on the Hub carries no copy of the method that could grow old.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cinemae.config import DecisionConfig, ModelConfig
-from cinemae.data.model_dir import CONFIG_FILE, read_model_config
 from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
+from cinemae.models.directory import CONFIG_FILE, read_model_config
 
 CODE_FILE = "cinemae_transformers.py"
 PROCESSOR_FILE = "preprocessor_config.json"
@@ -26,7 +26,7 @@ _PROCESSOR = "CinemaeImageProcessor"
 _CODE = '''\
 """Lets transformers load this model; needs `pip install 'cinemae[torch]'`."""
 
-from cinemae.hub.classifier import CinemaeConfig, CinemaeForImageClassification, CinemaeImageProcessor
+from cinemae.models.classifier import CinemaeConfig, CinemaeForImageClassification, CinemaeImageProcessor
 
 __all__ = ["CinemaeConfig", "CinemaeForImageClassification", "CinemaeImageProcessor"]
 '''

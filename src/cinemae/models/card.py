@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cinemae.config import DecisionConfig, ModelConfig
-from cinemae.data.model_dir import RESULTS_FILE, read_model_config
-from cinemae.jobs.calibration_card import calibration_section
-from cinemae.jobs.fit_card import fit_section
-from cinemae.jobs.precision_card import precision_section
+from cinemae.models.calibration_card import calibration_section
+from cinemae.models.directory import RESULTS_FILE, read_model_config
+from cinemae.models.fit_card import fit_section
+from cinemae.models.precision_card import precision_section
 from cinemae.statistics.format_probe import ALARM
 
 MUST_NOT = """\
