@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks.measure import WrongAnswerError
-from cinemae.jobs.doctor.near_duplicates import COPY_LIMIT, RADIUS, NearGroups, find_near, picture_print
+from cinemae.doctor.near_duplicates import COPY_LIMIT, RADIUS, NearGroups, find_near, picture_print
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.sources.archives import read_encoded

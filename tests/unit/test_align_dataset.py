@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cinemae.doctor.align_dataset import align_dataset, target_names
 from cinemae.errors import ConfigError, SourceError
-from cinemae.jobs.align_dataset import align_dataset, target_names
 from cinemae.pictures.alignment import AlignConfig, WindowConfig, align_picture, window_picture
 from cinemae.pictures.codecs import through_codec
 from cinemae.pictures.file_facts import FileFacts, read_facts

@@ -15,16 +15,16 @@ from scipy.stats.contingency import association
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
+from cinemae.doctor import class_checks
+from cinemae.doctor.check import CheckOptions, check_dataset
+from cinemae.doctor.class_checks import check_classes, find_imbalances
+from cinemae.doctor.copy_checks import check_copies
+from cinemae.doctor.file_checks import check_files, check_passed_over
+from cinemae.doctor.file_rows import FileRow, read_row
+from cinemae.doctor.near_duplicates import COPY_LIMIT, RADIUS, find_near, picture_print
+from cinemae.doctor.text import to_text
 from cinemae.errors import SourceError
 from cinemae.evaluation.doctor_page import write_doctor_page
-from cinemae.jobs.doctor import class_checks
-from cinemae.jobs.doctor.check import CheckOptions, check_dataset
-from cinemae.jobs.doctor.class_checks import check_classes, find_imbalances
-from cinemae.jobs.doctor.copy_checks import check_copies
-from cinemae.jobs.doctor.file_checks import check_files, check_passed_over
-from cinemae.jobs.doctor.file_rows import FileRow, read_row
-from cinemae.jobs.doctor.near_duplicates import COPY_LIMIT, RADIUS, find_near, picture_print
-from cinemae.jobs.doctor.text import to_text
 from cinemae.pictures.image import load_image
 from cinemae.sources.datasets import ImageRecord
 from cinemae.sources.layouts import read_dataset
@@ -274,8 +274,8 @@ def _reference_groups(prints):
 
 
 def test_groups_are_those_of_all_pairs(monkeypatch):
-    monkeypatch.setattr("cinemae.jobs.doctor.near_duplicates._BATCH", 16)
-    monkeypatch.setattr("cinemae.jobs.doctor.near_duplicates._MOST_PAIRS", 7)
+    monkeypatch.setattr("cinemae.doctor.near_duplicates._BATCH", 16)
+    monkeypatch.setattr("cinemae.doctor.near_duplicates._MOST_PAIRS", 7)
     rng = np.random.default_rng(0)
     prints = []
     for _ in range(25):

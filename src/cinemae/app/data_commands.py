@@ -14,7 +14,7 @@ from cinemae.app.options import resuming
 from cinemae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cinemae.jobs.align_dataset import AlignReport, Steps
+    from cinemae.doctor.align_dataset import AlignReport, Steps
     from cinemae.sources.layouts import Layout
 
 data = typer.Typer(
@@ -90,9 +90,9 @@ def check(
     """
     from cinemae.app.output import open_output, visible
     from cinemae.app.progress import ProgressBar
+    from cinemae.doctor.check import CheckOptions, check_dataset
+    from cinemae.doctor.text import to_text
     from cinemae.evaluation.doctor_page import write_doctor_page
-    from cinemae.jobs.doctor.check import CheckOptions, check_dataset
-    from cinemae.jobs.doctor.text import to_text
 
     _require_folders(json_file, html_file)
     options = CheckOptions(
@@ -155,7 +155,7 @@ def align(
     now. Ends with 0 if all images could be read, 1 if some could not or a class came out empty.
     """
     from cinemae.app.progress import ProgressBar
-    from cinemae.jobs.align_dataset import align_dataset
+    from cinemae.doctor.align_dataset import align_dataset
     from cinemae.sources.layouts import read_dataset
 
     steps = _steps(preset, size, window, quality)
@@ -232,7 +232,7 @@ def _steps(preset: Preset, size: int | None, window: str | None, quality: int | 
 
 def _tell_alignment(report: AlignReport, out: Path) -> None:
     from cinemae.app.output import visible
-    from cinemae.jobs.align_dataset import MANIFEST_FILE, REPORT_FILE
+    from cinemae.doctor.align_dataset import MANIFEST_FILE, REPORT_FILE
     from cinemae.sources.text_table import table_of
 
     typer.echo(report.description)

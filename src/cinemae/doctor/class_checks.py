@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2_contingency, ks_2samp, mannwhitneyu
 
-from cinemae.jobs.doctor.file_rows import FileRow, columns_of, labels_of
-from cinemae.jobs.doctor.findings import Finding, Severity
+from cinemae.doctor.file_rows import FileRow, columns_of, labels_of
+from cinemae.doctor.findings import Finding, Severity
 from cinemae.statistics.format_probe import ALARM, format_probe_of
 from cinemae.statistics.resampling import Estimate
 

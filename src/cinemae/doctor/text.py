@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import textwrap
 
-from cinemae.jobs.doctor.check import DoctorReport
-from cinemae.jobs.doctor.class_checks import per_cent, with_interval
-from cinemae.jobs.doctor.findings import Finding, count_of
+from cinemae.doctor.check import DoctorReport
+from cinemae.doctor.class_checks import per_cent, with_interval
+from cinemae.doctor.findings import Finding, count_of
 from cinemae.sources.text_table import table_of
 
 _WIDTH = 100

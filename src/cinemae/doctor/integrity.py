@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from cinemae.doctor.file_rows import FileRow
+from cinemae.doctor.findings import Finding, Severity, count_of, singles
 from cinemae.errors import SourceError
-from cinemae.jobs.doctor.file_rows import FileRow
-from cinemae.jobs.doctor.findings import Finding, Severity, count_of, singles
 from cinemae.sources.bounded_map import bounded_map
 from cinemae.sources.manifest import ManifestRow, hash_file, read_manifest
 

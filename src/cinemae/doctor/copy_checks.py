@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cinemae.jobs.doctor.file_rows import FileRow
-from cinemae.jobs.doctor.findings import Finding, Severity, count_of, singles
-from cinemae.jobs.doctor.near_duplicates import find_near
+from cinemae.doctor.file_rows import FileRow
+from cinemae.doctor.findings import Finding, Severity, count_of, singles
+from cinemae.doctor.near_duplicates import find_near
 
 
 class _Wording(NamedTuple):

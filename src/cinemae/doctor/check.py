@@ -10,19 +10,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cinemae.errors import SourceError
-from cinemae.jobs.doctor.class_checks import (
+from cinemae.doctor.class_checks import (
     SERIOUS_FROM,
     WARN_FROM,
     ClassChecks,
     check_classes,
 )
-from cinemae.jobs.doctor.copy_checks import check_copies
-from cinemae.jobs.doctor.file_checks import check_files, check_passed_over
-from cinemae.jobs.doctor.file_rows import FileRow, find_passed_over, read_rows
-from cinemae.jobs.doctor.findings import SEVERITIES, Finding, Severity
-from cinemae.jobs.doctor.integrity import check_integrity, read_checksums
-from cinemae.jobs.doctor.near_duplicates import COPY_LIMIT, RADIUS
+from cinemae.doctor.copy_checks import check_copies
+from cinemae.doctor.file_checks import check_files, check_passed_over
+from cinemae.doctor.file_rows import FileRow, find_passed_over, read_rows
+from cinemae.doctor.findings import SEVERITIES, Finding, Severity
+from cinemae.doctor.integrity import check_integrity, read_checksums
+from cinemae.doctor.near_duplicates import COPY_LIMIT, RADIUS
+from cinemae.errors import SourceError
 from cinemae.settings import Settings
 from cinemae.sources.dataset_report import find_problems
 from cinemae.sources.datasets import ImageRecord, source_root

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cinemae.doctor.near_duplicates import picture_print
 from cinemae.errors import ImageError, SourceError
-from cinemae.jobs.doctor.near_duplicates import picture_print
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import LoadedImage, load_image, open_header
 from cinemae.sources.archives import read_encoded
@@ -69,7 +69,7 @@ class FileRow:
         height: The same.
         jpeg_quality: From 1 to 100; None unknown or no JPEG.
         traits: Of what a reader should know: "animated", "cmyk", "16-bit", "wrong_suffix".
-        print: What the picture looks like, see `cinemae.jobs.doctor.near_duplicates`; None of one nearly flat.
+        print: What the picture looks like, see `cinemae.doctor.near_duplicates`; None of one nearly flat.
     """
 
     name: str

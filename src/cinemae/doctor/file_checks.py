@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from cinemae.jobs.doctor.file_rows import FileRow
-from cinemae.jobs.doctor.findings import Finding, Severity, count_of, singles
+from cinemae.doctor.file_rows import FileRow
+from cinemae.doctor.findings import Finding, Severity, count_of, singles
 
 _MOST_KINDS = 6
 
