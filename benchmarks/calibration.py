@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from scipy.special import logit as to_log_odds
 
 from benchmarks.measure import RESULTS, ROOT, describe_machine, require_close
+from cinemae.calibration.calibrate import CrossFitted, choose_decision, cross_fit
+from cinemae.calibration.record import plot_before_and_after
+from cinemae.calibration.report import CalibrationReport, report_calibration
 from cinemae.config import DecisionConfig, ModelConfig, TrainConfig
 from cinemae.core.calibration import calibrate
-from cinemae.evaluation.calibration_record import plot_before_and_after
 from cinemae.evaluation.predictions import RAW, Predictions
-from cinemae.jobs.calibrate import CrossFitted, choose_decision, cross_fit
-from cinemae.jobs.calibration_report import CalibrationReport, report_calibration
 from cinemae.models.directory import read_model_config, resolve_model
 from cinemae.statistics.metrics import auc, brier_score, calibration_error, rate
 from cinemae.statistics.plot_style import save_figure

@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.measure import Record, Target, WrongAnswerError, make_parser, run
+from cinemae.calibration.outliers import learn_outliers_streamed
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.features.streamed_set import StreamedSet, feature_bytes
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs.outliers import learn_outliers_streamed
 from cinemae.jobs.train import train
 from cinemae.stores.features import _PARQUET, _SCHEMA, FeatureStore, prepare_store
 from cinemae.stores.store_format import StoreHeader

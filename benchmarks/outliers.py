@@ -26,13 +26,13 @@ from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.drawn_pictures import KINDS, draw_pictures
 from benchmarks.measure import RESULTS, ROOT, describe_machine
+from cinemae.calibration.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.config import ModelConfig
 from cinemae.core.calibration import calibrate, is_out_of_distribution, ood_score
 from cinemae.core.features import features_to_stats
 from cinemae.core.model import CinemaeModel
 from cinemae.core.preprocess import preprocess
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.jobs.train import predict_logits
 from cinemae.models.directory import read_model_config, resolve_model
 from cinemae.models.weights import load_model

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cinemae import Detector
+from cinemae.calibration.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.config import AugmentConfig, ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae, save_pretrained_folder
@@ -16,7 +17,6 @@ from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.features.extract import extract
 from cinemae.features.training_set import TrainingSet
 from cinemae.jobs.build_model import REFERENCE_LEVELS, ModelRecipe, build_model, lcas_reference
-from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summarise
 from cinemae.jobs.train import predict_logits
 from cinemae.models.card import MUST_NOT, refresh_model_card
 from cinemae.models.directory import read_model_config

@@ -9,17 +9,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.model_selection import StratifiedKFold
 
-from cinemae.config import DecisionConfig, TrainConfig
-from cinemae.core.calibration import calibrate as apply_calibration
-from cinemae.errors import TrainingError
-from cinemae.jobs import calibrate
-from cinemae.jobs.calibrate import (
+from cinemae.calibration import calibrate
+from cinemae.calibration.calibrate import (
     choose_decision,
     cross_fit,
     cross_fitted_rates,
     held_out_probabilities,
     log_loss,
 )
+from cinemae.config import DecisionConfig, TrainConfig
+from cinemae.core.calibration import calibrate as apply_calibration
+from cinemae.errors import TrainingError
 
 CONFIG = TrainConfig()
 QUICK = settings(max_examples=30, deadline=None)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cinemae.calibration.calibrate import choose_decision
+from cinemae.calibration.report import report_calibration
 from cinemae.config import DecisionConfig, TrainConfig
 from cinemae.core.calibration import calibrate
-from cinemae.jobs.calibrate import choose_decision
-from cinemae.jobs.calibration_report import report_calibration
 from cinemae.statistics.metrics import calibration_error
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # benchmarks are no part of the installed package

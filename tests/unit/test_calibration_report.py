@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from cinemae.calibration.calibrate import choose_decision, cross_fit, held_out_probabilities, log_loss
+from cinemae.calibration.report import report_calibration, require_enough
 from cinemae.config import TrainConfig
 from cinemae.errors import TrainingError
-from cinemae.jobs.calibrate import choose_decision, cross_fit, held_out_probabilities, log_loss
-from cinemae.jobs.calibration_report import report_calibration, require_enough
 from cinemae.statistics.metrics import brier_score, calibration_error, evaluate, rate
 
 CONFIG = TrainConfig(target_fpr=0.05, target_fnr=0.1, seed=2)

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from cinemae import Detector
 from cinemae.app.cli import app
+from cinemae.calibration.recalibrate import RecalibrationRecipe
 from cinemae.config import ImageConfig, TrainConfig
 from cinemae.core.preprocess import preprocess
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.heatmap import render_heatmap, view_box
 from cinemae.jobs.fast_tier import FastTier, fast_config, make_fast
-from cinemae.jobs.recalibrate import RecalibrationRecipe
 from cinemae.models.directory import fast_tier, read_model_config
 from cinemae.models.scorers import OnnxScorer
 

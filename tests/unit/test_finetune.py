@@ -13,6 +13,7 @@ from scipy.stats import bootstrap
 from transformers import ViTMAEForPreTraining
 
 from cinemae import Detector
+from cinemae.calibration.outliers import learn_outliers
 from cinemae.config import ExtractorConfig, HeadConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor, features_to_stats
@@ -25,7 +26,6 @@ from cinemae.jobs.finetune import finetune, image_logits, start_from, unfreeze
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe
 from cinemae.jobs.finetune_data import LabelledImages, load_views, plan_epoch, whole_plan
 from cinemae.jobs.finetune_nll import GroupNll, group_nll, train_reconstruction
-from cinemae.jobs.outliers import learn_outliers
 from cinemae.jobs.train import predict_logits, seeded_head, train
 from cinemae.models.directory import read_model_config
 from cinemae.models.scorers import OnnxScorer, TorchScorer

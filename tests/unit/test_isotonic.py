@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from sklearn.isotonic import IsotonicRegression
 
-from cinemae.jobs.isotonic import GRID, centred_isotonic
+from cinemae.calibration.isotonic import GRID, centred_isotonic
 
 QUICK = settings(max_examples=60, deadline=None)
 

@@ -6,9 +6,7 @@ import torch
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
 
-from cinemae.core.mahalanobis import MahalanobisDistance, summary_dim, view_summary
-from cinemae.errors import TrainingError
-from cinemae.jobs.outliers import (
+from cinemae.calibration.outliers import (
     LEVELS,
     cross_fitted_distances,
     distances,
@@ -17,6 +15,8 @@ from cinemae.jobs.outliers import (
     ood_reference,
     summarise,
 )
+from cinemae.core.mahalanobis import MahalanobisDistance, summary_dim, view_summary
+from cinemae.errors import TrainingError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

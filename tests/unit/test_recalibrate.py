@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from cinemae import Detector
+from cinemae.calibration.calibrate import choose_decision
+from cinemae.calibration.outliers import distances, fit_distance, ood_reference, summarise
+from cinemae.calibration.recalibrate import UNREADABLE, RecalibrationRecipe, recalibrate, save_recalibration
 from cinemae.config import TrainConfig
 from cinemae.core.calibration import ood_score
 from cinemae.errors import FingerprintMismatchError, ModelDirError, SourceError, TrainingError
 from cinemae.features.extract import extract
-from cinemae.jobs.calibrate import choose_decision
-from cinemae.jobs.outliers import distances, fit_distance, ood_reference, summarise
-from cinemae.jobs.recalibrate import UNREADABLE, RecalibrationRecipe, recalibrate, save_recalibration
 from cinemae.models.directory import read_model_config, write_model_config
 from cinemae.models.scorers import OnnxScorer
 from cinemae.models.weights import load_extractor
@@ -71,7 +71,7 @@ def quick_graph(monkeypatch: pytest.MonkeyPatch) -> None:
         (directory / "model.onnx").write_bytes(b"another graph")
         return directory / "model.onnx"
 
-    monkeypatch.setattr("cinemae.jobs.recalibrate.export_onnx", write)
+    monkeypatch.setattr("cinemae.calibration.recalibrate.export_onnx", write)
 
 
 def _files(directory: Path) -> dict[str, bytes]:

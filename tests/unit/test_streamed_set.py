@@ -5,13 +5,13 @@ import pytest
 import torch
 from sklearn.covariance import LedoitWolf
 
+from cinemae.calibration.outliers import fit_distance, fit_distance_streamed, learn_outliers, learn_outliers_streamed
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.features import streamed_set
 from cinemae.features.streamed_set import StreamedSet, feature_bytes
 from cinemae.features.training_set import TrainingSet, split_by_generator
 from cinemae.jobs.build_model import _refuse_overlap
-from cinemae.jobs.outliers import fit_distance, fit_distance_streamed, learn_outliers, learn_outliers_streamed
 from cinemae.jobs.samples import make_samples, sample_weights
 from cinemae.jobs.train import fit_head, predict_logits, train
 from cinemae.stores.features import FeatureStore, prepare_store, write_shard

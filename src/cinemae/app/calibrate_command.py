@@ -12,7 +12,7 @@ from cinemae.config import TrainConfig
 from cinemae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cinemae.jobs.recalibrate import Recalibration, RecalibrationRecipe
+    from cinemae.calibration.recalibrate import Recalibration, RecalibrationRecipe
 
 _TRAIN = TrainConfig()
 
@@ -65,8 +65,8 @@ def calibrate(
     isotonic regression the better on held-out images is taken. Ends with 1 if images were left out because they could
     not be read.
     """
-    import cinemae.jobs.recalibrate as job  # what is missing is found out here, at once
-    from cinemae.evaluation.calibration_record import save_calibration
+    import cinemae.calibration.recalibrate as job  # what is missing is found out here, at once
+    from cinemae.calibration.record import save_calibration
     from cinemae.models.directory import resolve_model
     from cinemae.models.scorers import find_device
 
@@ -91,7 +91,7 @@ def calibrate(
 
 def _run(recipe: RecalibrationRecipe) -> Recalibration:
     from cinemae.app.progress import ProgressBar
-    from cinemae.jobs.recalibrate import recalibrate
+    from cinemae.calibration.recalibrate import recalibrate
 
     with ProgressBar("scoring", None, log_every=60) as bar:
         return recalibrate(recipe, progress=lambda done, total: bar.update(done, total=total))

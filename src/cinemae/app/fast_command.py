@@ -44,8 +44,8 @@ def fast(
     its card. Ends with 1 if images were left out because they could not be read.
     """
     from cinemae.app.progress import ProgressBar
+    from cinemae.calibration.recalibrate import RecalibrationRecipe
     from cinemae.jobs.fast_tier import make_fast
-    from cinemae.jobs.recalibrate import RecalibrationRecipe
     from cinemae.models.scorers import find_device
 
     targets = TrainConfig.from_dict({"target_fpr": target_fpr, "target_fnr": target_fnr, "seed": seed})

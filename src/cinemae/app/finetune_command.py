@@ -118,7 +118,7 @@ def summarise_model(report: TrainReport, out: Path) -> str:
 
 def describe_calibration(report: TrainReport, out: Path) -> None:
     """Leave calibration.json and its plots in a model directory, and show them on the card."""
-    from cinemae.evaluation.calibration_record import save_calibration
+    from cinemae.calibration.record import save_calibration
     from cinemae.models.card import refresh_model_card
 
     save_calibration(report.calibration, out)

@@ -15,13 +15,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from cinemae.calibration.images import read_class
 from cinemae.config import DecisionConfig
 from cinemae.core.preprocess import preprocess
 from cinemae.errors import EvaluationError, ModelDirError
 from cinemae.evaluation.pictures import require_both
 from cinemae.evaluation.predictions import Column, Predictions
 from cinemae.evaluation.run import Batch, run
-from cinemae.jobs.calibration_images import read_class
 from cinemae.jobs.fit_compare import auc_difference
 from cinemae.models.card import refresh_model_card
 from cinemae.models.directory import CONFIG_FILE, HEAD_FILE, OOD_FILE, RESULTS_FILE

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cinemae.calibration.outliers import learn_outliers, learn_outliers_streamed
 from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, OodReference, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import save_pretrained_folder
@@ -22,7 +23,6 @@ from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.features.streamed_set import MOST_IN_MEMORY, StreamedSet, feature_bytes
 from cinemae.features.training_set import TrainingSet, require_one_fingerprint, split_by_generator
-from cinemae.jobs.outliers import learn_outliers, learn_outliers_streamed
 from cinemae.jobs.train import EpochLine, TrainReport, save_training, train
 from cinemae.models.card import write_model_card
 from cinemae.models.directory import BACKBONE_DIR, write_model_config

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from cinemae.calibration.images import ScoredImages, read_class, score_images
+from cinemae.calibration.recalibrate import Recalibration, RecalibrationRecipe, recalibrate
 from cinemae.config import ModelConfig
 from cinemae.errors import ConfigError, ModelDirError, TrainingError
-from cinemae.jobs.calibration_images import ScoredImages, read_class, score_images
 from cinemae.jobs.fit_compare import auc_difference
-from cinemae.jobs.recalibrate import Recalibration, RecalibrationRecipe, recalibrate
 from cinemae.models.directory import (
     BACKBONE_DIR,
     CONFIG_FILE,

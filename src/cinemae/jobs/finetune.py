@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cinemae.calibration.outliers import learn_outliers
+from cinemae.calibration.report import report_calibration
 from cinemae.config import BackboneInfo, ExtractorConfig, ImageConfig, LcasConfig, ModelConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import save_pretrained_folder
@@ -29,7 +31,6 @@ from cinemae.core.masking import noise_from_config
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.features.training_set import TrainingSet
 from cinemae.jobs.build_model import lcas_quantiles, write_backbone, write_model
-from cinemae.jobs.calibration_report import report_calibration
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
 from cinemae.jobs.finetune_data import (
     LabelledImages,
@@ -40,7 +41,6 @@ from cinemae.jobs.finetune_data import (
     read_both,
     write_failures,
 )
-from cinemae.jobs.outliers import learn_outliers
 from cinemae.jobs.samples import sample_weights
 from cinemae.jobs.train import (
     EpochLine,

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import nn
 
+from cinemae.calibration.report import CalibrationReport, report_calibration
 from cinemae.config import DecisionConfig, HeadConfig, TrainConfig
 from cinemae.core.head import CinemaeHead
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.features.streamed_set import StreamedSet
 from cinemae.features.training_set import TrainingSet, require_both_classes
-from cinemae.jobs.calibration_report import CalibrationReport, report_calibration
 from cinemae.jobs.samples import make_samples
 from cinemae.statistics.metrics import mean_generator_auc
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from cinemae.calibration.images import ScoredImages, read_class, score_images
+from cinemae.calibration.outliers import cross_fitted_distances, distances, fit_distance, ood_reference, summarise
+from cinemae.calibration.report import CalibrationReport, report_calibration, require_enough
 from cinemae.config import ModelConfig, OodReference, TrainConfig
 from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.core.model import CinemaeModel
 from cinemae.errors import FingerprintMismatchError, ModelDirError, TrainingError
-from cinemae.jobs.calibration_images import ScoredImages, read_class, score_images
-from cinemae.jobs.calibration_report import CalibrationReport, report_calibration, require_enough
-from cinemae.jobs.outliers import cross_fitted_distances, distances, fit_distance, ood_reference, summarise
 from cinemae.models.card import refresh_model_card
 from cinemae.models.directory import CONFIG_FILE, RESULTS_FILE, read_model_config, write_model_config
 from cinemae.models.export import export_onnx

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
+from cinemae.calibration.isotonic import centred_isotonic
 from cinemae.config import DecisionConfig, TrainConfig
 from cinemae.core.calibration import calibrate
 from cinemae.errors import TrainingError
-from cinemae.jobs.isotonic import centred_isotonic
 
 FOLDS = 5
 

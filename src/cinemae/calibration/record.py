@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cinemae.jobs.calibration_report import CalibrationReport
+from cinemae.calibration.report import CalibrationReport
 from cinemae.models.calibration_card import PLOTS
 from cinemae.models.directory import CALIBRATION_FILE
 from cinemae.statistics.plot_style import BLUE, GREY, new_figure, quiet_axes, save_figure

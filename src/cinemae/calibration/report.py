@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cinemae.calibration.calibrate import CrossFitted, choose_decision, cross_fit, held_out_probabilities, log_loss
 from cinemae.config import DecisionConfig, TrainConfig
 from cinemae.core.calibration import calibrate
 from cinemae.errors import TrainingError
-from cinemae.jobs.calibrate import CrossFitted, choose_decision, cross_fit, held_out_probabilities, log_loss
 from cinemae.statistics.metrics import evaluate, rate
 from cinemae.statistics.resampling import brier_of, calibration_error_of, estimate
 
