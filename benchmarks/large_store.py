@@ -27,9 +27,9 @@ from cinemae.calibration.outliers import learn_outliers_streamed
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.features.streamed_set import StreamedSet, feature_bytes
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs.train import train
 from cinemae.stores.features import _PARQUET, _SCHEMA, FeatureStore, prepare_store
 from cinemae.stores.store_format import StoreHeader
+from cinemae.training.train import train
 
 BACKBONE = BackboneInfo(content_hash="0" * 64, patch_size=16, num_patches=32, hidden_size=64)
 EXTRACTOR = ExtractorConfig(mask=MaskConfig(num_passes=2))

@@ -33,11 +33,11 @@ from cinemae.core.features import features_to_stats
 from cinemae.core.model import CinemaeModel
 from cinemae.core.preprocess import preprocess
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs.train import predict_logits
 from cinemae.models.directory import read_model_config, resolve_model
 from cinemae.models.weights import load_model
 from cinemae.statistics.metrics import rate
 from cinemae.stores.features import FeatureStore
+from cinemae.training.train import predict_logits
 
 FOLDER = RESULTS / "calibration"
 NEIGHBOUR = 10

@@ -22,10 +22,10 @@ from benchmarks.measure import Record, Samples, Target, WrongAnswerError, make_p
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, LcasConfig, TrainConfig
 from cinemae.core.masking import noise_from_config, num_visible
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs.samples import sample_weights
-from cinemae.jobs.train import TrainReport, fit_head, save_training, seeded_head, train
 from cinemae.stores.features import FeatureStore, prepare_store, write_shard
 from cinemae.stores.store_format import StoreHeader, StoreRow
+from cinemae.training.samples import sample_weights
+from cinemae.training.train import TrainReport, fit_head, save_training, seeded_head, train
 
 BACKBONE = BackboneInfo(content_hash="0" * 64, patch_size=16, num_patches=196, hidden_size=1024)
 EXTRACTOR = ExtractorConfig()

@@ -46,7 +46,7 @@ def base(tiny_model, tmp_path_factory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for module in ("fit", "fit_compare"):
             patch.setattr(f"cinemae.jobs.{module}.STARTER", folder)
-        patch.setattr("cinemae.jobs.train._plot_history", lambda history, out: None)
+        patch.setattr("cinemae.training.train._plot_history", lambda history, out: None)
         patch.setattr(
             "cinemae.statistics.format_probe._forest", lambda seed: RandomForestClassifier(5, random_state=seed)
         )
@@ -91,7 +91,7 @@ def test_the_calibration_lies_in_the_model(fitted):
 
 
 def test_json_and_an_unreadable_file(fitted, images, base, tmp_path, monkeypatch):
-    monkeypatch.setattr("cinemae.jobs.build_model.export_onnx", lambda directory: None)
+    monkeypatch.setattr("cinemae.training.build_model.export_onnx", lambda directory: None)
     more = shutil.copytree(images / "photos", tmp_path / "photos")
     (more / "phone" / "torn.png").write_text("not a picture")
     arguments = ("--real", more, "--fake", images / "made", "--model", base, "--work", fitted[0].with_name("mine.work"))

@@ -16,8 +16,6 @@ from cinemae.core.preprocess import preprocess
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.features.extract import extract
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs.build_model import REFERENCE_LEVELS, ModelRecipe, build_model, lcas_reference
-from cinemae.jobs.train import predict_logits
 from cinemae.models.card import MUST_NOT, refresh_model_card
 from cinemae.models.directory import read_model_config
 from cinemae.models.scorers import OnnxScorer, TorchScorer
@@ -25,6 +23,8 @@ from cinemae.pictures.image import load_image
 from cinemae.pretrain_config import PretrainConfig
 from cinemae.sources.datasets import read_records
 from cinemae.stores.features import FeatureStore
+from cinemae.training.build_model import REFERENCE_LEVELS, ModelRecipe, build_model, lcas_reference
+from cinemae.training.train import predict_logits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -309,7 +309,7 @@ def test_without_validation_stores_the_reference_is_of_all_photographs(root):
 
 
 def test_without_validation_stores_whole_generators_are_held_out(root, tmp_path, monkeypatch):
-    monkeypatch.setattr("cinemae.jobs.build_model.export_onnx", lambda directory: None)
+    monkeypatch.setattr("cinemae.training.build_model.export_onnx", lambda directory: None)
     recipe = make_recipe(root, val_stores=(), val_generators=["gan"], provenance={})
     report = build_model(recipe, tmp_path)
     assert report.results["split"] == "generators held out: gan; a quarter of the photographs"
@@ -342,7 +342,7 @@ def test_an_image_in_training_and_validation_is_refused_by_content_unless_allowe
 
 
 def test_a_generator_in_both_stores_is_named_in_the_split(root, tmp_path, monkeypatch):
-    monkeypatch.setattr("cinemae.jobs.build_model.export_onnx", lambda directory: None)
+    monkeypatch.setattr("cinemae.training.build_model.export_onnx", lambda directory: None)
     report = build_model(make_recipe(root, val_stores=[root / "train-store"], allow_overlap=True), tmp_path)
     assert report.results["split"] == "validation from its own store; generators in both: diffusion, gan"
 

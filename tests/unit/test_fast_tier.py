@@ -19,9 +19,9 @@ from cinemae.config import ImageConfig, TrainConfig
 from cinemae.core.preprocess import preprocess
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.heatmap import render_heatmap, view_box
-from cinemae.jobs.fast_tier import FastTier, fast_config, make_fast
 from cinemae.models.directory import fast_tier, read_model_config
 from cinemae.models.scorers import OnnxScorer
+from cinemae.training.fast_tier import FastTier, fast_config, make_fast
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TARGETS = TrainConfig(target_fpr=0.1, target_fnr=0.2)

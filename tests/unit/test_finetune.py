@@ -21,17 +21,17 @@ from cinemae.core.masking import patchify
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.features.extract import extract
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs import build_model
 from cinemae.jobs.finetune import finetune, image_logits, start_from, unfreeze
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe
 from cinemae.jobs.finetune_data import LabelledImages, load_views, plan_epoch, whole_plan
 from cinemae.jobs.finetune_nll import GroupNll, group_nll, train_reconstruction
-from cinemae.jobs.train import predict_logits, seeded_head, train
 from cinemae.models.directory import read_model_config
 from cinemae.models.scorers import OnnxScorer, TorchScorer
 from cinemae.models.weights import load_extractor
 from cinemae.sources.datasets import ImageRecord, read_records
 from cinemae.stores.features import FeatureStore
+from cinemae.training import build_model
+from cinemae.training.train import predict_logits, seeded_head, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

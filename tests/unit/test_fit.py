@@ -61,7 +61,7 @@ def exported(base):
             patch.setattr(f"cinemae.jobs.{module}.STARTER", base)
         for module in ("fit", "build_model"):
             patch.setattr(f"cinemae.jobs.{module}.export_onnx", folders.append)
-        patch.setattr("cinemae.jobs.train._plot_history", lambda history, out: None)
+        patch.setattr("cinemae.training.train._plot_history", lambda history, out: None)
         patch.setattr(
             "cinemae.statistics.format_probe._forest", lambda seed: RandomForestClassifier(5, random_state=seed)
         )

@@ -11,11 +11,11 @@ from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.features import streamed_set
 from cinemae.features.streamed_set import StreamedSet, feature_bytes
 from cinemae.features.training_set import TrainingSet, split_by_generator
-from cinemae.jobs.build_model import _refuse_overlap
-from cinemae.jobs.samples import make_samples, sample_weights
-from cinemae.jobs.train import fit_head, predict_logits, train
 from cinemae.stores.features import FeatureStore, prepare_store, write_shard
 from cinemae.stores.store_format import StoreHeader, StoreRow
+from cinemae.training.build_model import _refuse_overlap
+from cinemae.training.samples import make_samples, sample_weights
+from cinemae.training.train import fit_head, predict_logits, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

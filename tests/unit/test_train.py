@@ -12,10 +12,10 @@ from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.head import CinemaeHead, pool_views
 from cinemae.errors import ConfigError, FingerprintMismatchError, TrainingError
 from cinemae.features.training_set import TrainingSet, require_both_classes, split_by_generator
-from cinemae.jobs.samples import sample_weights
-from cinemae.jobs.train import fit_head, predict_logits, save_training, seeded_head, train
 from cinemae.stores.features import FeatureStore, prepare_store, write_shard
 from cinemae.stores.store_format import StoreHeader, StoreRow
+from cinemae.training.samples import sample_weights
+from cinemae.training.train import fit_head, predict_logits, save_training, seeded_head, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

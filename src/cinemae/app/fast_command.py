@@ -11,8 +11,8 @@ from cinemae.app.options import DeviceOption
 from cinemae.config import TrainConfig
 
 if TYPE_CHECKING:
-    from cinemae.jobs.fast_tier import FastTier
     from cinemae.statistics.resampling import Estimate
+    from cinemae.training.fast_tier import FastTier
 
 _TRAIN = TrainConfig()
 
@@ -45,8 +45,8 @@ def fast(
     """
     from cinemae.app.progress import ProgressBar
     from cinemae.calibration.recalibrate import RecalibrationRecipe
-    from cinemae.jobs.fast_tier import make_fast
     from cinemae.models.scorers import find_device
+    from cinemae.training.fast_tier import make_fast
 
     targets = TrainConfig.from_dict({"target_fpr": target_fpr, "target_fnr": target_fnr, "seed": seed})
     recipe = RecalibrationRecipe(model=model, real=real, fake=fake, targets=targets, device=str(find_device(device)))

@@ -14,8 +14,8 @@ from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, StepLin
 
 if TYPE_CHECKING:
     from cinemae.jobs.finetune_nll import NllReport
-    from cinemae.jobs.train import TrainReport
     from cinemae.sources.datasets import ImageRecord
+    from cinemae.training.train import TrainReport
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from cinemae.jobs.finetune_config import FINETUNE_SEEDS, FinetuneConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cinemae.jobs.train import EpochLine, TrainReport
+    from cinemae.training.train import EpochLine, TrainReport
 
 _HEAD, _LCAS, _TRAIN, _FINETUNE = HeadConfig(), LcasConfig(), TrainConfig(), FinetuneConfig()
 
@@ -268,7 +268,7 @@ def _train_on_stores(
     shared: dict[str, Any],
     out: Path,
 ) -> str:
-    from cinemae.jobs.build_model import ModelRecipe
+    from cinemae.training.build_model import ModelRecipe
 
     recipe = ModelRecipe(
         stores=stores,
@@ -284,7 +284,7 @@ def _train_on_stores(
 
 def _run(recipe: Any, out: Path) -> TrainReport:  # noqa: ANN401 - its class needs torch
     from cinemae.app.progress import ProgressBar
-    from cinemae.jobs.build_model import build_model
+    from cinemae.training.build_model import build_model
 
     config = recipe.train
     with ProgressBar("training", config.epochs * config.num_seeds, unit="epochs") as bar:

@@ -30,7 +30,6 @@ from cinemae.core.head import CinemaeHead, pool_views, pooled_dim
 from cinemae.core.masking import noise_from_config
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs.build_model import lcas_quantiles, write_backbone, write_model
 from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
 from cinemae.jobs.finetune_data import (
     LabelledImages,
@@ -41,8 +40,10 @@ from cinemae.jobs.finetune_data import (
     read_both,
     write_failures,
 )
-from cinemae.jobs.samples import sample_weights
-from cinemae.jobs.train import (
+from cinemae.models.directory import BACKBONE_DIR
+from cinemae.training.build_model import lcas_quantiles, write_backbone, write_model
+from cinemae.training.samples import sample_weights
+from cinemae.training.train import (
     EpochLine,
     TrainReport,
     epoch_line,
@@ -50,7 +51,6 @@ from cinemae.jobs.train import (
     seeded_head,
     validation_results,
 )
-from cinemae.models.directory import BACKBONE_DIR
 
 _FIXED_WEIGHTS = ("position_embeddings", "decoder_pos_embed")
 

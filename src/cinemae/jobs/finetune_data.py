@@ -29,11 +29,11 @@ from cinemae.features.extract import (
     split_batches,
 )
 from cinemae.features.training_set import TrainingSet, check_classes
-from cinemae.jobs.build_model import refuse_shared, shared_generators
 from cinemae.jobs.finetune_config import FinetuneRecipe
 from cinemae.sources.datasets import ImageRecord
 from cinemae.statistics.format_probe import FactColumns, format_probe_of
 from cinemae.stores.store_format import StoreRow
+from cinemae.training.build_model import refuse_shared, shared_generators
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from cinemae.config import AugmentConfig, DecisionConfig
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs.build_model import ModelRecipe, build_model
 from cinemae.jobs.feature_pool import FeaturePool
 from cinemae.jobs.fit_compare import Comparison, bundled_fingerprint, compare_with_bundled
 from cinemae.jobs.fit_config import FitRecipe
@@ -29,7 +28,6 @@ from cinemae.jobs.fit_sources import is_file
 from cinemae.jobs.fit_split import ClassSplit, describe, split_class
 from cinemae.jobs.fit_start import Start, begin
 from cinemae.jobs.fit_warnings import FitWarning, no_better_than_chance, warn_of_data, warn_of_format, warn_of_results
-from cinemae.jobs.train import EpochLine, TrainReport, predict_logits, save_training
 from cinemae.models.card import refresh_model_card
 from cinemae.models.directory import CONFIG_FILE, STARTER, read_model_config, write_model_config
 from cinemae.models.export import export_onnx
@@ -39,6 +37,8 @@ from cinemae.statistics.format_probe import FactColumns, FormatProbe, format_pro
 from cinemae.statistics.metrics import auc, evaluate
 from cinemae.statistics.resampling import Estimate
 from cinemae.stores.features import FeatureStore
+from cinemae.training.build_model import ModelRecipe, build_model
+from cinemae.training.train import EpochLine, TrainReport, predict_logits, save_training
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done, and how much there is."""

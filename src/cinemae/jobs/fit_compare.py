@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from cinemae.core.calibration import calibrate
 from cinemae.errors import FingerprintMismatchError
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs.train import predict_logits
 from cinemae.models.directory import STARTER, read_model_config
 from cinemae.models.weights import load_head
 from cinemae.statistics.metrics import auc, rate
 from cinemae.statistics.resampling import Estimate, auc_of, draws
 from cinemae.stores.features import FeatureStore
+from cinemae.training.train import predict_logits
 
 
 @dataclass(frozen=True)

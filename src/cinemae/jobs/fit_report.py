@@ -9,8 +9,8 @@ from typing import Any
 from cinemae.jobs.fit_compare import Comparison
 from cinemae.jobs.fit_split import ClassSplit
 from cinemae.jobs.fit_warnings import FitWarning
-from cinemae.jobs.train import TrainReport
 from cinemae.statistics.resampling import Estimate
+from cinemae.training.train import TrainReport
 
 
 @dataclass(frozen=True)

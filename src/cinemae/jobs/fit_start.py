@@ -19,7 +19,7 @@ class Start:
 
     Attributes:
         extractor: The frozen half, on the device to use.
-        backbone: Where its weights lie, as `cinemae.jobs.build_model.ModelRecipe` takes them.
+        backbone: Where its weights lie, as `cinemae.training.build_model.ModelRecipe` takes them.
         head: Architecture to train.
         lcas: Weight and reduction of Eq. 4's terms.
         train: Optimiser and rates, seed and target of the recipe included.

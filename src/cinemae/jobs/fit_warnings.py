@@ -101,7 +101,7 @@ def warn_of_results(results: dict[str, Any], target_fpr: float) -> list[FitWarni
     """Return what there is to say of the figures on held-out images.
 
     Args:
-        results: As `cinemae.jobs.train.train` gives them.
+        results: As `cinemae.training.train.train` gives them.
         target_fpr: Share of photographs that the threshold was to accuse at most.
     """
     if no_better_than_chance(results):

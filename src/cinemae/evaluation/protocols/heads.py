@@ -13,8 +13,8 @@ from cinemae.config import HeadConfig, LcasConfig, TrainConfig
 from cinemae.core.head import CinemaeHead, pooled_dim
 from cinemae.evaluation.analyses.transfer import best_threshold
 from cinemae.features.training_set import TrainingSet, hold_out
-from cinemae.jobs.train import fit_head, predict_logits
 from cinemae.stores.features import FeatureStore
+from cinemae.training.train import fit_head, predict_logits
 
 
 @dataclass(frozen=True)

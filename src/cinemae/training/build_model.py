@@ -23,13 +23,13 @@ from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.features.streamed_set import MOST_IN_MEMORY, StreamedSet, feature_bytes
 from cinemae.features.training_set import TrainingSet, require_one_fingerprint, split_by_generator
-from cinemae.jobs.train import EpochLine, TrainReport, save_training, train
 from cinemae.models.card import write_model_card
 from cinemae.models.directory import BACKBONE_DIR, write_model_config
 from cinemae.models.export import export_onnx
 from cinemae.models.weights import save_distance
 from cinemae.statistics.format_probe import format_probe
 from cinemae.stores.features import FeatureStore
+from cinemae.training.train import EpochLine, TrainReport, save_training, train
 
 PROBE_ROWS = 20_000
 """Images of a store that the format probe looks at where features are streamed."""

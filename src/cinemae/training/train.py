@@ -20,8 +20,8 @@ from cinemae.core.head import CinemaeHead
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.features.streamed_set import StreamedSet
 from cinemae.features.training_set import TrainingSet, require_both_classes
-from cinemae.jobs.samples import make_samples
 from cinemae.statistics.metrics import mean_generator_auc
+from cinemae.training.samples import make_samples
 
 
 @dataclass(frozen=True)
