@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 from benchmarks.measure import Record, Samples, Target, make_parser, require_close, run, take_turns
 from cinemae.core.preprocess import preprocess
-from cinemae.detector import NUM_WORKERS, THREADS_PER_IMAGE, Detector
+from cinemae.detect.detector import NUM_WORKERS, THREADS_PER_IMAGE, Detector
 from cinemae.models.directory import resolve_model
 from cinemae.models.scorers import TorchScorer
 from cinemae.pictures.image import load_image

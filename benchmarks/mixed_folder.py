@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 
 from benchmarks.folder import PHOTOGRAPHS
 from benchmarks.measure import Record, Samples, Target, make_parser, median_ratio, require_close, run
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 
 SIZES = ((320, 240), (640, 480), (1024, 768), (1280, 960), (1600, 1200), (2048, 1536), (3000, 2000), (4032, 3024))
 """Of the pictures; a small one occurs more often than a large one, as in a folder from the web (`SHARES`)."""
@@ -37,7 +37,7 @@ FORMATS = (("JPEG", 92), ("JPEG", 85), ("JPEG", 75), ("JPEG", 85), ("WEBP", 80),
 _CHILD = """
 import json, sys, time
 from pathlib import Path
-from cinemae.detector import THREADS_PER_IMAGE, Detector
+from cinemae.detect.detector import THREADS_PER_IMAGE, Detector
 detector = Detector.from_pretrained(num_threads=THREADS_PER_IMAGE)
 paths = sorted(Path(sys.argv[1]).iterdir())
 list(detector.detect_batch(paths[:4]))

@@ -26,6 +26,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.measure import RESULTS, Record, make_parser, median_ratio, require_close, run, take_turns
 from cinemae.core.preprocess import preprocess
+from cinemae.detect.verdict import word_for
 from cinemae.jobs.fit_compare import auc_difference
 from cinemae.models.directory import (
     BACKBONE_DIR,
@@ -40,7 +41,6 @@ from cinemae.models.export_int8 import quantize_graph
 from cinemae.models.scorers import OnnxScorer
 from cinemae.pictures.image import load_image
 from cinemae.sources.datasets import read_records
-from cinemae.verdict import word_for
 
 PLOT = RESULTS / "pareto.png"
 VIEWS = {"tiles": "all tiles", "checkered": "half of the tiles"}

@@ -19,10 +19,10 @@ import numpy as np
 
 from benchmarks.drawn_pictures import white_noise
 from benchmarks.measure import Record, Samples, Target, WrongAnswerError, make_parser, median_ratio, run
-from cinemae.bulk.detect_job import DetectorSource, detect_job
-from cinemae.bulk.job import run_bulk
-from cinemae.bulk.ray_engine import RayConfig, ray_engine
-from cinemae.detector import THREADS_PER_IMAGE, Detector
+from cinemae.detect.detect_job import DetectorSource, detect_job
+from cinemae.detect.detector import THREADS_PER_IMAGE, Detector
+from cinemae.detect.job import run_bulk
+from cinemae.detect.ray_engine import RayConfig, ray_engine
 from cinemae.sources.datasets import ImageRecord
 
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers are nicer than others, and would lose to those here

@@ -19,9 +19,9 @@ from PIL import Image
 from tests.conftest import write_tiny_model
 
 from benchmarks.measure import Record, Target, make_parser, run
-from cinemae.bulk.detect_job import DetectorSource, detect_job
-from cinemae.bulk.job import run_bulk
-from cinemae.bulk.ray_engine import OBJECT_STORE_BYTES, RayConfig, ray_engine
+from cinemae.detect.detect_job import DetectorSource, detect_job
+from cinemae.detect.job import run_bulk
+from cinemae.detect.ray_engine import OBJECT_STORE_BYTES, RayConfig, ray_engine
 from cinemae.models.export import export_onnx
 from cinemae.sources.datasets import ImageRecord
 

@@ -19,11 +19,11 @@ from PIL import Image
 
 from benchmarks.folder import write_photograph
 from benchmarks.measure import Record, Samples, Target, WrongAnswerError, make_parser, median_ratio, run, take_turns
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
+from cinemae.detect.verdict_cache import VerdictCache, describe_context
 from cinemae.models.directory import STARTER
 from cinemae.models.scorers import OnnxScorer
 from cinemae.stores.score_cache import ScoreCache
-from cinemae.verdict_cache import VerdictCache, describe_context
 
 SITE_SIZE = (1024, 768)
 TARGET = 50.0

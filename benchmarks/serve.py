@@ -25,7 +25,7 @@ from PIL import Image
 from benchmarks.folder import SIZE, write_photograph
 from benchmarks.measure import Record, Target, make_parser, median_ratio, require_close, run, take_turns
 from benchmarks.serve_process import Connection, Process, request, serving
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.settings import usable_cores
 
 SIZES = {"12 megapixels": SIZE, "1 megapixel": (1152, 864)}

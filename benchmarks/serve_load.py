@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks.measure import Record, Target, WrongAnswerError, make_parser, run
 from benchmarks.serve_process import Connection, Process, Reply, form, request, serving
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 
 MAX_BYTES = 4 * 2**20
 MEMORY_MB = 40.0

@@ -18,13 +18,13 @@ from PIL import Image
 
 from benchmarks.measure import RESULTS, ROOT, describe_machine
 from cinemae import Detector, Verdict, load_image
+from cinemae.detect.verdict import word_for
 from cinemae.errors import ImageError
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.datasets import ImageRecord
 from cinemae.sources.layouts import read_dataset
 from cinemae.statistics.metrics import rate
-from cinemae.verdict import word_for
 
 DELIVERIES = ("jpeg=60", "resize=0.5", "webp=80")
 RECORD, PAGE = RESULTS / "stability.json", ROOT / "docs" / "stability.md"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.measure import RESULTS, describe_machine, require_close
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.evaluation.detectors import Setup
 from cinemae.evaluation.evaluate import Plan, evaluate
 

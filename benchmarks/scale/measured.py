@@ -26,7 +26,7 @@ from benchmarks.folder import write_photograph
 from benchmarks.measure import Record, Samples, Target, make_parser, run
 from benchmarks.scale.pipeline import Cluster, Outcome, Stages, simulate
 from cinemae.core.preprocess import preprocess
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.evidence.image_warnings import image_warnings
 from cinemae.evidence.provenance import read_provenance
 from cinemae.models.directory import STARTER

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from cinemae.core.backbone import FrozenMAE
     from cinemae.core.features import FeatureExtractor
     from cinemae.core.head import CinemaeHead
-    from cinemae.detector import Detector
+    from cinemae.detect.detector import Detector
+    from cinemae.detect.verdict import Verdict
     from cinemae.errors import CinemaeError
     from cinemae.pictures.image import load_image
-    from cinemae.verdict import Verdict
 
 __all__ = [
     "CinemaeError",
@@ -41,10 +41,10 @@ __all__ = [
 _HOMES = {
     "CinemaeError": "errors",
     "CinemaeHead": "core.head",
-    "Detector": "detector",
+    "Detector": "detect.detector",
     "FeatureExtractor": "core.features",
     "FrozenMAE": "core.backbone",
-    "Verdict": "verdict",
+    "Verdict": "detect.verdict",
     "load_image": "pictures.image",
 }
 _NEED_TORCH = ("CinemaeHead", "FeatureExtractor", "FrozenMAE")

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from typer.testing import Result
 
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.evaluation.predictions import Predictions
 from cinemae.models.directory import read_model_config
 

@@ -42,7 +42,7 @@ def records(folder: Path) -> list[ImageRecord]:
 @pytest.fixture(scope="session")
 def expected(tiny_model: Path, records: list[ImageRecord]) -> list[dict[str, Any]]:
     """What `Detector.detect_batch` says of `folder`."""
-    from cinemae.detector import Detector
+    from cinemae.detect.detector import Detector
 
     detector = Detector.from_pretrained(tiny_model)
     return [verdict.to_dict() for verdict in detector.detect_batch([record.path for record in records])]
@@ -53,7 +53,7 @@ def make_job(tiny_model: Path, tmp_path: Path) -> Callable[..., WatchedJob]:
     """`make_job(records, **changes)`: a watched job in parts of four, in batches of two; its log is tmp_path/log."""
     from ray_jobs import watch
 
-    from cinemae.bulk.detect_job import DetectorSource, detect_job
+    from cinemae.detect.detect_job import DetectorSource, detect_job
 
     def make(records: list[ImageRecord], *, part_size: int = 4, **changes: Any) -> WatchedJob:
         source = DetectorSource(str(tiny_model))

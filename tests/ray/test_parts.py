@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from ray_jobs import parts_written, read_log
 
-from cinemae.bulk.guarded import GuardConfig, PartWorker
-from cinemae.bulk.job import run_bulk, write_report
-from cinemae.bulk.local_engine import local_engine
+from cinemae.detect.guarded import GuardConfig, PartWorker
+from cinemae.detect.job import run_bulk, write_report
+from cinemae.detect.local_engine import local_engine
 from cinemae.errors import ConfigError, FailureLimitError, ModelDirError, StoreError, WorkerError
 from cinemae.stores.results import part_path, read_part
 
@@ -183,7 +183,7 @@ def test_a_worker_keeps_to_its_threads(make_job, records, tmp_path):
 def test_the_scoring_process_ends_with_its_worker(make_job, records, tmp_path):
     job = make_job(records)
     program = (
-        "import pickle, sys, time; from cinemae.bulk.guarded import *; job, records = pickle.load(sys.stdin.buffer);"
+        "import pickle, sys, time; from cinemae.detect.guarded import *; job, records = pickle.load(sys.stdin.buffer);"
         "job.prepare(); worker = PartWorker(job, GuardConfig()); worker.run(0, records); time.sleep(100)"
     )
     import pickle
@@ -230,8 +230,8 @@ print(psutil.Process().num_threads() - before)
 
 
 def test_redeliveries_survive_the_file(tiny_model, tmp_path, records):
-    from cinemae.bulk.detect_job import DetectorSource, detect_job
-    from cinemae.detector import Detector
+    from cinemae.detect.detect_job import DetectorSource, detect_job
+    from cinemae.detect.detector import Detector
 
     job = detect_job(DetectorSource(str(tiny_model)), tmp_path / "stable", records[:2], stable=True)
     run_bulk(job, records[:2], local_engine())

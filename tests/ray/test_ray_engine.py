@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from ray_jobs import parts_written, read_log
 
-from cinemae.bulk.job import run_bulk
+from cinemae.detect.job import run_bulk
 from cinemae.errors import ConfigError, FailureLimitError, MissingDependencyError, ModelDirError, StoreError
 
 pytestmark = [
@@ -34,7 +34,7 @@ def on_ray(ray_cluster) -> Callable:
 
 
 def make_engine(cluster, num_workers: int):
-    from cinemae.bulk.ray_engine import RayConfig, ray_engine
+    from cinemae.detect.ray_engine import RayConfig, ray_engine
 
     return ray_engine(RayConfig(address=cluster.address, num_workers=num_workers))
 
@@ -92,7 +92,7 @@ def test_results_equal_those_of_a_local_run(on_ray, make_job, records, expected,
 
 
 def test_a_store_equals_that_of_a_local_run(ray_cluster, tiny_model, records, tmp_path, one_thread):
-    from cinemae.bulk.extract_job import ExtractorSource, extract_job
+    from cinemae.detect.extract_job import ExtractorSource, extract_job
     from cinemae.features.extract import extract, make_header
 
     source = ExtractorSource(model=str(tiny_model), device="cpu")
@@ -197,14 +197,14 @@ def test_a_full_disk_is_said_and_the_run_goes_on_later(on_ray, make_job, records
     ],
 )
 def test_a_wrong_address_is_refused_at_once(ray_cluster, make_job, records, address, sentence):
-    from cinemae.bulk.ray_engine import RayConfig, ray_engine
+    from cinemae.detect.ray_engine import RayConfig, ray_engine
 
     with pytest.raises(ConfigError, match=sentence):
         run_bulk(make_job(records), records, ray_engine(RayConfig(address=address)))
 
 
 def test_without_ray_the_line_that_installs_it_is_named(monkeypatch):
-    from cinemae.bulk.ray_engine import RayConfig, ray_engine
+    from cinemae.detect.ray_engine import RayConfig, ray_engine
 
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(MissingDependencyError, match=r"--engine ray needs Ray: pip install 'cinemae\[ray\]'"):

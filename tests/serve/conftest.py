@@ -145,7 +145,7 @@ def in_thread(tiny_model: Path) -> Callable[..., Any]:
     from cinemae.app.serve.keys import ApiKeys
     from cinemae.app.serve.protocol import GuardedProtocol
     from cinemae.app.serve.server import listen, make_server
-    from cinemae.detector import Detector
+    from cinemae.detect.detector import Detector
 
     @contextmanager
     def run(

@@ -10,7 +10,7 @@ from concurrent.futures import wait as wait_for
 import pytest
 
 from cinemae.app.serve.batching import Batcher, BatchSettings, Kind, QueueClosedError, QueueFullError
-from cinemae.verdict import Verdict
+from cinemae.detect.verdict import Verdict
 
 PIXEL = b"P5 1 1 255\n"
 """A whole PGM but for its one byte."""

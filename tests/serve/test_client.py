@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from cinemae.client import Client
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.errors import CinemaeError, ConfigError, ServiceError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -15,7 +15,7 @@ from PIL import Image
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cinemae.app.serve.protocol import GuardedProtocol
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 
 LIMITS = {"max_bytes": 2**20, "max_pixels": 100_000, "max_files": 4, "queue": 8, "timeout": 5.0}
 

@@ -43,7 +43,7 @@ def test_nothing_is_answered_without_a_key(in_thread, tmp_path):
 
 @pytest.mark.parametrize("name", ["one image", "one of two cannot be read"])
 def test_examples_have_every_key_of_a_verdict(in_thread, name):
-    from cinemae.verdict import Verdict
+    from cinemae.detect.verdict import Verdict
 
     with in_thread() as server:
         document = server.ask("GET", "/openapi.json").json

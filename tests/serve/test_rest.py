@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from cinemae.config import LcasReference
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
+from cinemae.detect.verdict import Verdict
 from cinemae.models.directory import STARTER
 from cinemae.models.scorers import OnnxScorer
-from cinemae.verdict import Verdict
 from cinemae.version import __version__
 
 KEYS = ("a-key-of-sixteen-characters", "another-key-of-enough-characters")

@@ -16,11 +16,11 @@ from PIL import Image
 
 import cinemae
 from cinemae.config import DecisionConfig, ModelConfig
-from cinemae.detector import NUM_WORKERS, Detector
+from cinemae.detect.detector import NUM_WORKERS, Detector
+from cinemae.detect.verdict import Verdict
 from cinemae.errors import CinemaeError, ConfigError, ImageError, ModelDirError
 from cinemae.models.directory import STARTER, read_model_config
 from cinemae.models.scorers import Scores
-from cinemae.verdict import Verdict
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.errors import ConfigError, EvaluationError, SourceError
 from cinemae.evaluation.detectors import PictureSet, Setup, make_sources
 from cinemae.evaluation.evaluate import Plan, conditions_of, evaluate, judged_records, picture_set

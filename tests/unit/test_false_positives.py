@@ -32,7 +32,7 @@ from benchmarks.false_positives.pictures import (
 from benchmarks.false_positives.record import Judged, Record, measure, read_records, save_records, with_record
 from benchmarks.false_positives.table import clustered_interval, tabulate, to_markdown
 
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.pictures.file_facts import read_facts
 from cinemae.sources.layouts import read_dataset
 

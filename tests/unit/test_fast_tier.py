@@ -17,8 +17,8 @@ from cinemae.app.cli import app
 from cinemae.calibration.recalibrate import RecalibrationRecipe
 from cinemae.config import ImageConfig, TrainConfig
 from cinemae.core.preprocess import preprocess
+from cinemae.detect.heatmap import render_heatmap, view_box
 from cinemae.errors import ConfigError, ModelDirError
-from cinemae.heatmap import render_heatmap, view_box
 from cinemae.models.directory import fast_tier, read_model_config
 from cinemae.models.scorers import OnnxScorer
 from cinemae.training.fast_tier import FastTier, fast_config, make_fast

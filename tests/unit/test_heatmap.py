@@ -7,8 +7,8 @@ from PIL import Image, ImageDraw
 
 from cinemae.config import ImageConfig, LcasReference
 from cinemae.core.preprocess import preprocess
+from cinemae.detect.heatmap import MAX_SIDE, MIN_SIDE, lcas_levels, render_heatmap, view_box
 from cinemae.errors import ModelDirError
-from cinemae.heatmap import MAX_SIDE, MIN_SIDE, lcas_levels, render_heatmap, view_box
 
 REFERENCE = LcasReference(levels=(0.0, 0.5, 1.0), values=(-1.0, 0.0, 3.0))
 WHOLE = (0.0, 0.0, 1.0, 1.0)

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.models.directory import CONFIG_FILE, read_model_config
 from cinemae.models.publish import CODE_FILE, PROCESSOR_FILE, save_model

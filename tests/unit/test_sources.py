@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError, StoreError
 from cinemae.sources import http_store, remote
 from cinemae.sources.archives import read_encoded

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = ROOT / "examples" / "space"

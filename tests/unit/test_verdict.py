@@ -12,12 +12,12 @@ from PIL import Image, ImageOps
 
 from cinemae.config import DecisionConfig, ModelConfig, OodReference
 from cinemae.core.preprocess import preprocess
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
+from cinemae.detect.verdict import flipped, reasons_for, word_for
 from cinemae.evidence.redelivery import MASK_SEEDS, REDELIVERIES
 from cinemae.models.scorers import Scores
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.pictures.image import load_image
-from cinemae.verdict import flipped, reasons_for, word_for
 
 NAMES = [*REDELIVERIES, *(f"mask_seed={seed}" for seed in MASK_SEEDS)]
 DECISION = DecisionConfig(threshold=0.6, real_below=0.4, target_fpr=0.02, rule="drawn from a hat")

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
+from cinemae.detect.verdict_cache import VerdictCache, describe_context
 from cinemae.models.directory import STARTER
 from cinemae.models.scorers import OnnxScorer
 from cinemae.sources.sources import EncodedImage
-from cinemae.verdict_cache import VerdictCache, describe_context
 
 
 class Counting:

@@ -12,8 +12,8 @@ from cinemae.app.options import EngineName, resuming
 from cinemae.errors import ConfigError, FailureLimitError
 
 if TYPE_CHECKING:
-    from cinemae.bulk.detect_job import DetectJob, DetectorSource
-    from cinemae.bulk.job import BulkJob, BulkReport, Engine
+    from cinemae.detect.detect_job import DetectJob, DetectorSource
+    from cinemae.detect.job import BulkJob, BulkReport, Engine
     from cinemae.sources.datasets import ImageRecord
 
 
@@ -49,10 +49,10 @@ class EngineChoice:
             MissingDependencyError: If it is Ray's, and Ray is not installed.
         """
         if self.name is EngineName.LOCAL:
-            from cinemae.bulk.local_engine import local_engine
+            from cinemae.detect.local_engine import local_engine
 
             return local_engine()
-        from cinemae.bulk.ray_engine import RayConfig, ray_engine
+        from cinemae.detect.ray_engine import RayConfig, ray_engine
 
         gpus = 1.0 if self.device.startswith("cuda") else 0.0
         return ray_engine(RayConfig(self.address, self.workers, gpus_per_worker=gpus))
@@ -84,7 +84,7 @@ def detect_in_parts(
         CinemaeError: What the model, the folder or the engine raises.
     """
     engine = choice.engine()  # what is missing is found out before the model is loaded
-    from cinemae.bulk.detect_job import detect_job
+    from cinemae.detect.detect_job import detect_job
 
     job = detect_job(request.source, request.results, records, stable=request.stable, batch_size=request.batch_size)
     return job, run_in_parts(job, records, engine, "scoring", choice)
@@ -100,7 +100,7 @@ def run_in_parts(
     """
     from cinemae.app.output import visible
     from cinemae.app.progress import ProgressBar
-    from cinemae.bulk.job import run_bulk, write_report
+    from cinemae.detect.job import run_bulk, write_report
 
     try:
         with resuming(), ProgressBar(verb, job.num_rows, log_every=60) as bar:

@@ -11,8 +11,8 @@ import typer
 from cinemae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cinemae.detect.verdict_cache import VerdictCache
     from cinemae.models.scorers import Scorer
-    from cinemae.verdict_cache import VerdictCache
 
 AUTO = "auto"
 
@@ -81,8 +81,8 @@ def open_cache(file: str | None, model: str | None, scorer: Scorer) -> VerdictCa
         model: Of the command's option.
         scorer: What runs it.
     """
+    from cinemae.detect.verdict_cache import VerdictCache
     from cinemae.models.directory import resolve_model
-    from cinemae.verdict_cache import VerdictCache
 
     path = None if file is None else cache_path(file)
     return VerdictCache.open(path, resolve_model(model), scorer, warn=_warn)

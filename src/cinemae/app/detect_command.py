@@ -32,9 +32,9 @@ from cinemae.errors import ConfigError, SourceError
 if TYPE_CHECKING:
     from cinemae.app.output import Emit, Writer
     from cinemae.config import DecisionConfig
-    from cinemae.detector import Detector
+    from cinemae.detect.detector import Detector
+    from cinemae.detect.verdict import Verdict
     from cinemae.sources.datasets import ImageRecord
-    from cinemae.verdict import Verdict
 
 STDIN = "-"
 
@@ -155,13 +155,13 @@ def detect(
 
     model = model_or_fast_tier(model, fast=fast)
     if results is not None:
-        from cinemae.bulk.detect_job import DetectorSource
+        from cinemae.detect.detect_job import DetectorSource
 
         kept = None if cache is None else cache_path(cache)
         source = DetectorSource(model, device, precision, threshold, kept)
         request = DetectRequest(source, results, stable, batch_size)
         raise typer.Exit(_detect_in_parts(list(found), request, choice, style))
-    from cinemae.detector import THREADS_PER_IMAGE, Detector
+    from cinemae.detect.detector import THREADS_PER_IMAGE, Detector
 
     threads = None if total == 1 else THREADS_PER_IMAGE
     detector = Detector.from_pretrained(
@@ -171,7 +171,7 @@ def detect(
     if heatmap is not None:
         import numpy as np
 
-        from cinemae.heatmap import lcas_levels
+        from cinemae.detect.heatmap import lcas_levels
 
         lcas_levels(np.zeros(1), detector.config.reference)  # a model without reference is refused before the work
     job = _Job(detector, found, total, batch_size, choice.max_failures, heatmap, stable)
@@ -227,7 +227,7 @@ def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
 
 
 def _verdicts(job: _Job) -> Generator[Verdict, None, None]:
-    from cinemae.detector import DEFAULT_BATCH_SIZE
+    from cinemae.detect.detector import DEFAULT_BATCH_SIZE
     from cinemae.sources.sources import encoded_images
 
     batch_size = job.batch_size or DEFAULT_BATCH_SIZE

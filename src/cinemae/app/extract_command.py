@@ -24,7 +24,7 @@ from cinemae.config import AugmentConfig
 from cinemae.errors import ConfigError, FailureLimitError
 
 if TYPE_CHECKING:
-    from cinemae.bulk.extract_job import ExtractorSource
+    from cinemae.detect.extract_job import ExtractorSource
     from cinemae.features.extract import ExtractReport
     from cinemae.sources.datasets import ImageRecord
 
@@ -162,7 +162,7 @@ def _run_on_ray(
     records: list[ImageRecord], out: Path, source: ExtractorSource, options: dict[str, Any], choice: EngineChoice
 ) -> ExtractReport:
     engine = choice.engine()
-    from cinemae.bulk.extract_job import extract_job
+    from cinemae.detect.extract_job import extract_job
     from cinemae.features.extract import DEFAULT_SHARD_SIZE, make_header, make_report
 
     shard_size = options["shard_size"] or DEFAULT_SHARD_SIZE
@@ -176,7 +176,7 @@ def _source(
     model: str | None, backbone: str | None, changes: dict[str, dict[str, Any]], device: str, dtype: Dtype
 ) -> ExtractorSource:
     """Say where the frozen half comes from, with what was set by hand."""
-    from cinemae.bulk.extract_job import ExtractorSource
+    from cinemae.detect.extract_job import ExtractorSource
 
     given = {
         part: {name: value for name, value in settings.items() if value is not None}

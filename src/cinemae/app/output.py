@@ -20,7 +20,7 @@ from cinemae.evidence.provenance import summarise
 
 if TYPE_CHECKING:
     from cinemae.config import DecisionConfig
-    from cinemae.verdict import Verdict
+    from cinemae.detect.verdict import Verdict
 
 Emit = Callable[[str], None]
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")

@@ -108,7 +108,7 @@ def serve(
             f"this needs {package}, which is not installed: pip install 'cinemae[serve]'"
         ) from error
     from cinemae.app.cache_command import open_cache
-    from cinemae.detector import Detector
+    from cinemae.detect.detector import Detector
     from cinemae.models.directory import model_or_fast_tier, resolve_model
     from cinemae.models.scorers import make_scorer
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.evaluation.detectors import DEFAULT_DETECTORS, PictureSet, Setup, make_sources
 from cinemae.evaluation.pictures import (
     PictureList,

@@ -18,6 +18,7 @@ from onnx import helper
 from cinemae.calibration.images import read_class
 from cinemae.config import DecisionConfig
 from cinemae.core.preprocess import preprocess
+from cinemae.detect.verdict import word_for
 from cinemae.errors import EvaluationError, ModelDirError
 from cinemae.evaluation.pictures import require_both
 from cinemae.evaluation.predictions import Column, Predictions
@@ -28,7 +29,6 @@ from cinemae.models.directory import CONFIG_FILE, HEAD_FILE, OOD_FILE, RESULTS_F
 from cinemae.models.export_int8 import install_graph, quantize_graph
 from cinemae.models.scorers import OnnxScorer
 from cinemae.statistics.metrics import auc
-from cinemae.verdict import word_for
 
 MAX_AUC_DROP = 0.003
 """A graph that loses more is not written."""

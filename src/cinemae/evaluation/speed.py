@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cinemae.core.preprocess import preprocess
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.errors import EvaluationError, MissingDependencyError, ModelDirError
 from cinemae.evaluation.versions import processor, versions
 from cinemae.models.directory import resolve_model

@@ -68,7 +68,7 @@ def find_records(sources: Iterable[str | os.PathLike[str]]) -> Iterator[ImageRec
 def encoded_images(
     records: Iterable[ImageRecord], *, num_fetchers: int = FETCHERS
 ) -> Generator[str | EncodedImage, None, None]:
-    """Yield what `cinemae.detector.Detector.detect_batch` takes for each record, in order, fetched ahead.
+    """Yield what `cinemae.detect.detector.Detector.detect_batch` takes for each record, in order, fetched ahead.
 
     Args:
         records: Taken as needed; a local file of its own becomes its path, and is read by whoever scores it.

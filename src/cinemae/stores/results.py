@@ -46,7 +46,7 @@ RESULT_SCHEMA = pa.schema(
     + [("width", pa.int32()), ("height", pa.int32()), ("format", pa.string()), ("content_hash", pa.string())]
     + [("model", pa.string()), ("error_message", pa.string())]
 )
-"""A column a key of `cinemae.verdict.Verdict.to_dict`, in its order."""
+"""A column a key of `cinemae.detect.verdict.Verdict.to_dict`, in its order."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def write_part(
         path: The folder, made by `prepare_results`.
         header: The job.
         part: Which part.
-        rows: All its rows, in the order of the list, as `cinemae.verdict.Verdict.to_dict` gives them.
+        rows: All its rows, in the order of the list, as `cinemae.detect.verdict.Verdict.to_dict` gives them.
 
     Raises:
         StoreError: If the rows are not as many as the part has, or the disk refuses.

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 
 FLAGS = [
     "--no-sandbox",

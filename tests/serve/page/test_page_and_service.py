@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.sync_api import expect
 
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 
 KEY = "a-key-of-sixteen-characters"
 

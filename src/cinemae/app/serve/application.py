@@ -17,7 +17,7 @@ from cinemae.app.serve.problems import add_problem_handlers
 from cinemae.app.serve.routes import keyed, open_to_all
 from cinemae.app.serve.schema import DESCRIPTION, build_document
 from cinemae.app.serve.service import Service
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.version import __version__
 
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from cinemae.detector import Detector
-from cinemae.verdict import Verdict
+from cinemae.detect.detector import Detector
+from cinemae.detect.verdict import Verdict
 
 FIRST_GUESS_SECONDS = 0.1
 """What an image is taken to need until one was scored."""

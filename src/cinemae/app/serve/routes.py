@@ -14,7 +14,7 @@ from cinemae.app.serve.body import Upload
 from cinemae.app.serve.problems import Problem, describe
 from cinemae.app.serve.schema import RESULTS_SCHEMA, request_body
 from cinemae.app.serve.service import Service
-from cinemae.verdict import Verdict
+from cinemae.detect.verdict import Verdict
 from cinemae.version import __version__
 
 _REFUSED = describe(400, 401, 408, 411, 413, 415, 422, 500, 503)

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from cinemae.app.serve.body import FIELD
 from cinemae.app.serve.problems import SCHEMA as PROBLEM_SCHEMA
+from cinemae.detect.verdict import Verdict
 from cinemae.evidence.provenance import ProvenanceSignal
-from cinemae.verdict import Verdict
 
 DESCRIPTION = """\
 Tells AI-generated images from photographs. A score is a signal, not proof: judge nobody by it alone.

@@ -17,7 +17,7 @@ from cinemae.app.serve.config import KEEP_ALIVE_SECONDS, LINGER_SECONDS, MAX_HEA
 from cinemae.app.serve.keys import ApiKeys
 from cinemae.app.serve.logs import LOGGING, logger
 from cinemae.app.serve.protocol import GuardedProtocol
-from cinemae.detector import Detector
+from cinemae.detect.detector import Detector
 from cinemae.errors import ConfigError
 
 BACKLOG = 2048

@@ -23,9 +23,9 @@ from cinemae.app.serve.config import ServeConfig
 from cinemae.app.serve.keys import ApiKeys
 from cinemae.app.serve.metrics import Metrics
 from cinemae.app.serve.problems import Problem, overloaded
-from cinemae.detector import DEFAULT_BATCH_SIZE, Detector
+from cinemae.detect.detector import DEFAULT_BATCH_SIZE, Detector
+from cinemae.detect.heatmap import lcas_levels
 from cinemae.errors import ModelDirError
-from cinemae.heatmap import lcas_levels
 from cinemae.models.scorers import OnnxScorer
 
 _COME_AGAIN_SECONDS = 5.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 
-from cinemae.bulk.guarded import GuardConfig, PartWorker
-from cinemae.bulk.job import BulkJob, Engine, Part, PartReport
+from cinemae.detect.guarded import GuardConfig, PartWorker
+from cinemae.detect.job import BulkJob, Engine, Part, PartReport
 from cinemae.settings import usable_cores
 
 

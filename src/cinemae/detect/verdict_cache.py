@@ -1,7 +1,7 @@
 """Verdicts by content: what a model said of the same bytes before, in the words that today's thresholds give.
 
 Kept is what depends on an image's bytes and the model alone: scores, warnings, provenance, size. The word, its reasons
-and the threshold are not: `cinemae.detector.Detector` finds them anew. Exact copies are scored once even when threads
+and the threshold are not: `cinemae.detect.detector.Detector` finds them anew. Exact copies are scored once even when threads
 meet them at the same time.
 """
 
@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from cinemae.detect.verdict import Verdict
 from cinemae.evidence.provenance import ProvenanceSignal
 from cinemae.models.directory import file_hash
 from cinemae.models.scorers import Scorer
 from cinemae.pictures.image import MAX_BYTES
 from cinemae.stores.score_cache import MEMORY, ScoreCache
-from cinemae.verdict import Verdict
 from cinemae.version import __version__
 
 MEMORY_BYTES = 2**26

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from cinemae.bulk.job import PartReport, ScoreFunction, report_rows
 from cinemae.config import ExtractorConfig, ImageConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
+from cinemae.detect.job import PartReport, ScoreFunction, report_rows
 from cinemae.features.extract import DEFAULT_BATCH_SIZE, DEFAULT_NUM_WORKERS, extract_rows, split_batches
 from cinemae.models.directory import read_model_config, resolve_model
 from cinemae.models.scorers import find_device

@@ -1,6 +1,6 @@
 """What a bulk run does, apart from where it runs: a list of images in parts, and one worker function.
 
-An engine takes part after part, has its images scored in a process of their own (`cinemae.bulk.guarded`) and lets the
+An engine takes part after part, has its images scored in a process of their own (`cinemae.detect.guarded`) and lets the
 job write the rows. A part's file is the only record of its being done: it appears whole, from whichever process made
 it, and what has a file is not scored again. So engines need no common state, and a run goes on after any kill.
 """

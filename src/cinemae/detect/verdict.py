@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.config import DecisionConfig
+from cinemae.detect.heatmap import render_heatmap
 from cinemae.errors import ConfigError
 from cinemae.evidence.image_warnings import explain
-from cinemae.heatmap import render_heatmap
 from cinemae.models.scorers import Scorer
 
 if TYPE_CHECKING:

@@ -23,22 +23,22 @@ from PIL import Image
 
 from cinemae.core.calibration import is_out_of_distribution, ood_score
 from cinemae.core.preprocess import preprocess
+from cinemae.detect.heatmap import shrink, view_box
+from cinemae.detect.verdict import KeptPixels, Verdict, flipped, reasons_for, word_for
 from cinemae.errors import ConfigError, ImageError
 from cinemae.evidence.image_warnings import image_warnings
 from cinemae.evidence.provenance import read_provenance
 from cinemae.evidence.redelivery import MASK_SEEDS, redeliver
-from cinemae.heatmap import shrink, view_box
 from cinemae.models.directory import fast_tier, resolve_model
 from cinemae.models.publish import Publishable
 from cinemae.models.scorers import OnnxScorer, Scorer, Scores, make_scorer
 from cinemae.pictures.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image, read_bytes
 from cinemae.settings import usable_cores
 from cinemae.sources.datasets import EncodedImage
-from cinemae.verdict import KeptPixels, Verdict, flipped, reasons_for, word_for
 
 if TYPE_CHECKING:
+    from cinemae.detect.verdict_cache import VerdictCache
     from cinemae.pictures.image import ImageInput
-    from cinemae.verdict_cache import VerdictCache
 
 DEFAULT_BATCH_SIZE = 8
 NUM_WORKERS = min(4, usable_cores())

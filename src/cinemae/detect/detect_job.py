@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from cinemae.bulk.job import PartReport, ScoreFunction, report_rows
 from cinemae.config import DecisionConfig
-from cinemae.detector import DEFAULT_BATCH_SIZE, NUM_WORKERS, Detector
+from cinemae.detect.detector import DEFAULT_BATCH_SIZE, NUM_WORKERS, Detector
+from cinemae.detect.job import PartReport, ScoreFunction, report_rows
+from cinemae.detect.verdict import Verdict
+from cinemae.detect.verdict_cache import VerdictCache
 from cinemae.evidence.provenance import ProvenanceSignal
 from cinemae.models.directory import resolve_model
 from cinemae.models.scorers import make_scorer
@@ -18,8 +20,6 @@ from cinemae.sources.datasets import ImageRecord, hash_records
 from cinemae.sources.remote import is_remote
 from cinemae.sources.sources import encoded_images
 from cinemae.stores.results import ResultsHeader, has_part, prepare_results, read_part, write_part
-from cinemae.verdict import Verdict
-from cinemae.verdict_cache import VerdictCache
 
 DEFAULT_PART_SIZE = 256
 

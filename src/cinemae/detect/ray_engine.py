@@ -3,7 +3,7 @@
 Only the lists of records go through Ray's object store, in windows of a bounded number of parts, and only counts come
 back: workers write the parts' files themselves. Ray restarts an actor that is lost with its process or its machine and
 repeats what it had in hand; a part whose file is there is not scored again, so a repetition costs time, not truth. An
-image that kills is no matter for Ray: `cinemae.bulk.guarded` finds and sets it aside in the worker.
+image that kills is no matter for Ray: `cinemae.detect.guarded` finds and sets it aside in the worker.
 
 Nothing is sent to the makers of Ray. A cluster started here listens on the loopback address alone and has no dashboard.
 """
@@ -29,8 +29,8 @@ from itertools import islice
 from typing import Any, TextIO
 
 from cinemae import errors
-from cinemae.bulk.guarded import GuardConfig, PartWorker
-from cinemae.bulk.job import BulkJob, Engine, Part, PartReport
+from cinemae.detect.guarded import GuardConfig, PartWorker
+from cinemae.detect.job import BulkJob, Engine, Part, PartReport
 from cinemae.errors import CinemaeError, ConfigError, MissingDependencyError, WorkerError
 from cinemae.settings import Settings, require, usable_cores
 from cinemae.version import __version__

@@ -19,7 +19,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
-from cinemae.bulk.job import SET_ASIDE, BulkJob, PartReport, report_rows
+from cinemae.detect.job import SET_ASIDE, BulkJob, PartReport, report_rows
 from cinemae.errors import CinemaeError, WorkerError
 from cinemae.settings import DECODING_ENVIRONMENT, Settings, require
 from cinemae.sources.datasets import ImageRecord
@@ -163,7 +163,7 @@ class _Child:
         self._connection, theirs = Pipe()
         threads = dict.fromkeys(_THREAD_VARIABLES, str(config.num_threads))
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of this package
-            [sys.executable, "-m", "cinemae.bulk.child", str(theirs.fileno())],
+            [sys.executable, "-m", "cinemae.detect.child", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env={**DECODING_ENVIRONMENT, **os.environ, **threads},
             stdin=subprocess.DEVNULL,

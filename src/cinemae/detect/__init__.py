@@ -1,0 +1,1 @@
+"""One image; many in parts."""
