@@ -27,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.measure import RESULTS, Record, make_parser, median_ratio, require_close, run, take_turns
 from cinemae.core.preprocess import preprocess
 from cinemae.detect.verdict import word_for
-from cinemae.jobs.fit_compare import auc_difference
+from cinemae.fit.compare import auc_difference
 from cinemae.models.directory import (
     BACKBONE_DIR,
     HEAD_FILE,

@@ -9,9 +9,9 @@ import pytest
 from cinemae.config import AugmentConfig
 from cinemae.errors import StoreError
 from cinemae.features.extract import extract
-from cinemae.jobs import feature_pool
-from cinemae.jobs.feature_pool import FeaturePool
-from cinemae.jobs.fit_data import Sample
+from cinemae.fit import feature_pool
+from cinemae.fit.data import Sample
+from cinemae.fit.feature_pool import FeaturePool
 from cinemae.models.directory import read_model_config
 from cinemae.models.weights import load_extractor
 from cinemae.pictures.file_facts import read_facts

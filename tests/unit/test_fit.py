@@ -14,9 +14,9 @@ from sklearn.ensemble import RandomForestClassifier
 
 from cinemae import Detector
 from cinemae.errors import ConfigError, ModelDirError, TrainingError
-from cinemae.jobs import fit as job
-from cinemae.jobs.fit import fit
-from cinemae.jobs.fit_config import FitRecipe
+from cinemae.fit import fit as job
+from cinemae.fit.config import FitRecipe
+from cinemae.fit.fit import fit
 from cinemae.models.directory import read_model_config
 from cinemae.stores.features import FeatureStore
 

@@ -7,8 +7,8 @@ from sklearn.metrics import roc_auc_score
 from cinemae.core.preprocess import preprocess
 from cinemae.errors import FingerprintMismatchError
 from cinemae.features.extract import extract
-from cinemae.jobs import fit_compare
-from cinemae.jobs.fit_compare import auc_difference, compare_with_bundled
+from cinemae.fit import compare as fit_compare
+from cinemae.fit.compare import auc_difference, compare_with_bundled
 from cinemae.models.directory import read_model_config
 from cinemae.models.scorers import OnnxScorer
 from cinemae.models.weights import load_extractor

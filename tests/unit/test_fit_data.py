@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cinemae.errors import TrainingError
-from cinemae.jobs.fit_config import FitRecipe
-from cinemae.jobs.fit_data import Sample, gather, refuse_too_few_held_out
+from cinemae.fit.config import FitRecipe
+from cinemae.fit.data import Sample, gather, refuse_too_few_held_out
 from cinemae.pictures.file_facts import FileFacts
 from cinemae.sources.datasets import ImageRecord
 

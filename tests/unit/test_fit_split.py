@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cinemae.errors import TrainingError
-from cinemae.jobs.fit_data import Sample
-from cinemae.jobs.fit_split import describe, split_class, wanted_held_out
+from cinemae.fit.data import Sample
+from cinemae.fit.split import describe, split_class, wanted_held_out
 from cinemae.pictures.file_facts import FileFacts
 from cinemae.sources.datasets import ImageRecord
 

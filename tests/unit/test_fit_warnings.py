@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from scipy.stats import binomtest
 
-from cinemae.jobs.fit_split import ClassSplit
-from cinemae.jobs.fit_warnings import (
+from cinemae.fit.split import ClassSplit
+from cinemae.fit.warnings import (
     accused,
     no_better_than_chance,
     warn_of_data,

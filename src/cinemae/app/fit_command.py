@@ -12,14 +12,14 @@ import typer
 
 from cinemae.app.finetune_command import describe_calibration
 from cinemae.app.options import DeviceOption, ModelOption, resuming
-from cinemae.jobs.fit_config import MIN_IMAGES, WHOLE_GROUPS_FROM, FitRecipe
+from cinemae.fit.config import MIN_IMAGES, WHOLE_GROUPS_FROM, FitRecipe
 
 if TYPE_CHECKING:
     from cinemae.app.progress import ProgressBar
-    from cinemae.jobs.fit import Progress
-    from cinemae.jobs.fit_config import SplitBy
-    from cinemae.jobs.fit_report import FitReport
-    from cinemae.jobs.fit_warnings import FitWarning
+    from cinemae.fit.config import SplitBy
+    from cinemae.fit.fit import Progress
+    from cinemae.fit.report import FitReport
+    from cinemae.fit.warnings import FitWarning
 
 _DEFAULT = FitRecipe(real=("x",), fake=("x",))
 _SHOWN = 3
@@ -80,7 +80,7 @@ def fit(
 
     Ends with 0, with 1 if some images could not be read, with 2 if nothing could be fitted.
     """
-    from cinemae.jobs.fit import fit as job
+    from cinemae.fit.fit import fit as job
     from cinemae.models.scorers import find_device
 
     recipe = FitRecipe(

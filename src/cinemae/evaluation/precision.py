@@ -23,7 +23,7 @@ from cinemae.errors import EvaluationError, ModelDirError
 from cinemae.evaluation.pictures import require_both
 from cinemae.evaluation.predictions import Column, Predictions
 from cinemae.evaluation.run import Batch, run
-from cinemae.jobs.fit_compare import auc_difference
+from cinemae.fit.compare import auc_difference
 from cinemae.models.card import refresh_model_card
 from cinemae.models.directory import CONFIG_FILE, HEAD_FILE, OOD_FILE, RESULTS_FILE
 from cinemae.models.export_int8 import install_graph, quantize_graph

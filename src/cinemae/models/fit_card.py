@@ -9,7 +9,7 @@ def fit_section(results: dict[str, Any]) -> str:
     """Return the section on what the figures are worth; empty for a model that `cinemae fit` did not make.
 
     Args:
-        results: Of the model; ``fit`` is what `cinemae.jobs.fit_report.FitReport.summary` gave.
+        results: Of the model; ``fit`` is what `cinemae.fit.report.FitReport.summary` gave.
     """
     found = results.get("fit")
     if found is None:

@@ -17,7 +17,7 @@ from cinemae.calibration.images import ScoredImages, read_class, score_images
 from cinemae.calibration.recalibrate import Recalibration, RecalibrationRecipe, recalibrate
 from cinemae.config import ModelConfig
 from cinemae.errors import ConfigError, ModelDirError, TrainingError
-from cinemae.jobs.fit_compare import auc_difference
+from cinemae.fit.compare import auc_difference
 from cinemae.models.directory import (
     BACKBONE_DIR,
     CONFIG_FILE,

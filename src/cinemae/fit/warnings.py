@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cinemae.jobs.fit_config import FEW_IMAGES, STRONG_BIAS
-from cinemae.jobs.fit_sources import CLASS
-from cinemae.jobs.fit_split import ClassSplit, images_needed
+from cinemae.fit.config import FEW_IMAGES, STRONG_BIAS
+from cinemae.fit.sources import CLASS
+from cinemae.fit.split import ClassSplit, images_needed
 from cinemae.statistics.format_probe import ALARM
 from cinemae.statistics.resampling import Estimate
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cinemae.errors import ImageError, TrainingError
-from cinemae.jobs.fit_config import MIN_HELD_OUT, MIN_IMAGES, FitRecipe
-from cinemae.jobs.fit_sources import read_class
+from cinemae.fit.config import MIN_HELD_OUT, MIN_IMAGES, FitRecipe
+from cinemae.fit.sources import read_class
 from cinemae.pictures.file_facts import FileFacts, read_facts
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.datasets import ImageRecord

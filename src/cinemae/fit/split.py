@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.errors import TrainingError
-from cinemae.jobs.fit_config import HELD_OUT_SHARE, WHOLE_GROUPS_FROM, SplitBy
-from cinemae.jobs.fit_data import Sample
-from cinemae.jobs.fit_sources import CLASS
+from cinemae.fit.config import HELD_OUT_SHARE, WHOLE_GROUPS_FROM, SplitBy
+from cinemae.fit.data import Sample
+from cinemae.fit.sources import CLASS
 
 _GROUP = ("source", "generator")
 _SHOWN = 8

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from cinemae.config import AugmentConfig, DecisionConfig
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs.feature_pool import FeaturePool
-from cinemae.jobs.fit_compare import Comparison, bundled_fingerprint, compare_with_bundled
-from cinemae.jobs.fit_config import FitRecipe
-from cinemae.jobs.fit_data import Gathered, Sample, gather, refuse_too_few, refuse_too_few_held_out
-from cinemae.jobs.fit_report import FitReport
-from cinemae.jobs.fit_sources import is_file
-from cinemae.jobs.fit_split import ClassSplit, describe, split_class
-from cinemae.jobs.fit_start import Start, begin
-from cinemae.jobs.fit_warnings import FitWarning, no_better_than_chance, warn_of_data, warn_of_format, warn_of_results
+from cinemae.fit.compare import Comparison, bundled_fingerprint, compare_with_bundled
+from cinemae.fit.config import FitRecipe
+from cinemae.fit.data import Gathered, Sample, gather, refuse_too_few, refuse_too_few_held_out
+from cinemae.fit.feature_pool import FeaturePool
+from cinemae.fit.report import FitReport
+from cinemae.fit.sources import is_file
+from cinemae.fit.split import ClassSplit, describe, split_class
+from cinemae.fit.start import Start, begin
+from cinemae.fit.warnings import FitWarning, no_better_than_chance, warn_of_data, warn_of_format, warn_of_results
 from cinemae.models.card import refresh_model_card
 from cinemae.models.directory import CONFIG_FILE, STARTER, read_model_config, write_model_config
 from cinemae.models.export import export_onnx

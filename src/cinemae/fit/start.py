@@ -8,7 +8,7 @@ from pathlib import Path
 from cinemae.config import ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, ModelConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
-from cinemae.jobs.fit_config import FitRecipe
+from cinemae.fit.config import FitRecipe
 from cinemae.models.directory import BACKBONE_DIR, read_model_config, resolve_model
 from cinemae.models.weights import load_extractor
 

@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cinemae.jobs.fit_compare import Comparison
-from cinemae.jobs.fit_split import ClassSplit
-from cinemae.jobs.fit_warnings import FitWarning
+from cinemae.fit.compare import Comparison
+from cinemae.fit.split import ClassSplit
+from cinemae.fit.warnings import FitWarning
 from cinemae.statistics.resampling import Estimate
 from cinemae.training.train import TrainReport
 

@@ -1,0 +1,1 @@
+"""One's own folders to a model."""
