@@ -13,6 +13,10 @@ from scipy.stats import bootstrap
 from transformers import ViTMAEForPreTraining
 
 from cinemae import Detector
+from cinemae.backbones.finetune import finetune, image_logits, start_from, unfreeze
+from cinemae.backbones.finetune_config import FinetuneConfig, FinetuneRecipe
+from cinemae.backbones.finetune_data import LabelledImages, load_views, plan_epoch, whole_plan
+from cinemae.backbones.finetune_nll import GroupNll, group_nll, train_reconstruction
 from cinemae.calibration.outliers import learn_outliers
 from cinemae.config import ExtractorConfig, HeadConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
@@ -21,10 +25,6 @@ from cinemae.core.masking import patchify
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.features.extract import extract
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs.finetune import finetune, image_logits, start_from, unfreeze
-from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe
-from cinemae.jobs.finetune_data import LabelledImages, load_views, plan_epoch, whole_plan
-from cinemae.jobs.finetune_nll import GroupNll, group_nll, train_reconstruction
 from cinemae.models.directory import read_model_config
 from cinemae.models.scorers import OnnxScorer, TorchScorer
 from cinemae.models.weights import load_extractor

@@ -18,12 +18,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
+from cinemae.backbones import pretrain as pretrain_module
+from cinemae.backbones.pretrain import Budget, learning_rate, masked_mse, pretrain
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import load_pretrained_folder, new_mae, sincos_position_embedding
 from cinemae.core.masking import mask_noise, patchify
 from cinemae.errors import CheckpointError, ConfigError, SourceError, StoreError
-from cinemae.jobs import pretrain as pretrain_module
-from cinemae.jobs.pretrain import Budget, learning_rate, masked_mse, pretrain
 from cinemae.pretrain_config import PretrainConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # this process must compute as the killed ones do

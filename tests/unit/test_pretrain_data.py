@@ -5,13 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cinemae.config import ImageConfig
-from cinemae.core.masking import mask_noise
-from cinemae.core.preprocess import preprocess
-from cinemae.errors import ImageError, SourceError
-from cinemae.jobs import pretrain_data
-from cinemae.jobs.pretrain_baseline import SIGMAS, gaussian_neighbour_mse
-from cinemae.jobs.pretrain_data import (
+from cinemae.backbones import pretrain_data
+from cinemae.backbones.pretrain_baseline import SIGMAS, gaussian_neighbour_mse
+from cinemae.backbones.pretrain_data import (
     MAX_STORED_SIDE,
     BatchStream,
     PhotoCache,
@@ -20,6 +16,10 @@ from cinemae.jobs.pretrain_data import (
     readable_photos,
     to_pixel_values,
 )
+from cinemae.config import ImageConfig
+from cinemae.core.masking import mask_noise
+from cinemae.core.preprocess import preprocess
+from cinemae.errors import ImageError, SourceError
 from cinemae.pretrain_config import PretrainConfig
 
 CONFIG = PretrainConfig(image_size=32, patch_size=8, batch_size=3)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cinemae.backbones.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
 from cinemae.errors import ConfigError
-from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
 
 if TYPE_CHECKING:
-    from cinemae.jobs.finetune_nll import NllReport
+    from cinemae.backbones.finetune_nll import NllReport
     from cinemae.sources.datasets import ImageRecord
     from cinemae.training.train import TrainReport
 
@@ -159,7 +159,7 @@ def _find_device(name: str | None) -> str:
 
 def _finetune(recipe: FinetuneRecipe, out: Path) -> TrainReport:
     from cinemae.app.progress import ProgressBar
-    from cinemae.jobs.finetune import finetune
+    from cinemae.backbones.finetune import finetune
 
     first, runs = recipe.train.seed, recipe.train.num_seeds
     with ProgressBar("fine-tuning", None, unit="steps", log_every=60) as bar:
@@ -173,7 +173,7 @@ def _finetune(recipe: FinetuneRecipe, out: Path) -> TrainReport:
 
 def _follow_nll(recipe: FinetuneRecipe, out: Path) -> NllReport:
     from cinemae.app.progress import ProgressBar
-    from cinemae.jobs.finetune_nll import train_reconstruction
+    from cinemae.backbones.finetune_nll import train_reconstruction
 
     with ProgressBar("fine-tuning", None, unit="steps", log_every=60) as bar:
         return train_reconstruction(

@@ -11,7 +11,7 @@ from cinemae.app.options import resuming
 from cinemae.pretrain_config import PretrainConfig
 
 if TYPE_CHECKING:
-    from cinemae.jobs.pretrain import Progress
+    from cinemae.backbones.pretrain import Progress
 
 _DEFAULT = PretrainConfig()
 
@@ -96,8 +96,8 @@ def pretrain(
         }
     )
     from cinemae.app.progress import ProgressBar
-    from cinemae.jobs.pretrain import Budget
-    from cinemae.jobs.pretrain import pretrain as run
+    from cinemae.backbones.pretrain import Budget
+    from cinemae.backbones.pretrain import pretrain as run
     from cinemae.sources.datasets import find_images
 
     budget = Budget(steps, hours)

@@ -15,9 +15,9 @@ from cinemae.app.finetune_command import (
     require_stores,
     summarise_model,
 )
+from cinemae.backbones.finetune_config import FINETUNE_SEEDS, FinetuneConfig
 from cinemae.config import HeadConfig, LcasConfig, TrainConfig
 from cinemae.errors import ConfigError
-from cinemae.jobs.finetune_config import FINETUNE_SEEDS, FinetuneConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cinemae.backbones.finetune_config import FinetuneConfig, FinetuneRecipe
+from cinemae.backbones.finetune_nll import PHOTOGRAPHS, GroupNll, plot_nll, train_reconstruction
 from cinemae.core.preprocess import looked_at
 from cinemae.evaluation.analyses.correlation import correlation_table, plot_correlations
 from cinemae.evaluation.analyses.distributions import plot_distributions, score_distributions
@@ -22,8 +24,6 @@ from cinemae.evaluation.protocols.finetuning import FinetuneOptions, unfrozen
 from cinemae.evaluation.protocols.measure import Bench
 from cinemae.evaluation.protocols.protocol import Protocol, ProtocolRow
 from cinemae.evaluation.protocols.table import Measurement
-from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe
-from cinemae.jobs.finetune_nll import PHOTOGRAPHS, GroupNll, plot_nll, train_reconstruction
 from cinemae.statistics.metrics import auc
 
 _RHO = {

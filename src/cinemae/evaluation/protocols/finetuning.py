@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cinemae.backbones.finetune import finetune
+from cinemae.backbones.finetune_config import FinetuneConfig, FinetuneRecipe, Unfreeze
 from cinemae.evaluation.analyses.transfer import best_threshold
 from cinemae.evaluation.protocols.heads import HeadRecipe, TrainedHead, logits_of
 from cinemae.evaluation.protocols.measure import Bench, Scored
 from cinemae.evaluation.protocols.protocol import ProtocolRow
 from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.features.training_set import TrainingSet, hold_out
-from cinemae.jobs.finetune import finetune
-from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, Unfreeze
 from cinemae.models.directory import CONFIG_FILE, read_model_config
 from cinemae.models.weights import load_head
 from cinemae.sources.datasets import ImageRecord

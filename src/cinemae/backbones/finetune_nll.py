@@ -20,15 +20,9 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from torch import Tensor
 
-from cinemae.core.backbone import FrozenMAE
-from cinemae.core.checkpoint import renew_decoder, save_pretrained_folder
-from cinemae.core.features import FeatureExtractor
-from cinemae.core.lcas import nll_approx
-from cinemae.core.masking import patchify
-from cinemae.errors import ConfigError, TrainingError
-from cinemae.jobs.finetune import StepBudget, start_from, unfreeze
-from cinemae.jobs.finetune_config import FinetuneRecipe, StepLine
-from cinemae.jobs.finetune_data import (
+from cinemae.backbones.finetune import StepBudget, start_from, unfreeze
+from cinemae.backbones.finetune_config import FinetuneRecipe, StepLine
+from cinemae.backbones.finetune_data import (
     Draw,
     LabelledImages,
     left_out,
@@ -38,6 +32,12 @@ from cinemae.jobs.finetune_data import (
     whole_plan,
     write_failures,
 )
+from cinemae.core.backbone import FrozenMAE
+from cinemae.core.checkpoint import renew_decoder, save_pretrained_folder
+from cinemae.core.features import FeatureExtractor
+from cinemae.core.lcas import nll_approx
+from cinemae.core.masking import patchify
+from cinemae.errors import ConfigError, TrainingError
 from cinemae.models.directory import BACKBONE_DIR
 
 PHOTOGRAPHS = "photographs"

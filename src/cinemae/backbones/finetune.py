@@ -20,6 +20,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cinemae.backbones.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
+from cinemae.backbones.finetune_data import (
+    LabelledImages,
+    left_out,
+    load_views,
+    measure_features,
+    plan_epoch,
+    read_both,
+    write_failures,
+)
 from cinemae.calibration.outliers import learn_outliers
 from cinemae.calibration.report import report_calibration
 from cinemae.config import BackboneInfo, ExtractorConfig, ImageConfig, LcasConfig, ModelConfig
@@ -30,16 +40,6 @@ from cinemae.core.head import CinemaeHead, pool_views, pooled_dim
 from cinemae.core.masking import noise_from_config
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.features.training_set import TrainingSet
-from cinemae.jobs.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
-from cinemae.jobs.finetune_data import (
-    LabelledImages,
-    left_out,
-    load_views,
-    measure_features,
-    plan_epoch,
-    read_both,
-    write_failures,
-)
 from cinemae.models.directory import BACKBONE_DIR
 from cinemae.training.build_model import lcas_quantiles, write_backbone, write_model
 from cinemae.training.samples import sample_weights

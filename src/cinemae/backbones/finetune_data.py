@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cinemae.backbones.finetune_config import FinetuneRecipe
 from cinemae.config import ImageConfig, LcasConfig, TrainConfig
 from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.features import FeatureExtractor
@@ -29,7 +30,6 @@ from cinemae.features.extract import (
     split_batches,
 )
 from cinemae.features.training_set import TrainingSet, check_classes
-from cinemae.jobs.finetune_config import FinetuneRecipe
 from cinemae.sources.datasets import ImageRecord
 from cinemae.statistics.format_probe import FactColumns, format_probe_of
 from cinemae.stores.store_format import StoreRow

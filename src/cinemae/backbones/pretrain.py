@@ -23,12 +23,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from cinemae.backbones.pretrain_baseline import gaussian_neighbour_mse
+from cinemae.backbones.pretrain_data import BatchStream, PhotoCache, center_crops, readable_photos
+from cinemae.backbones.pretrain_plots import plot_loss_curve, plot_reconstructions
 from cinemae.core.checkpoint import load_pretrained_folder, new_mae, save_pretrained_folder
 from cinemae.core.masking import mask_noise
 from cinemae.errors import ConfigError, SourceError, StoreError
-from cinemae.jobs.pretrain_baseline import gaussian_neighbour_mse
-from cinemae.jobs.pretrain_data import BatchStream, PhotoCache, center_crops, readable_photos
-from cinemae.jobs.pretrain_plots import plot_loss_curve, plot_reconstructions
 from cinemae.pretrain_config import PretrainConfig
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""To pretrain and to fine-tune an encoder."""
