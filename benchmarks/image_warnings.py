@@ -33,7 +33,8 @@ from cinemae.evidence.image_warnings import WARNINGS, WarningLimits, image_warni
 from cinemae.models.directory import resolve_model
 from cinemae.models.scorers import Scorer, make_scorer
 from cinemae.pictures.image import LoadedImage, load_image
-from cinemae.sources.datasets import ImageRecord, read_records
+from cinemae.sources.datasets import read_records
+from cinemae.sources.records import ImageRecord
 from cinemae.statistics.metrics import auc, rate
 from cinemae.statistics.resampling import Estimate, auc_of, draws
 

@@ -22,7 +22,8 @@ from cinemae.pictures.corruptions import parse_condition
 from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.bounded_map import bounded_map
-from cinemae.sources.datasets import ImageRecord, read_records
+from cinemae.sources.datasets import read_records
+from cinemae.sources.records import ImageRecord
 
 CONDITIONS = (
     "jpeg=95", "jpeg=75", "jpeg=50", "jpeg=30", "jpeg=10", "webp=50", "resize=0.5", "resize=0.25", "resize=0.5+jpeg=50",

@@ -14,7 +14,7 @@ from benchmarks.measure import Record, Target, make_parser, run
 from cinemae import Detector
 from cinemae.models.directory import resolve_model
 from cinemae.models.scorers import OnnxScorer, TorchScorer
-from cinemae.sources.datasets import find_images
+from cinemae.sources.local_files import find_images
 
 TOLERANCE = 1e-4
 

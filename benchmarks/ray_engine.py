@@ -23,7 +23,7 @@ from cinemae.detect.detect_job import DetectorSource, detect_job
 from cinemae.detect.detector import THREADS_PER_IMAGE, Detector
 from cinemae.detect.job import run_bulk
 from cinemae.detect.ray_engine import RayConfig, ray_engine
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers are nicer than others, and would lose to those here
 NAMES = ("local, two cores", "Ray, two workers", "Ray, one worker")

@@ -23,7 +23,7 @@ from cinemae.detect.detect_job import DetectorSource, detect_job
 from cinemae.detect.job import run_bulk
 from cinemae.detect.ray_engine import OBJECT_STORE_BYTES, RayConfig, ray_engine
 from cinemae.models.export import export_onnx
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 
 SIDE = 40
 

@@ -22,8 +22,8 @@ from cinemae.detect.verdict import word_for
 from cinemae.errors import ImageError
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.sources.archives import read_encoded
-from cinemae.sources.datasets import ImageRecord
 from cinemae.sources.layouts import read_dataset
+from cinemae.sources.records import ImageRecord
 from cinemae.statistics.metrics import rate
 
 DELIVERIES = ("jpeg=60", "resize=0.5", "webp=80")

@@ -1,7 +1,8 @@
 """Training a head from a feature store: 25 epochs on 10,000 stored images.
 
-The store is a real one of ViT-L sizes (D = 1024, K = 2, L = 196) with drawn features, written with `cinemae.stores.features`
-before the clock starts. Timed is what `cinemae train` does for one seed: open, read, train, choose the threshold, save.
+The store is a real one of ViT-L sizes (D = 1024, K = 2, L = 196) with drawn features, written with
+`cinemae.stores.features` before the clock starts. Timed is what `cinemae train` does for one seed: open, read, train,
+choose the threshold, save.
 """
 
 from __future__ import annotations

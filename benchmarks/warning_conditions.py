@@ -113,4 +113,4 @@ CONDITIONS = (
     Condition("strip", "the middle third of the height", "extreme_aspect", strip),
     _corruption("social=1", "shared on a social network", None),
 )
-"""In the order of the page; those of `cinemae.pictures.corruptions` are what `cinemae evaluate` calls by the same names."""
+"""In the order of the page; `cinemae evaluate` calls those of `cinemae.pictures.corruptions` by the same names."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from cinemae.moved import install
 from cinemae.version import __version__
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ _HOMES = {
     "Verdict": "detect.verdict",
     "load_image": "pictures.image",
 }
+install()
 _NEED_TORCH = ("CinemaeHead", "FeatureExtractor", "FrozenMAE")
 
 

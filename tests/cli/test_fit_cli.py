@@ -44,8 +44,8 @@ def base(tiny_model, tmp_path_factory) -> Iterator[Path]:
     config["provenance"]["train"] = {"learning_rate": 0.003, "epochs": 8, "num_seeds": 1}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("fit", "fit_compare"):
-            patch.setattr(f"cinemae.jobs.{module}.STARTER", folder)
+        for module in ("fit", "compare"):
+            patch.setattr(f"cinemae.fit.{module}.STARTER", folder)
         patch.setattr("cinemae.training.train._plot_history", lambda history, out: None)
         patch.setattr(
             "cinemae.statistics.format_probe._forest", lambda seed: RandomForestClassifier(5, random_state=seed)

@@ -1,4 +1,4 @@
-"""core/image: no input makes `load_image` raise anything but ImageError, and `preprocess` accepts every shape."""
+"""pictures/image: no input makes `load_image` raise anything but ImageError, and `preprocess` accepts every shape."""
 
 from __future__ import annotations
 

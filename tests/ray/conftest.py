@@ -16,7 +16,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.envir
 if TYPE_CHECKING:
     from ray_jobs import WatchedJob
 
-    from cinemae.sources.datasets import ImageRecord
+    from cinemae.sources.records import ImageRecord
 
 NUM_PICTURES = 22
 

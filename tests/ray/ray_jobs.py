@@ -16,7 +16,7 @@ from typing import Any
 from cinemae.detect.detect_job import DetectJob
 from cinemae.detect.job import ScoreFunction
 from cinemae.errors import ModelDirError
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 
 
 @dataclass(frozen=True)

@@ -297,7 +297,7 @@ def put(port: int, path: str, body: bytes = b"") -> None:
 
 def test_an_object_store_that_fails(on_ray, make_job, folder, s3, tmp_path, expected):
     """503, a body that ends early, silence: tried again. An object that never comes is a row."""
-    from cinemae.sources.datasets import ImageRecord, RemotePlace
+    from cinemae.sources.records import ImageRecord, RemotePlace
 
     names = ["00", "01-503", "02-truncated", "03-silent", "04-down"]
     put(s3.upstream, "/bucket")

@@ -16,8 +16,8 @@ from cinemae.pictures.alignment import AlignConfig, WindowConfig, align_picture,
 from cinemae.pictures.codecs import through_codec
 from cinemae.pictures.file_facts import FileFacts, read_facts
 from cinemae.pictures.image import load_image
-from cinemae.sources.datasets import ImageRecord
 from cinemae.sources.layouts import read_dataset
+from cinemae.sources.records import ImageRecord
 from cinemae.statistics.format_probe import FactColumns, format_probe_of
 
 WINDOW = WindowConfig(min_side=48, max_side=64)

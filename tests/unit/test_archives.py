@@ -18,7 +18,8 @@ from cinemae.errors import ImageError, SourceError
 from cinemae.pictures.image import MAX_BYTES, load_image
 from cinemae.sources import parquet_images
 from cinemae.sources.archives import read_encoded
-from cinemae.sources.datasets import ImageRecord, ParquetPlace, TarPlace, hash_records, read_records
+from cinemae.sources.datasets import read_records
+from cinemae.sources.records import ImageRecord, ParquetPlace, TarPlace, hash_records
 
 
 def encode(picture, seed=0, **options):

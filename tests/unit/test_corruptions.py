@@ -1,4 +1,4 @@
-"""data/corruptions, alignment and codecs: any chain gives RGB, the same for the same picture, stronger for more."""
+"""pictures/corruptions, alignment and codecs: any chain gives RGB, the same for the same picture, stronger for more."""
 
 from __future__ import annotations
 

@@ -8,7 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cinemae.errors import SourceError
-from cinemae.sources.datasets import IMAGE_SUFFIXES, ImageRecord, find_images, hash_records, read_records
+from cinemae.sources.datasets import read_records
+from cinemae.sources.local_files import find_images
+from cinemae.sources.records import IMAGE_SUFFIXES, ImageRecord, hash_records
 
 
 def touch(root: Path, *names: str) -> None:

@@ -26,9 +26,9 @@ from cinemae.doctor.text import to_text
 from cinemae.errors import SourceError
 from cinemae.evaluation.doctor_page import write_doctor_page
 from cinemae.pictures.image import load_image
-from cinemae.sources.datasets import ImageRecord
 from cinemae.sources.layouts import read_dataset
 from cinemae.sources.manifest import write_manifest
+from cinemae.sources.records import ImageRecord
 from cinemae.statistics.resampling import Estimate
 
 

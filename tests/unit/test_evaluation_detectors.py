@@ -20,7 +20,8 @@ from cinemae.evaluation.run import Batch, ScoreSource, run
 from cinemae.features.training_set import hold_out
 from cinemae.models.directory import read_model_config
 from cinemae.pictures.image import load_image
-from cinemae.sources.datasets import ImageRecord, read_records
+from cinemae.sources.datasets import read_records
+from cinemae.sources.records import ImageRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

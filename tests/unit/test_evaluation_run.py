@@ -20,8 +20,9 @@ from cinemae.models.directory import read_model_config
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import load_image
-from cinemae.sources.datasets import ImageRecord, read_records
+from cinemae.sources.datasets import read_records
 from cinemae.sources.layouts import read_dataset
+from cinemae.sources.records import ImageRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

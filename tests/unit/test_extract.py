@@ -26,7 +26,8 @@ from cinemae.features import extract as extract_module
 from cinemae.features.extract import BATCHES_AHEAD, extract, extract_rows, split_batches
 from cinemae.pictures.augment import augment_picture
 from cinemae.pictures.image import load_image
-from cinemae.sources.datasets import ImageRecord, read_records
+from cinemae.sources.datasets import read_records
+from cinemae.sources.records import ImageRecord
 from cinemae.stores import features as store_module
 from cinemae.stores.features import FeatureStore
 

@@ -16,7 +16,7 @@ from cinemae.models.directory import read_model_config
 from cinemae.models.weights import load_extractor
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import load_image
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 from cinemae.stores.features import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")

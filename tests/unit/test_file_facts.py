@@ -1,4 +1,4 @@
-"""data/file_facts: headers alone, agreeing with load_image; the quality of every JPEG that libjpeg's tables made."""
+"""pictures/file_facts: headers alone, agreeing with load_image; the quality of every JPEG of libjpeg's tables."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ from cinemae.features.training_set import TrainingSet
 from cinemae.models.directory import read_model_config
 from cinemae.models.scorers import OnnxScorer, TorchScorer
 from cinemae.models.weights import load_extractor
-from cinemae.sources.datasets import ImageRecord, read_records
+from cinemae.sources.datasets import read_records
+from cinemae.sources.records import ImageRecord
 from cinemae.stores.features import FeatureStore
 from cinemae.training import build_model
 from cinemae.training.train import predict_logits, seeded_head, train

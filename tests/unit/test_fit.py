@@ -57,10 +57,10 @@ def exported(base):
     """Nothing slow: a quick model for the bundled one, small forests, no plot, and of graphs only who asked for one."""
     folders: list[Path] = []
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("fit", "fit_compare"):
-            patch.setattr(f"cinemae.jobs.{module}.STARTER", base)
-        for module in ("fit", "build_model"):
-            patch.setattr(f"cinemae.jobs.{module}.export_onnx", folders.append)
+        for module in ("fit", "compare"):
+            patch.setattr(f"cinemae.fit.{module}.STARTER", base)
+        for module in ("fit.fit", "training.build_model"):
+            patch.setattr(f"cinemae.{module}.export_onnx", folders.append)
         patch.setattr("cinemae.training.train._plot_history", lambda history, out: None)
         patch.setattr(
             "cinemae.statistics.format_probe._forest", lambda seed: RandomForestClassifier(5, random_state=seed)

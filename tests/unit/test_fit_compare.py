@@ -13,7 +13,7 @@ from cinemae.models.directory import read_model_config
 from cinemae.models.scorers import OnnxScorer
 from cinemae.models.weights import load_extractor
 from cinemae.pictures.image import load_image
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

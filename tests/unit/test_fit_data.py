@@ -10,7 +10,7 @@ from cinemae.errors import TrainingError
 from cinemae.fit.config import FitRecipe
 from cinemae.fit.data import Sample, gather, refuse_too_few_held_out
 from cinemae.pictures.file_facts import FileFacts
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 
 
 @pytest.fixture(scope="module")

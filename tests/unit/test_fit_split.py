@@ -7,7 +7,7 @@ from cinemae.errors import TrainingError
 from cinemae.fit.data import Sample
 from cinemae.fit.split import describe, split_class, wanted_held_out
 from cinemae.pictures.file_facts import FileFacts
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 
 
 def samples(sizes: dict[str, int], label: int = 1) -> list[Sample]:

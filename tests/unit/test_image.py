@@ -1,4 +1,4 @@
-"""core/image: every oddity of real picture files ends in an upright RGB picture or in one sentence."""
+"""pictures/image: every oddity of real picture files ends in an upright RGB picture or in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""data/image_warnings, image_measures: each warning on real and drawn pictures, silence on ordinary photographs."""
+"""evidence/image_warnings, image_measures: each warning on real and drawn pictures, silence on ordinary photographs."""
 
 from __future__ import annotations
 

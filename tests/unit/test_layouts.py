@@ -14,9 +14,9 @@ from cinemae.errors import SourceError
 from cinemae.pictures.image import load_image
 from cinemae.sources import layouts
 from cinemae.sources.dataset_report import DataSetReport
-from cinemae.sources.datasets import ImageRecord
 from cinemae.sources.layouts import read_dataset
 from cinemae.sources.published import BENCHMARKS, PublishedCount, canonical_generator, known_generator
+from cinemae.sources.records import ImageRecord
 
 # As released: the generator's folder, and the one inside the archive of the same.
 GENIMAGE = {

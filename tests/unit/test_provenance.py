@@ -1,4 +1,4 @@
-"""data/provenance: every container and field, what is not shown, and hostile files; written by Pillow or by hand."""
+"""evidence/provenance: each container and field, what is not shown, hostile files; written by Pillow or by hand."""
 
 from __future__ import annotations
 

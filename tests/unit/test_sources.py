@@ -19,8 +19,10 @@ from cinemae.detect.detector import Detector
 from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError, StoreError
 from cinemae.sources import http_store, remote
 from cinemae.sources.archives import read_encoded
-from cinemae.sources.datasets import EncodedImage, ImageRecord, RemotePlace, TarPlace, hash_records, read_records
-from cinemae.sources.remote import fetch, fetch_part, find_objects, put, shown
+from cinemae.sources.datasets import read_records
+from cinemae.sources.records import EncodedImage, ImageRecord, RemotePlace, TarPlace, hash_records
+from cinemae.sources.remote import fetch, fetch_part, find_objects, put
+from cinemae.sources.remote_object import shown
 from cinemae.sources.sources import encoded_images, find_records, spell_out
 from cinemae.stores.results import ResultsHeader, has_part, prepare_results, read_part, write_part
 
@@ -399,7 +401,7 @@ class TestMissingPackages:
     def test_the_line_that_installs_them(self, monkeypatch, uri, package, extra):
         remote._make_store.cache_clear()
         for name in ("http_store", "object_store"):
-            monkeypatch.delitem(sys.modules, f"cinemae.data.{name}", raising=False)
+            monkeypatch.delitem(sys.modules, f"cinemae.sources.{name}", raising=False)
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(MissingDependencyError, match=rf"needs {package}, .*: pip install 'cinemae\[{extra}\]'"):
             fetch(uri)

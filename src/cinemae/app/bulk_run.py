@@ -14,7 +14,7 @@ from cinemae.errors import ConfigError, FailureLimitError
 if TYPE_CHECKING:
     from cinemae.detect.detect_job import DetectJob, DetectorSource
     from cinemae.detect.job import BulkJob, BulkReport, Engine
-    from cinemae.sources.datasets import ImageRecord
+    from cinemae.sources.records import ImageRecord
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cinemae.config import DecisionConfig
     from cinemae.detect.detector import Detector
     from cinemae.detect.verdict import Verdict
-    from cinemae.sources.datasets import ImageRecord
+    from cinemae.sources.records import ImageRecord
 
 STDIN = "-"
 

@@ -26,7 +26,7 @@ from cinemae.errors import ConfigError, FailureLimitError
 if TYPE_CHECKING:
     from cinemae.detect.extract_job import ExtractorSource
     from cinemae.features.extract import ExtractReport
-    from cinemae.sources.datasets import ImageRecord
+    from cinemae.sources.records import ImageRecord
 
 
 def _of_model(metavar: str, text: str) -> Any:  # noqa: ANN401 - typer's own type

@@ -14,7 +14,7 @@ from cinemae.errors import ConfigError
 
 if TYPE_CHECKING:
     from cinemae.backbones.finetune_nll import NllReport
-    from cinemae.sources.datasets import ImageRecord
+    from cinemae.sources.records import ImageRecord
     from cinemae.training.train import TrainReport
 
 

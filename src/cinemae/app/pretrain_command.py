@@ -98,7 +98,7 @@ def pretrain(
     from cinemae.app.progress import ProgressBar
     from cinemae.backbones.pretrain import Budget
     from cinemae.backbones.pretrain import pretrain as run
-    from cinemae.sources.datasets import find_images
+    from cinemae.sources.local_files import find_images
 
     budget = Budget(steps, hours)
     paths = list(find_images(folders))

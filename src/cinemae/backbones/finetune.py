@@ -1,8 +1,8 @@
 """Train backbone and head together on images, parts of the backbone unfrozen (Tab. 5a and Fig. 10): a complete model.
 
 What is computed from an image is what `extract` and `train` compute, Eqs. 3-9; the gradient goes on into whatever is
-unfrozen. With nothing unfrozen, one view an image and fixed masks, the head becomes the one that `jobs.train` makes of
-a store, up to rounding.
+unfrozen. With nothing unfrozen, one view an image and fixed masks, the head becomes the one that `training.train`
+makes of a store, up to rounding.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, progress: Callable[[StepLine]
 
     The backbone written holds its new weights in float32, so it has another content hash, and the model another
     fingerprint. The head starts anew; its inputs are scaled by the training images' features under the backbone as it
-    begins. As in `jobs.train`, the first seed and the last epoch are kept, and thresholds are chosen on validation.
+    begins. As in `training.train`, the first seed and the last epoch are kept, and thresholds are chosen on validation.
 
     Args:
         recipe: Images, backbone and settings.
@@ -127,7 +127,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, progress: Callable[[StepLine]
         ConfigError: If settings do not fit each other.
     """
     if recipe.finetune.objective != "bce":
-        raise ConfigError('a model is trained by the objective "bce"; "reconstruction" is for jobs.finetune_nll.')
+        raise ConfigError('a model is trained by the objective "bce"; "reconstruction" is for backbones.finetune_nll.')
     extractor = start_from(recipe)
     training, validation, split = read_both(recipe, extractor.config.image)
     dim = pooled_dim(extractor.backbone.hidden_size, recipe.head.view_pooling)
@@ -193,7 +193,8 @@ def image_logits(
         noise: Masking noise (K, L) in place of the configured one.
 
     Returns:
-        (N, 1), or (N, V') where the head averages the logits of views: then each view is a sample, as in `jobs.train`.
+        (N, 1), or (N, V') where the head averages the logits of views: then each view is a sample, as in
+        `training.train`.
     """
     shape = pixel_values.shape[:2]
     features = extractor(pixel_values.flatten(0, 1), noise)

@@ -14,7 +14,7 @@ from cinemae.config import ExtractorConfig, HeadConfig, LcasConfig, TrainConfig
 from cinemae.settings import Settings, require
 
 if TYPE_CHECKING:
-    from cinemae.sources.datasets import ImageRecord
+    from cinemae.sources.records import ImageRecord
 
 Unfreeze = Literal["none", "encoder", "decoder", "both"]
 Objective = Literal["bce", "reconstruction"]

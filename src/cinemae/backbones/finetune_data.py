@@ -30,7 +30,7 @@ from cinemae.features.extract import (
     split_batches,
 )
 from cinemae.features.training_set import TrainingSet, check_classes
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 from cinemae.statistics.format_probe import FactColumns, format_probe_of
 from cinemae.stores.store_format import StoreRow
 from cinemae.training.build_model import refuse_shared, shared_generators
@@ -86,7 +86,7 @@ class LabelledImages:
         return LabelledImages(records, rows, self.failures, self.num_unlabelled)  # type: ignore[arg-type]
 
     def format_probe(self) -> dict[str, float | int] | None:
-        """Return how well container and size of the files alone tell the classes apart, see `jobs.format_probe`."""
+        """Return how well the files' container and size alone tell the classes apart (`statistics.format_probe`)."""
         container, width, height = (
             np.array([getattr(row, name) for row in self.rows]) for name in ("source_format", "width", "height")
         )
@@ -142,7 +142,7 @@ class Draw:
 def plan_epoch(num_images: int, num_views: int, config: TrainConfig, generator: torch.Generator) -> list[Draw]:
     """Draw one epoch: each image once, in a new order, with `views_drawn` of its views.
 
-    The draws come in the order of `jobs.train`, so a run here meets the images that one on a store would.
+    The draws come in the order of `training.train`, so a run here meets the images that one on a store would.
     """
     order = torch.randperm(num_images, generator=generator)
     draws = []

@@ -1,4 +1,4 @@
-"""Training batches for `jobs.pretrain`: each a pure function of (seed, step), so a resumed run meets the same ones."""
+"""Training batches for `backbones.pretrain`: each a pure function of (seed, step), so resumed runs meet the same."""
 
 from __future__ import annotations
 

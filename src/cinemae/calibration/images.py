@@ -14,7 +14,8 @@ from cinemae.core.mahalanobis import view_summary
 from cinemae.core.model import CinemaeModel
 from cinemae.errors import SourceError, TrainingError
 from cinemae.features.extract import DEFAULT_BATCH_SIZE, extract_rows, split_batches
-from cinemae.sources.datasets import ImageRecord, read_records
+from cinemae.sources.datasets import read_records
+from cinemae.sources.records import ImageRecord
 from cinemae.stores.store_format import StoreRow
 
 _CLASSES = (("--real", "photographs"), ("--fake", "generated images"))

@@ -26,7 +26,7 @@ def save_calibration(report: CalibrationReport, directory: Path) -> None:
     The verdict of the curve is "generated" from 0.5 on, and the distance to 0.5 says how sure it is.
 
     Args:
-        report: From `jobs.train` or `jobs.recalibrate`.
+        report: From `training.train` or `calibration.recalibrate`.
         directory: The model directory.
     """
     bins = {

@@ -16,8 +16,8 @@ from cinemae.detect.verdict_cache import VerdictCache
 from cinemae.evidence.provenance import ProvenanceSignal
 from cinemae.models.directory import resolve_model
 from cinemae.models.scorers import make_scorer
-from cinemae.sources.datasets import ImageRecord, hash_records
-from cinemae.sources.remote import is_remote
+from cinemae.sources.records import ImageRecord, hash_records
+from cinemae.sources.remote_object import is_remote
 from cinemae.sources.sources import encoded_images
 from cinemae.stores.results import ResultsHeader, has_part, prepare_results, read_part, write_part
 

@@ -34,7 +34,7 @@ from cinemae.models.publish import Publishable
 from cinemae.models.scorers import OnnxScorer, Scorer, Scores, make_scorer
 from cinemae.pictures.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image, read_bytes
 from cinemae.settings import usable_cores
-from cinemae.sources.datasets import EncodedImage
+from cinemae.sources.records import EncodedImage
 
 if TYPE_CHECKING:
     from cinemae.detect.verdict_cache import VerdictCache
@@ -139,8 +139,8 @@ class Detector(Publishable):
         Args:
             image: A path, encoded bytes, a binary file object, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4)
                 of uint8, uint16 or floating point in [0, 1].
-            stable: Score a few re-deliveries too (`cinemae.evidence.redelivery`), and call the image "uncertain" if one of
-                them gets another verdict. Takes six times as long.
+            stable: Score a few re-deliveries too (`cinemae.evidence.redelivery`), and call the image "uncertain" if
+                one of them gets another verdict. Takes six times as long.
             max_pixels: Larger images are refused before they are decoded.
 
         Raises:

@@ -18,7 +18,7 @@ from cinemae.features.extract import DEFAULT_BATCH_SIZE, DEFAULT_NUM_WORKERS, ex
 from cinemae.models.directory import read_model_config, resolve_model
 from cinemae.models.scorers import find_device
 from cinemae.models.weights import load_extractor
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 from cinemae.stores.features import prepare_store, read_outcomes, write_shard
 from cinemae.stores.store_format import StoreHeader, StoreRow
 
@@ -94,7 +94,7 @@ class ExtractJob:
         return prepare_store(self.out, self.header)
 
     def load(self, num_threads: int) -> ScoreFunction:
-        """Load the frozen half, and return records → rows: the function `cinemae.features.extract.extract` runs as well."""
+        """Load the frozen half, and return records → rows, what `features.extract.extract` runs as well."""
         torch.set_num_threads(num_threads)
         extractor = self.source.load()
 

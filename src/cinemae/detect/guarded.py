@@ -22,7 +22,7 @@ from typing import Any, Self
 from cinemae.detect.job import SET_ASIDE, BulkJob, PartReport, report_rows
 from cinemae.errors import CinemaeError, WorkerError
 from cinemae.settings import DECODING_ENVIRONMENT, Settings, require
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 
 MAX_DEATHS = 3
 """How often an image may end the process that works on it alone, and how often a process may end while it starts."""

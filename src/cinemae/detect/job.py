@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cinemae.errors import FailureLimitError, WorkerError
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 from cinemae.stores.file_folders import open_folder
 
 ScoreFunction = Callable[[Sequence[ImageRecord]], Iterable[Sequence[Any]]]

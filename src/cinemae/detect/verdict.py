@@ -56,8 +56,8 @@ class Verdict:
         sensitivity: s3.
         ood_score: Share of the photographs calibrated on that are less unlike the training images, 0 to 1; None if
             the model cannot say.
-        warnings: Names of what makes errors likelier or hides a part of the file; `cinemae.evidence.image_warnings` says
-            what each means.
+        warnings: Names of what makes errors likelier or hides a part of the file; `cinemae.evidence.image_warnings`
+            says what each means.
         redeliveries: With stable=True, prob_fake of the picture saved anew, made smaller, mirrored, and under other
             masks, by name; else None.
         provenance: What the file itself says of its origin; no part of the score.

@@ -1,8 +1,8 @@
 """Verdicts by content: what a model said of the same bytes before, in the words that today's thresholds give.
 
 Kept is what depends on an image's bytes and the model alone: scores, warnings, provenance, size. The word, its reasons
-and the threshold are not: `cinemae.detect.detector.Detector` finds them anew. Exact copies are scored once even when threads
-meet them at the same time.
+and the threshold are not: `cinemae.detect.detector.Detector` finds them anew. Exact copies are scored once even when
+threads meet them at the same time.
 """
 
 from __future__ import annotations

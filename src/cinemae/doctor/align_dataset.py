@@ -24,9 +24,10 @@ from cinemae.pictures.file_facts import FileFacts, read_facts
 from cinemae.pictures.image import load_image
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.bounded_map import bounded_map
-from cinemae.sources.datasets import ARCHIVE_SUFFIXES, ImageRecord, source_root
 from cinemae.sources.layouts import DataSet
+from cinemae.sources.local_files import source_root
 from cinemae.sources.manifest import relative_name, whole_file, write_manifest
+from cinemae.sources.records import ARCHIVE_SUFFIXES, ImageRecord
 
 REPORT_FILE: Final = "alignment.csv"
 MANIFEST_FILE: Final = "manifest.csv"

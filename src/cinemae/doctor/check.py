@@ -25,10 +25,11 @@ from cinemae.doctor.near_duplicates import COPY_LIMIT, RADIUS
 from cinemae.errors import SourceError
 from cinemae.settings import Settings
 from cinemae.sources.dataset_report import find_problems
-from cinemae.sources.datasets import ImageRecord, source_root
 from cinemae.sources.layouts import DataSet, Layout, read_dataset
+from cinemae.sources.local_files import source_root
 from cinemae.sources.manifest import read_manifest
 from cinemae.sources.published import BENCHMARKS
+from cinemae.sources.records import ImageRecord
 from cinemae.statistics.format_probe import ALARM
 from cinemae.version import __version__
 

@@ -19,8 +19,8 @@ from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import LoadedImage, load_image, open_header
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.bounded_map import bounded_map
-from cinemae.sources.datasets import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, ImageRecord
 from cinemae.sources.manifest import hash_file
+from cinemae.sources.records import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, ImageRecord
 from cinemae.statistics.format_probe import FactColumns
 
 Status = Literal["ok", "empty", "missing", "unreadable"]

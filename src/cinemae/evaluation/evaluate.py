@@ -29,8 +29,8 @@ from cinemae.evaluation.tables import tabulate
 from cinemae.evaluation.versions import versions
 from cinemae.pictures.corruptions import STANDARD_GRID
 from cinemae.sources.archives import read_encoded
-from cinemae.sources.datasets import ImageRecord
 from cinemae.sources.layouts import DataSet, Layout, read_dataset
+from cinemae.sources.records import ImageRecord
 
 _EXAMPLES = (  # title, class, and 1 for the lowest scores first, -1 for the highest
     ("Generated, and called so most surely", 1, -1),

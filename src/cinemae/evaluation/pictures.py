@@ -15,7 +15,7 @@ from cinemae.evaluation.predictions import Images
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.sources.archives import read_encoded
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 
 NUM_WORKERS = min(4, os.cpu_count() or 1)
 

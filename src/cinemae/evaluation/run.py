@@ -20,7 +20,7 @@ from cinemae.evaluation.pictures import NUM_WORKERS, load_row, require_judgeable
 from cinemae.evaluation.predictions import RAW, Column, Images, Predictions, require_distinct
 from cinemae.pictures.corruptions import Corruption, parse_condition
 from cinemae.pictures.image import LoadedImage
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 
 BATCH_SIZE = 16
 

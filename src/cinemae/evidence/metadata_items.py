@@ -1,10 +1,10 @@
 """What a picture file says in words, beside its pixels: EXIF tags, IPTC records, XMP packets, texts and comments.
 
-Only the few fields that can tell where a picture came from are taken (`cinemae.evidence.provenance` says which and why);
-places, dates and owners are never read. The reader is made for files from strangers: it skips by lengths, decodes no
-pixel, and stops at `MAX_STEPS` segments, `MAX_ITEM_BYTES` of one item and `MAX_TOTAL_BYTES` of all. Pillow's readers
-are used for AVIF and HEIF only: they give up a whole file for one damaged chunk, issue warnings about damage, and do
-not see what follows the pixels of a PNG.
+Only the few fields that can tell where a picture came from are taken (`cinemae.evidence.provenance` says which and
+why); places, dates and owners are never read. The reader is made for files from strangers: it skips by lengths,
+decodes no pixel, and stops at `MAX_STEPS` segments, `MAX_ITEM_BYTES` of one item and `MAX_TOTAL_BYTES` of all.
+Pillow's readers are used for AVIF and HEIF only: they give up a whole file for one damaged chunk, issue warnings about
+damage, and do not see what follows the pixels of a PNG.
 """
 
 from __future__ import annotations

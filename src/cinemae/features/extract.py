@@ -28,7 +28,7 @@ from cinemae.pictures.augment import augment_picture
 from cinemae.pictures.corruptions import Corruption, parse_condition
 from cinemae.pictures.image import load_image
 from cinemae.sources.archives import read_encoded
-from cinemae.sources.datasets import ImageRecord, hash_records
+from cinemae.sources.records import ImageRecord, hash_records
 from cinemae.stores.features import FeatureStore, prepare_store, read_outcomes, write_shard
 from cinemae.stores.store_format import StoreHeader, StoreRow
 

@@ -1,7 +1,8 @@
 """Features by content, kept between runs: an image is looked at once, whatever set it is in next time.
 
-`cinemae.features.extract` goes on with the very list of images it was begun with. A pool is a folder of small stores that
-it made, one for every 256 images that were new; from them `write_store` puts together the store of any set of images.
+`cinemae.features.extract` goes on with the very list of images it was begun with. A pool is a folder of small stores
+that it made, one for every 256 images that were new; from them `write_store` puts together the store of any set of
+images.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from cinemae.models.card import refresh_model_card
 from cinemae.models.directory import CONFIG_FILE, STARTER, read_model_config, write_model_config
 from cinemae.models.export import export_onnx
 from cinemae.models.weights import load_extractor
-from cinemae.sources.datasets import source_root
+from cinemae.sources.local_files import source_root
 from cinemae.statistics.format_probe import FactColumns, FormatProbe, format_probe_of
 from cinemae.statistics.metrics import auc, evaluate
 from cinemae.statistics.resampling import Estimate

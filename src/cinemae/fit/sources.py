@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cinemae.errors import SourceError
-from cinemae.sources.datasets import ImageRecord, read_records, source_root
+from cinemae.sources.datasets import read_records
 from cinemae.sources.labels import SPLIT_NAMES, label_of_name
+from cinemae.sources.local_files import source_root
+from cinemae.sources.records import ImageRecord
 
 CLASS = ("photographs", "generated images")
 _OPTION = ("--real", "--fake")

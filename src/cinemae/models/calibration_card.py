@@ -28,7 +28,7 @@ def calibration_section(config: ModelConfig, results: dict[str, Any], directory:
 
     Args:
         config: The model's settings.
-        results: ``calibration`` from training, ``recalibration`` from `jobs.recalibrate`, the later one counts.
+        results: ``calibration`` from training, ``recalibration`` from `calibration.recalibrate`, the later one counts.
         directory: The model directory, where the plots may lie.
     """
     again = "recalibration" in results

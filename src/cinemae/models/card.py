@@ -30,7 +30,7 @@ def write_model_card(config: ModelConfig, results: dict[str, Any], directory: Pa
     Args:
         config: The model's settings; `provenance` may hold "data" (rows of set, images, origin), "recipe" (lines),
             "licence" and "notes" (lines).
-        results: As `jobs.metrics.evaluate`, `jobs.train` and `jobs.recalibrate` give them.
+        results: As `statistics.metrics.evaluate`, `training.train` and `calibration.recalibrate` give them.
         directory: The model directory; plots that lie there are shown.
     """
     parts = [

@@ -1,8 +1,8 @@
 """Write a model's ONNX graph: the whole method from `pixel_values` to verdict in one file, for the light install.
 
 Large weights that float16 holds exactly are stored as float16 and widened when the graph is loaded; all others stay
-float32. So torch and ONNX compute with the same numbers, and a backbone that was saved in float16, as `jobs.pretrain`
-does, takes half the space (decision 0007).
+float32. So torch and ONNX compute with the same numbers, and a backbone that was saved in float16, as
+`backbones.pretrain` does, takes half the space (decision 0007).
 
 The weights of a large model lie in a file beside the graph, which the runtime maps into memory instead of copying.
 """

@@ -143,8 +143,8 @@ class _ModelScorer:
             pixel_values: All views of one image, (V, 3, S, S).
 
         Returns:
-            (rows, columns) over what `cinemae.detect.heatmap.view_box` names: the centre view, or all tiles put together, nan
-            where a tile is not looked at.
+            (rows, columns) over what `cinemae.detect.heatmap.view_box` names: the centre view, or all tiles put
+            together, nan where a tile is not looked at.
             High means hard to predict from context, which photographs are; it is not a fake score.
 
         Raises:

@@ -1,6 +1,7 @@
 """What a file says of itself before a pixel is decoded: container, size, length, and the quality of its JPEG tables.
 
-Two classes of a data set that differ here can be told apart without looking at a picture (`cinemae.statistics.format_probe`).
+Two classes of a data set that differ here can be told apart without looking at a picture
+(`cinemae.statistics.format_probe`).
 """
 
 from __future__ import annotations

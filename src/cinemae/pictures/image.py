@@ -82,8 +82,8 @@ class LoadedImage:
         num_bytes: Length of the encoded bytes; None for PIL images and arrays.
         warnings: What the reader should know: ``animated_first_frame``, ``animated_other_frame`` (a PIL image that
             the caller had moved past its first frame), ``exif_unreadable`` (shown as stored).
-        jpeg_quality: From 1 to 100 by the file's own tables, see `cinemae.pictures.jpeg_quality`; None for other formats,
-            arrays, and PIL images that are no longer as they were opened.
+        jpeg_quality: From 1 to 100 by the file's own tables, see `cinemae.pictures.jpeg_quality`; None for other
+            formats, arrays, and PIL images that are no longer as they were opened.
     """
 
     image: Image.Image

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cinemae.errors import ImageError, RemoteError, SourceError
 from cinemae.pictures.image import MAX_BYTES
-from cinemae.sources.datasets import ImageRecord, RemotePlace, TarPlace
+from cinemae.sources.records import ImageRecord, RemotePlace, TarPlace
 from cinemae.sources.remote import fetch
 from cinemae.sources.tars import read_member, read_tar
 
@@ -50,7 +50,7 @@ def read_archives(files: Sequence[str], root: Path, *, labelled: bool = True) ->
 
 
 def read_encoded(record: ImageRecord) -> str | bytes:
-    """Return what `cinemae.pictures.image.load_image` takes for a record: its path, or its bytes from an archive or URI.
+    """Return what `cinemae.pictures.image.load_image` takes: a record's path, or its bytes from an archive or URI.
 
     Threads may share it. A few blocks of Parquet rows are kept, so that reading in order decodes each block once.
 

@@ -9,7 +9,14 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from cinemae.sources.remote import OBJECT_DEADLINE, READ_TIMEOUT, RefusedError, RemoteObject, TransientError, first_line
+from cinemae.sources.remote_object import (
+    OBJECT_DEADLINE,
+    READ_TIMEOUT,
+    RefusedError,
+    RemoteObject,
+    TransientError,
+    first_line,
+)
 from cinemae.version import __version__
 
 MAX_REDIRECTS = 5

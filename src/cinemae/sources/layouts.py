@@ -15,9 +15,11 @@ from typing import Literal, get_args
 
 from cinemae.errors import SourceError
 from cinemae.sources.dataset_report import DataSetReport, FoundCount, find_problems
-from cinemae.sources.datasets import ARCHIVE_SUFFIXES, ImageRecord, ParquetPlace, TarPlace, read_records, source_root
+from cinemae.sources.datasets import read_records
 from cinemae.sources.labels import SPLIT_NAMES, label_of_name
+from cinemae.sources.local_files import source_root
 from cinemae.sources.published import BENCHMARKS, Benchmark, canonical_generator, known_generator
+from cinemae.sources.records import ARCHIVE_SUFFIXES, ImageRecord, ParquetPlace, TarPlace
 
 Layout = Literal["auto", "genimage", "aigcdetect", "forensynths", "chameleon", "tree", "manifest", "tar", "parquet"]
 """How a data set is laid out: one of the published ones, or how its files are."""

@@ -20,8 +20,8 @@ from typing import TextIO
 from cinemae.errors import ImageError, SourceError
 from cinemae.pictures.file_facts import read_facts
 from cinemae.sources.bounded_map import bounded_map
-from cinemae.sources.datasets import ImageRecord
 from cinemae.sources.labels import LABEL_WORDS
+from cinemae.sources.records import ImageRecord
 
 COLUMNS = ("path", "label", "generator", "split", "sha256", "bytes", "width", "height", "format")
 """In this order; what is not known is left empty."""

@@ -11,7 +11,14 @@ from typing import Any
 
 import fsspec
 
-from cinemae.sources.remote import READ_TIMEOUT, RefusedError, RemoteObject, TransientError, first_line, is_hopeless
+from cinemae.sources.remote_object import (
+    READ_TIMEOUT,
+    RefusedError,
+    RemoteObject,
+    TransientError,
+    first_line,
+    is_hopeless,
+)
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     # retried in `cinemae.sources.remote`, once for all stores

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError
-from cinemae.sources.datasets import ImageRecord, ParquetPlace
 from cinemae.sources.labels import LABEL_WORDS, generator_of_value, label_from_folders, label_of_name, label_of_value
-from cinemae.sources.remote import is_remote, open_binary, shown
+from cinemae.sources.records import ImageRecord, ParquetPlace
+from cinemae.sources.remote import open_binary
+from cinemae.sources.remote_object import is_remote, shown
 
 try:
     import pyarrow as pa

@@ -1,7 +1,7 @@
 """Where images come from, near and far: paths, URIs, lists of them, tars and Parquet files to `ImageRecord`.
 
-A record is small and can be sent to another process; `cinemae.sources.archives.read_encoded` fetches its bytes wherever it
-is called, `encoded_images` does so for many, a few ahead of whoever scores them. Listing opens no image.
+A record is small and can be sent to another process; `cinemae.sources.archives.read_encoded` fetches its bytes
+wherever it is called, `encoded_images` does so for many, a few ahead of whoever scores them. Listing opens no image.
 
 A URI begins with s3://, gs://, hf://, http:// or https:// (`cinemae.sources.remote`). Over HTTP there are single files
 only. Sets in braces, ``shard-{000..099}.tar`` or ``{a,b}.tar``, stand for the names that they spell out. A ``.txt``
@@ -22,16 +22,11 @@ from urllib.parse import urlsplit
 
 from cinemae.errors import ImageError, RemoteError, SourceError
 from cinemae.sources.archives import read_archives, read_encoded
-from cinemae.sources.datasets import (
-    ARCHIVE_SUFFIXES,
-    IMAGE_SUFFIXES,
-    EncodedImage,
-    ImageRecord,
-    RemotePlace,
-    find_images,
-)
 from cinemae.sources.labels import label_from_folders
-from cinemae.sources.remote import RemoteObject, fetch, find_objects, is_remote, shown
+from cinemae.sources.local_files import find_images
+from cinemae.sources.records import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, EncodedImage, ImageRecord, RemotePlace
+from cinemae.sources.remote import fetch, find_objects
+from cinemae.sources.remote_object import RemoteObject, is_remote, shown
 
 LIST_SUFFIX = ".txt"
 MAX_LIST_BYTES = 2**30
@@ -48,8 +43,8 @@ _MAGIC = re.compile(r"[*?[]")
 def find_records(sources: Iterable[str | os.PathLike[str]]) -> Iterator[ImageRecord]:
     """List the images to score, in the order the arguments came; labels are not looked for.
 
-    Paths are read as `cinemae.sources.datasets.find_images` reads them. Archives count where they are named outright, by a
-    pattern, or lie in a folder behind a URI; lists where they are named.
+    Paths are read as `cinemae.sources.datasets.find_images` reads them. Archives count where they are named outright,
+    by a pattern, or lie in a folder behind a URI; lists where they are named.
 
     Args:
         sources: Files, folders, globs, archives and lists, here or behind URIs.
@@ -164,10 +159,6 @@ def _listed(text: str) -> Iterator[ImageRecord]:
 def _far(text: str, *, labelled: bool) -> Iterator[ImageRecord]:
     names = spell_out(text)
     if names != [text]:
-        if labelled:
-            from cinemae.sources.datasets import read_records
-
-            return itertools.chain.from_iterable([read_records(name) for name in names])
         return itertools.chain.from_iterable([_listed(name) for name in names])
     if _suffix(text) == LIST_SUFFIX and (is_remote(text) or Path(text).is_file()):
         return _read_list(text)

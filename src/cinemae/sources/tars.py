@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError
-from cinemae.sources.datasets import IMAGE_SUFFIXES, ImageRecord, TarPlace
 from cinemae.sources.labels import generator_of_value, label_from_folders, label_of_value
-from cinemae.sources.remote import fetch_part, is_remote, open_binary, shown
+from cinemae.sources.records import IMAGE_SUFFIXES, ImageRecord, TarPlace
+from cinemae.sources.remote import fetch_part, open_binary
+from cinemae.sources.remote_object import is_remote, shown
 
 SIDECARS = (".json", ".cls")  # the decisive one last
 MAX_SIDECAR_BYTES = 2**20

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from cinemae.sources.remote import fetch, find_objects, is_remote, put
+from cinemae.sources.remote import fetch, find_objects, put
+from cinemae.sources.remote_object import is_remote
 from cinemae.stores.whole_files import remove_unfinished, replacing
 
 MOST_BYTES = 2**31

@@ -1,8 +1,8 @@
 """Images from many requests, in one bounded queue, scored a few together.
 
 A worker takes what waits, up to `max_batch` images and no more than its share, so that no worker idles while another
-hoards. It waits for more only if told to. A score depends on the image alone (see `cinemae.models.scorers`), so it does not
-depend on who else was in the queue.
+hoards. It waits for more only if told to. A score depends on the image alone (see `cinemae.models.scorers`), so it
+does not depend on who else was in the queue.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from cinemae.errors import EvaluationError
 from cinemae.evaluation.pictures import refuse_overlap, require_both, survey
 from cinemae.evaluation.predictions import Images
 from cinemae.evaluation.protocols.protocol import Protocol
-from cinemae.sources.datasets import ImageRecord
 from cinemae.sources.layouts import DataSet, read_dataset
 from cinemae.sources.published import BENCHMARKS
+from cinemae.sources.records import ImageRecord
 
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
 

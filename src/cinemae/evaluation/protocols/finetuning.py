@@ -17,7 +17,7 @@ from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.features.training_set import TrainingSet, hold_out
 from cinemae.models.directory import CONFIG_FILE, read_model_config
 from cinemae.models.weights import load_head
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 
 
 @dataclass(frozen=True)

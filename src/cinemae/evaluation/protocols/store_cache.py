@@ -15,7 +15,7 @@ from cinemae.features.extract import extract
 from cinemae.models.directory import BACKBONE_DIR, read_model_config, resolve_model
 from cinemae.models.scorers import find_device
 from cinemae.models.weights import load_extractor
-from cinemae.sources.datasets import ImageRecord
+from cinemae.sources.records import ImageRecord
 from cinemae.stores.features import FeatureStore
 
 

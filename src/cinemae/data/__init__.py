@@ -1,1 +1,0 @@
-"""What lies on disk: data sets, corruptions, the feature store, model directories."""

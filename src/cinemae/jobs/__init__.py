@@ -1,1 +1,0 @@
-"""Long work over many images, each job a function that a command calls: pretrain, extract, train, export."""
