@@ -11,8 +11,8 @@ from cinemae.fit.warnings import (
     warn_of_format,
     warn_of_results,
 )
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import rate
-from cinemae.statistics.resampling import Estimate
 
 
 def split(

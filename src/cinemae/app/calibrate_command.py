@@ -10,6 +10,7 @@ import typer
 from cinemae.app.options import DeviceOption
 from cinemae.config import TrainConfig
 from cinemae.errors import ConfigError
+from cinemae.statistics.estimate import Estimate
 
 if TYPE_CHECKING:
     from cinemae.calibration.recalibrate import Recalibration, RecalibrationRecipe
@@ -106,8 +107,7 @@ def _summary(found: Recalibration, target: Path) -> list[str]:
     return [
         f"{target}: calibrated on {values['n_real']} photographs and {values['n_fake']} generated images"
         + (f", {copies} copies of the same left out" if copies else ""),
-        f"  probability: {kind}; calibration error {before['value']:.3f} before, {after['value']:.3f} "
-        f"[{after['low']:.3f}, {after['high']:.3f}] after",
+        f"  probability: {kind}; calibration error {before['value']:.3f} before, {Estimate.from_dict(after):.3f} after",
         f'  "ai" from {decision.threshold:.3f}, "real" below {decision.real_below:.3f}: {decision.rule}',
         "  held out, each image judged by a rule chosen without it:",
         *_rates(values["rates"]),
@@ -118,12 +118,8 @@ def _summary(found: Recalibration, target: Path) -> list[str]:
 
 def _rates(rates: dict[str, dict[str, float]]) -> list[str]:
     lines = [
-        f"    {words:<17} {_percent(rates[f'{name}_called_ai'])} called ai, "
-        f"{_percent(rates[f'{name}_called_real'])} called real"
+        f"    {words:<17} {Estimate.from_dict(rates[f'{name}_called_ai']):.1%} called ai, "
+        f"{Estimate.from_dict(rates[f'{name}_called_real']):.1%} called real"
         for words, name in (("photographs:", "photographs"), ("generated images:", "fakes"))
     ]
-    return [*lines, f"    {'all:':<17} {_percent(rates['uncertain'])} uncertain"]
-
-
-def _percent(estimate: dict[str, float]) -> str:
-    return f"{estimate['value']:.1%} [{estimate['low']:.1%}, {estimate['high']:.1%}]"
+    return [*lines, f"    {'all:':<17} {Estimate.from_dict(rates['uncertain']):.1%} uncertain"]

@@ -11,7 +11,7 @@ from cinemae.app.options import DeviceOption
 from cinemae.config import TrainConfig
 
 if TYPE_CHECKING:
-    from cinemae.statistics.resampling import Estimate
+    from cinemae.statistics.estimate import Estimate
     from cinemae.training.fast_tier import FastTier
 
 _TRAIN = TrainConfig()

@@ -13,6 +13,7 @@ import typer
 from cinemae.app.finetune_command import describe_calibration
 from cinemae.app.options import DeviceOption, ModelOption, resuming
 from cinemae.fit.config import MIN_IMAGES, WHOLE_GROUPS_FROM, FitRecipe
+from cinemae.statistics.estimate import Estimate
 
 if TYPE_CHECKING:
     from cinemae.app.progress import ProgressBar
@@ -116,7 +117,7 @@ def summarise(report: FitReport, out: Path, work: Path) -> str:
         f"  features: {report.num_extracted} images looked at, {report.num_reused} known from before; kept in {work}",
         "",
         "on the held-out images (AUC: 1 is perfect, 0.5 is chance; 95 % intervals):",
-        f"  AUC {_estimate(results['auc'])}",
+        f"  AUC {Estimate.from_dict(results['auc']):.3f}",
         *_worst(results["per_generator"]),
         *_verdicts(report),
         *_beside(report),
@@ -152,7 +153,7 @@ def _verdicts(report: FitReport) -> list[str]:
 def _worst(rows: list[dict[str, Any]]) -> list[str]:
     if len(rows) < 2:
         return []
-    return [f"  worst generator {rows[0]['generator']}: AUC {_estimate(rows[0]['auc'])}"]
+    return [f"  worst generator {rows[0]['generator']}: AUC {Estimate.from_dict(rows[0]['auc']):.3f}"]
 
 
 def _beside(report: FitReport) -> list[str]:
@@ -164,21 +165,13 @@ def _beside(report: FitReport) -> list[str]:
     }[apart.verdict]
     of_format = "" if probe is None else f"; on all images {100 * probe.value:.0f} % right, where 50 % is chance"
     return [
-        f"  the bundled model: AUC {_estimate(apart.auc_bundled.to_dict())}; yours less that "
-        f"{apart.difference.value:+.3f} [{apart.difference.low:+.3f}, {apart.difference.high:+.3f}]: {verdict}",
-        f"  container, size and JPEG quality alone: AUC {_estimate(report.format_auc.to_dict())}{of_format}",
+        f"  the bundled model: AUC {apart.auc_bundled:.3f}; yours less that {apart.difference:+.3f}: {verdict}",
+        f"  container, size and JPEG quality alone: AUC {report.format_auc:.3f}{of_format}",
     ]
 
 
-def _estimate(estimate: dict[str, Any]) -> str:
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-
-
 def _hits(estimate: dict[str, Any], what: str) -> str:
-    return (
-        f"{round(estimate['value'] * estimate['n'])} of {estimate['n']} {what} "
-        f"({100 * estimate['value']:.1f} % [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}])"
-    )
+    return f"{round(estimate['value'] * estimate['n'])} of {estimate['n']} {what} ({Estimate.from_dict(estimate):.1%})"
 
 
 def _warn(warning: FitWarning) -> None:

@@ -33,9 +33,9 @@ from cinemae.models.directory import CONFIG_FILE, STARTER, read_model_config, wr
 from cinemae.models.export import export_onnx
 from cinemae.models.weights import load_extractor
 from cinemae.sources.local_files import source_root
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.format_probe import FactColumns, FormatProbe, format_probe_of
 from cinemae.statistics.metrics import auc, evaluate
-from cinemae.statistics.resampling import Estimate
 from cinemae.stores.features import FeatureStore
 from cinemae.training.build_model import ModelRecipe, build_model
 from cinemae.training.train import EpochLine, TrainReport, predict_logits, save_training

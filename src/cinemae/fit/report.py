@@ -9,7 +9,7 @@ from typing import Any
 from cinemae.fit.compare import Comparison
 from cinemae.fit.split import ClassSplit
 from cinemae.fit.warnings import FitWarning
-from cinemae.statistics.resampling import Estimate
+from cinemae.statistics.estimate import Estimate
 from cinemae.training.train import TrainReport
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from cinemae.fit.config import FEW_IMAGES, STRONG_BIAS
 from cinemae.fit.sources import CLASS
 from cinemae.fit.split import ClassSplit, images_needed
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.format_probe import ALARM
-from cinemae.statistics.resampling import Estimate
 
 _GROUP = ("source", "generator")
 

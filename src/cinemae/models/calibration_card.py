@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cinemae.config import ModelConfig
-from cinemae.statistics.resampling import Estimate
+from cinemae.statistics.estimate import Estimate
 
 PLOTS = {
     "reliability.png": "Does the probability hold? On held-out folds, before and after calibration.",

@@ -17,8 +17,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from cinemae.errors import TrainingError
 from cinemae.pictures.file_facts import FileFacts
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import balanced_accuracy
-from cinemae.statistics.resampling import Estimate
 from cinemae.stores.features import FeatureStore
 
 ALARM = 0.6

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, rankdata
 
 from cinemae.config import DecisionConfig
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.resampling import (
-    Estimate,
     Statistic,
     auc_of,
     average_precision_of,

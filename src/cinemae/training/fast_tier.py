@@ -31,8 +31,8 @@ from cinemae.models.directory import (
 )
 from cinemae.models.export import export_onnx
 from cinemae.models.weights import load_model, save_distance
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import auc
-from cinemae.statistics.resampling import Estimate
 
 _PARTS = (CONFIG_FILE, HEAD_FILE, OOD_FILE)
 _CARD = """\
