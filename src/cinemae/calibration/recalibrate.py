@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cinemae.calibration.images import ScoredImages, read_class, score_images
+from cinemae.calibration.images import ScoredImages, score_images
 from cinemae.calibration.outliers import cross_fitted_distances, distances, fit_distance, ood_reference, summarise
 from cinemae.calibration.report import CalibrationReport, report_calibration, require_enough
 from cinemae.config import ModelConfig, OodReference, TrainConfig
@@ -24,6 +24,7 @@ from cinemae.models.card import refresh_model_card
 from cinemae.models.directory import CONFIG_FILE, RESULTS_FILE, read_model_config, write_model_config
 from cinemae.models.export import export_onnx
 from cinemae.models.weights import load_model, save_distance
+from cinemae.sources.one_class import read_class
 from cinemae.stores.features import FeatureStore
 
 UNREADABLE = "calibration-unreadable.txt"

@@ -15,7 +15,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from cinemae.calibration.images import read_class
 from cinemae.config import DecisionConfig
 from cinemae.core.preprocess import preprocess
 from cinemae.detect.verdict import word_for
@@ -28,6 +27,7 @@ from cinemae.models.card import refresh_model_card
 from cinemae.models.directory import CONFIG_FILE, HEAD_FILE, OOD_FILE, RESULTS_FILE
 from cinemae.models.export_int8 import install_graph, quantize_graph
 from cinemae.models.scorers import OnnxScorer
+from cinemae.sources.one_class import read_class
 from cinemae.statistics.metrics import auc
 
 MAX_AUC_DROP = 0.003

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cinemae.fit.config import FEW_IMAGES, STRONG_BIAS
-from cinemae.fit.sources import CLASS
 from cinemae.fit.split import ClassSplit, images_needed
+from cinemae.sources.one_class import CLASS
 from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.format_probe import ALARM
 

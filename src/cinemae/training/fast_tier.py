@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from cinemae.calibration.images import ScoredImages, read_class, score_images
+from cinemae.calibration.images import ScoredImages, score_images
 from cinemae.calibration.recalibrate import Recalibration, RecalibrationRecipe, recalibrate
 from cinemae.config import ModelConfig
 from cinemae.errors import ConfigError, ModelDirError, TrainingError
@@ -31,6 +31,7 @@ from cinemae.models.directory import (
 )
 from cinemae.models.export import export_onnx
 from cinemae.models.weights import load_model, save_distance
+from cinemae.sources.one_class import read_class
 from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import auc
 
