@@ -106,7 +106,8 @@ def load_distance(directory: Path, config: ModelConfig) -> MahalanobisDistance |
     path = directory / OOD_FILE
     if not path.is_file() and not config.ood.levels:
         return None
-    distance = MahalanobisDistance(summary_dim(config.backbone.hidden_size, config.extractor.image.num_views))
+    global_dim = config.extractor.global_feature.dim(config.backbone.hidden_size)
+    distance = MahalanobisDistance(summary_dim(global_dim, config.extractor.image.num_views))
     try:
         distance.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
