@@ -111,29 +111,20 @@ class DeviationConfig(Settings):
 
 @dataclass(frozen=True)
 class GlobalFeatureConfig(Settings):
-    """Which encoder layers' [CLS] make up f_global, Eq. 3.
+    """Which layers' [CLS] make up f_global, Eq. 3: with none named the last one's, as in the paper.
 
-    The paper's is that of the last layer, which no layer named stands for. Ours joins those after the layers named, the
-    first being 1, each passed through the encoder's last norm (decision 0019).
+    Ours joins those after the layers named, the first being 1, each through the encoder's last norm (decision 0019).
     """
 
     cls_layers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        layers = self.cls_layers
-        require(
-            list(layers) == sorted(set(layers)) and min(layers, default=1) >= 1,
-            f"cls_layers must ascend from 1 or more, each named once, got {', '.join(map(str, layers))}.",
-        )
+        ascend = list(self.cls_layers) == sorted(set(self.cls_layers)) and min(self.cls_layers, default=1) >= 1
+        require(ascend, f"cls_layers must ascend from 1 or more, each named once, got {self.cls_layers}.")
 
     def dim(self, hidden_size: int) -> int:
-        """Return the length of f_global, given the encoder's width.
-
-        Example:
-            >>> GlobalFeatureConfig().dim(384), GlobalFeatureConfig(cls_layers=(6, 9, 12)).dim(384)
-            (384, 1152)
-        """
+        """Return the length of f_global, given the encoder's width."""
         return hidden_size * max(1, len(self.cls_layers))
 
 
@@ -372,8 +363,7 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, the fingerprint included for readers that do not run Python."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        values["extractor"] = self.extractor.to_dict()
-        values["fingerprint"] = self.fingerprint
+        values |= {"extractor": self.extractor.to_dict(), "fingerprint": self.fingerprint}
         return values
 
     @classmethod

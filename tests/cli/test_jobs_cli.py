@@ -138,8 +138,30 @@ def test_dinov2_to_backbone_to_model_to_verdicts_and_maps(splits: Path, tmp_path
     assert refused.exit_code == 2
     assert "train a decoder with cinemae pretrain --encoder" in refused.stderr
 
-    small = "--steps 2 --batch-size 4 --decoder-hidden-size 16 --decoder-num-layers 1 --decoder-num-heads 2".split()
-    result = invoke("pretrain", splits, "--out", backbone, "--encoder", encoder, "--freeze-encoder", *small)
+    small = [
+        "--steps",
+        "2",
+        "--batch-size",
+        "4",
+        "--decoder-hidden-size",
+        "16",
+        "--decoder-num-layers",
+        "1",
+        "--decoder-num-heads",
+        "2",
+    ]
+    result = invoke(
+        "pretrain",
+        splits,
+        "--out",
+        backbone,
+        "--encoder",
+        encoder,
+        "--freeze-encoder",
+        "--decoder-num-heads",
+        "2",
+        *small,
+    )
     assert result.exit_code == 0, result.output
     for split in ("train", "val"):
         choice = ("--backbone", backbone, "--cls-layers", "1,3")

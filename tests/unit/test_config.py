@@ -321,6 +321,12 @@ class TestFingerprint:
         assert read.fingerprint(BACKBONE_HASH) == extractor.fingerprint(BACKBONE_HASH)
 
 
+@pytest.mark.parametrize("layers", [(0, 3), (3, 1), (2, 2), (-1,)])
+def test_layers_that_do_not_ascend_from_one_are_refused(layers):
+    with pytest.raises(ConfigError, match="cls_layers must ascend from 1 or more, each named once"):
+        GlobalFeatureConfig(cls_layers=layers)
+
+
 class TestModelConfig:
     def test_survives_json(self):
         model = _model()
