@@ -37,7 +37,7 @@ from cinemae.data.results import ResultsHeader
 from cinemae.data.store_format import StoreHeader
 
 HASH = "ab" * 32
-PRETRAIN = (
+PRETRAIN = (  # noqa: SIM905 - read as typed
     "--steps 2 --image-size 32 --patch-size 8 --hidden-size 16 --num-layers 2 --num-heads 2 --batch-size 4 "
     "--decoder-hidden-size 16 --decoder-num-layers 1 --decoder-num-heads 2"
 ).split()
