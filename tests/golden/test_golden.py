@@ -31,10 +31,10 @@ from cinemae.config import (
     MaskConfig,
 )
 from cinemae.core.masking import complementary_noise, mask_noise
-from cinemae.data.results import ResultsHeader
-from cinemae.data.score_cache import ScoreCache
-from cinemae.data.store import FeatureStore, prepare_store, write_shard
-from cinemae.data.store_format import StoreHeader, StoreRow
+from cinemae.stores.features import FeatureStore, prepare_store, write_shard
+from cinemae.stores.results import ResultsHeader
+from cinemae.stores.score_cache import ScoreCache
+from cinemae.stores.store_format import StoreHeader, StoreRow
 
 GOLDEN = Path(__file__).parent
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
