@@ -6,6 +6,7 @@ they were made. For a new format add a function that writes new files under new 
     python tests/golden/make_golden.py tests/golden
 """
 
+# ruff: noqa: I001 - the modules of 98dfb51, some of which are gone
 from __future__ import annotations
 
 import dataclasses
