@@ -26,7 +26,6 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.measure import RESULTS, Record, make_parser, median_ratio, require_close, run, take_turns
 from cinemae.core.preprocess import preprocess
-from cinemae.detect.verdict import word_for
 from cinemae.fit.compare import auc_difference
 from cinemae.models.directory import (
     BACKBONE_DIR,
@@ -63,7 +62,6 @@ def measure(options: argparse.Namespace) -> Record:
             name: lambda scorer=scorer: list(_score(scorer, few)) for name, scorer in scorers.items()
         }
         samples = take_turns(contestants, options.rounds, clock=time.process_time)
-        cascade = _cascade(model, pixels)
     figures: dict[str, float] = {}
     points = {}
     for name in scorers:
@@ -75,10 +73,6 @@ def measure(options: argparse.Namespace) -> Record:
         figures[f"looked at | {name} | AUC over all images, gained"] = difference.value
         figures[f"looked at | {name} | 95 % interval from"] = difference.low
         figures[f"looked at | {name} | to"] = difference.high
-    if cascade is not None:
-        spent = points["half of the tiles, 1 mask"][0] + 1 - cascade
-        figures["early exit: share of images that the fast tier decides, %"] = 100 * cascade
-        figures["early exit: time / paper's settings, the others scored whole as well"] = spent
     if options.save:
         _draw(points)
     settings = {"images": len(labels), "timed": len(few), "rounds": options.rounds, "model": exact.config.model_id}
@@ -138,19 +132,6 @@ def _mean_auc(logits: NDArray[np.float64], labels: NDArray[Any], generators: NDA
         fake = logits[(labels == 1) & (generators == name)]
         found.append(roc_auc_score([0] * len(real) + [1] * len(fake), np.concatenate([real, fake])))
     return float(np.mean(found))
-
-
-def _cascade(model: Path, pixels: list[NDArray[np.float32]]) -> float | None:
-    """Return the share of images on which the model's fast tier does not say "uncertain"; None if there is none."""
-    if not (model / "fast").is_dir():
-        return None
-    scorer = OnnxScorer(model / "fast", num_threads=1)
-    image = scorer.config.extractor.image
-    chosen = [index for index, place in enumerate(_places(image)) if place in image.tile_places]
-    words = [
-        word_for(float(scorer.score(tiles[None, chosen]).prob_fake[0]), scorer.config.decision) for tiles in pixels
-    ]
-    return float(np.mean([word != "uncertain" for word in words]))
 
 
 def _draw(points: dict[str, tuple[float, float]]) -> None:

@@ -12,7 +12,6 @@
     backbone/model.safetensors
     README.md                   the model card
     results.json                every figure of it; of its calibration, with curves: calibration.json
-    fast/                       its fast tier, a model directory of config.json, model.onnx and card; may be missing
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ INT8_FILE = "model.int8.onnx"
 HEAD_FILE = "head.safetensors"
 OOD_FILE = "ood.safetensors"
 BACKBONE_DIR = "backbone"
-FAST_DIR = "fast"
 RESULTS_FILE = "results.json"
 CALIBRATION_FILE = "calibration.json"
 FINGERPRINT_KEY, HEAD_KEY = "cinemae.fingerprint", "cinemae.head_sha256"  # what a graph says it was exported from
@@ -87,28 +85,6 @@ def resolve_model(
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelDirError(f"there is no directory {name}, and the Hub gave no such model: {reason}") from error
-
-
-def fast_tier(directory: Path) -> Path:
-    """Return the directory of a model's fast tier.
-
-    Raises:
-        ModelDirError: If the model has none.
-    """
-    if not (directory / FAST_DIR / CONFIG_FILE).is_file():
-        raise ModelDirError(
-            f"the model {directory} has no fast tier, which is a folder {FAST_DIR} in it: make one with `cinemae fast`."
-        )
-    return directory / FAST_DIR
-
-
-def model_or_fast_tier(path_or_id: str | None, *, fast: bool) -> str | None:
-    """Return what `resolve_model` takes for a model, or for its fast tier.
-
-    Raises:
-        ModelDirError: If the model has none.
-    """
-    return str(fast_tier(resolve_model(path_or_id))) if fast else path_or_id
 
 
 def read_model_config(directory: Path) -> ModelConfig:
