@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,14 +26,8 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.measure import RESULTS, Record, make_parser, median_ratio, require_close, run, take_turns
 from cinemae.core.preprocess import preprocess
 from cinemae.fit.compare import auc_difference
-from cinemae.models.directory import (
-    BACKBONE_DIR,
-    HEAD_FILE,
-    OOD_FILE,
-    read_model_config,
-    resolve_model,
-    write_model_config,
-)
+from cinemae.models.bundle import ModelBundle
+from cinemae.models.directory import INT8_FILE, ONNX_FILE, read_model_config, resolve_model
 from cinemae.models.export import export_onnx
 from cinemae.models.export_int8 import quantize_graph
 from cinemae.models.scorers import OnnxScorer
@@ -91,10 +84,8 @@ def _contestants(model: Path, folder: Path) -> Iterator[tuple[str, OnnxScorer]]:
             mask=dataclasses.replace(extractor.mask, num_passes=passes),
         )
         made = folder / f"{views}-{passes}"
-        shutil.copytree(model / BACKBONE_DIR, made / BACKBONE_DIR)
-        for name in (HEAD_FILE, OOD_FILE):
-            shutil.copy(model / name, made / name)
-        write_model_config(dataclasses.replace(config, extractor=changed), made)
+        bundle = ModelBundle.read(model).changed(without=(ONNX_FILE, INT8_FILE))
+        dataclasses.replace(bundle, config=dataclasses.replace(config, extractor=changed)).write(made)
         export_onnx(made)
         quantize_graph(made, made)
         name = f"{VIEWS[views]}, {passes} mask{'s' if passes > 1 else ''}"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, rankdata
 
 from cinemae.config import DecisionConfig
+from cinemae.statistics.figures import Figures, GeneratorFigures, SourceFigures
 from cinemae.statistics.resampling import (
     Estimate,
     Statistic,
@@ -167,7 +168,7 @@ def _rank_auc(real: NDArray[Any], fake: NDArray[Any]) -> float:
 
 def evaluate(
     prob_fake: NDArray[Any], labels: NDArray[Any], generators: NDArray[Any], decision: DecisionConfig
-) -> dict[str, Any]:
+) -> Figures:
     """Return the whole table: overall, per generator and per photo source, each worst first.
 
     Args:
@@ -175,55 +176,33 @@ def evaluate(
         labels: 0 real, 1 fake, (N,).
         generators: Generator of each fake, source of each photograph, (N,).
         decision: The thresholds to judge at.
-
-    Returns:
-        Plain JSON types; every figure is an `Estimate` dictionary.
     """
     real, fake = prob_fake[labels == 0], prob_fake[labels == 1]
     undecided = (prob_fake >= decision.real_below) & (prob_fake < decision.threshold)
-    return {
-        "n_real": len(real),
-        "n_fake": len(fake),
-        "auc": auc(real, fake).to_dict(),
-        "mean_generator_auc": mean_generator_auc(prob_fake, labels, generators),
-        "average_precision": average_precision(real, fake).to_dict(),
-        "tpr_at_fpr_0.01": tpr_at_fpr(real, fake, 0.01).to_dict(),
-        "tpr_at_fpr_0.05": tpr_at_fpr(real, fake, 0.05).to_dict(),
-        "brier_score": brier_score(real, fake).to_dict(),
-        "calibration_error": calibration_error(real, fake).to_dict(),
-        "false_positive_rate": _called_ai(real, decision),
-        "called_ai": _called_ai(fake, decision),
-        "uncertain": rate(int(undecided.sum()), len(prob_fake)).to_dict(),
-        "per_generator": _per_generator(real, fake, generators[labels == 1], decision),
-        "per_photo_source": _per_source(real, generators[labels == 0], decision),
-    }
-
-
-def _per_generator(
-    real: NDArray[Any], fake: NDArray[Any], names: NDArray[Any], decision: DecisionConfig
-) -> list[dict[str, Any]]:
-    rows = [
-        {
-            "generator": name,
-            "auc": auc(real, chosen).to_dict(),
-            "called_ai": _called_ai(chosen, decision),
-            "called_real": _called_real(chosen, decision),
-        }
-        for name, chosen in _by_name(fake, names)
-    ]
-    return sorted(rows, key=lambda row: row["auc"]["value"])
-
-
-def _per_source(real: NDArray[Any], names: NDArray[Any], decision: DecisionConfig) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [
-        {
-            "source": name,
-            "false_positive_rate": _called_ai(chosen, decision),
-            "called_real": _called_real(chosen, decision),
-        }
-        for name, chosen in _by_name(real, names)
-    ]
-    return sorted(rows, key=lambda row: -row["false_positive_rate"]["value"])
+    per_generator = (
+        GeneratorFigures(name, auc(real, chosen), _called_ai(chosen, decision), _called_real(chosen, decision))
+        for name, chosen in _by_name(fake, generators[labels == 1])
+    )
+    per_source = (
+        SourceFigures(name, _called_ai(chosen, decision), _called_real(chosen, decision))
+        for name, chosen in _by_name(real, generators[labels == 0])
+    )
+    return Figures(
+        n_real=len(real),
+        n_fake=len(fake),
+        auc=auc(real, fake),
+        mean_generator_auc=mean_generator_auc(prob_fake, labels, generators),
+        average_precision=average_precision(real, fake),
+        tpr_at_fpr_1_percent=tpr_at_fpr(real, fake, 0.01),
+        tpr_at_fpr_5_percent=tpr_at_fpr(real, fake, 0.05),
+        brier_score=brier_score(real, fake),
+        calibration_error=calibration_error(real, fake),
+        false_positive_rate=_called_ai(real, decision),
+        called_ai=_called_ai(fake, decision),
+        uncertain=rate(int(undecided.sum()), len(prob_fake)),
+        per_generator=tuple(sorted(per_generator, key=lambda row: row.auc.value)),
+        per_photo_source=tuple(sorted(per_source, key=lambda row: -row.false_positive_rate.value)),
+    )
 
 
 def _by_name(prob: NDArray[Any], names: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
@@ -232,9 +211,9 @@ def _by_name(prob: NDArray[Any], names: NDArray[Any]) -> list[tuple[str, NDArray
     return [(str(name), prob[texts == name]) for name in np.unique(texts)]
 
 
-def _called_ai(prob: NDArray[Any], decision: DecisionConfig) -> dict[str, float | int]:
-    return rate(int((prob >= decision.threshold).sum()), len(prob)).to_dict()
+def _called_ai(prob: NDArray[Any], decision: DecisionConfig) -> Estimate:
+    return rate(int((prob >= decision.threshold).sum()), len(prob))
 
 
-def _called_real(prob: NDArray[Any], decision: DecisionConfig) -> dict[str, float | int]:
-    return rate(int((prob < decision.real_below).sum()), len(prob)).to_dict()
+def _called_real(prob: NDArray[Any], decision: DecisionConfig) -> Estimate:
+    return rate(int((prob < decision.real_below).sum()), len(prob))

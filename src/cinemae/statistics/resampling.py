@@ -48,6 +48,15 @@ class Estimate:
         """Return plain JSON types."""
         return asdict(self)
 
+    def __format__(self, spec: str) -> str:
+        """Write value and interval, each as `spec` says.
+
+        Example:
+            >>> f"{Estimate(0.5, 0.25, 0.75, 100):.1%}"
+            '50.0% [25.0%, 75.0%]'
+        """
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
 
 @dataclass(frozen=True)
 class Ranked:
