@@ -29,9 +29,10 @@ from cinemae.config import DecisionConfig, ModelConfig, TrainConfig
 from cinemae.core.calibration import calibrate
 from cinemae.evaluation.predictions import RAW, Predictions
 from cinemae.models.directory import read_model_config, resolve_model
-from cinemae.statistics.metrics import auc, brier_score, calibration_error, rate
+from cinemae.statistics.metrics import auc, figure, rate
 from cinemae.statistics.plot_style import save_figure
 from cinemae.statistics.reliability import reliability_bins
+from cinemae.statistics.resampling import brier_of, calibration_error_of
 from cinemae.statistics.risk_coverage import ERROR_LEVELS, RiskCoverage, plot_risk_coverage, risk_coverage
 
 FOLDER = RESULTS / "calibration"
@@ -143,8 +144,8 @@ def judge(
 
 def _quality(prob: NDArray[np.float64], real: NDArray[np.bool_], fake: NDArray[np.bool_]) -> dict[str, Any]:
     return {
-        "calibration_error": calibration_error(prob[real], prob[fake]).to_dict(),
-        "brier_score": brier_score(prob[real], prob[fake]).to_dict(),
+        "calibration_error": figure(calibration_error_of, prob[real], prob[fake]).to_dict(),
+        "brier_score": figure(brier_of, prob[real], prob[fake]).to_dict(),
     }
 
 
@@ -179,7 +180,7 @@ def other_folds(report: CalibrationReport) -> list[float]:
     errors = []
     for seed in range(1, OTHER_FOLDS + 1):
         prob = cross_fit(report.logits, report.labels, TrainConfig(seed=seed)).prob_fake
-        errors.append(calibration_error(prob[report.labels == 0], prob[report.labels == 1]).value)
+        errors.append(figure(calibration_error_of, prob[report.labels == 0], prob[report.labels == 1]).value)
     return errors
 
 

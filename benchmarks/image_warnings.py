@@ -35,8 +35,9 @@ from cinemae.models.scorers import Scorer, make_scorer
 from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.sources.datasets import read_records
 from cinemae.sources.records import ImageRecord
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import auc, rate
-from cinemae.statistics.resampling import Estimate, auc_of, draws
+from cinemae.statistics.resampling import auc_of, draws
 
 RESULT = RESULTS / "image_warnings.json"
 PIXEL_WARNINGS = list(WARNINGS)[:8]

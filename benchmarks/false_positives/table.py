@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.false_positives.pictures import Manifest
 from benchmarks.false_positives.record import Judged, Record
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import rate
-from cinemae.statistics.resampling import Estimate
 
 ALL = "all pictures"
 _MOVED = 0.1  # prob_fake; smaller moves without another verdict are not named

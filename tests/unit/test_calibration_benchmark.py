@@ -11,7 +11,8 @@ from cinemae.calibration.decision import choose_decision
 from cinemae.calibration.report import report_calibration
 from cinemae.config import DecisionConfig, TrainConfig
 from cinemae.core.calibration import calibrate
-from cinemae.statistics.metrics import calibration_error
+from cinemae.statistics.metrics import figure
+from cinemae.statistics.resampling import calibration_error_of
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # benchmarks are no part of the installed package
 
@@ -80,7 +81,7 @@ def test_fakes_of_each_generator_are_judged_without_it(report):
         others = report.generators != name
         decision = choose_decision(report.logits[others], report.labels[others], TrainConfig())
         prob[~others] = calibrate(report.logits[~others], decision)
-    expected = calibration_error(prob[report.labels == 0], prob[report.labels == 1]).to_dict()
+    expected = figure(calibration_error_of, prob[report.labels == 0], prob[report.labels == 1]).to_dict()
     assert unseen_generators(report)["calibration_error"] == expected
 
 

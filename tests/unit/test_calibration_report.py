@@ -12,7 +12,8 @@ from cinemae.calibration.decision import choose_decision, cross_fit, held_out_pr
 from cinemae.calibration.report import report_calibration, require_enough
 from cinemae.config import TrainConfig
 from cinemae.errors import TrainingError
-from cinemae.statistics.metrics import brier_score, calibration_error, evaluate, rate
+from cinemae.statistics.metrics import evaluate, figure, rate
+from cinemae.statistics.resampling import brier_of, calibration_error_of
 
 CONFIG = TrainConfig(target_fpr=0.05, target_fnr=0.1, seed=2)
 
@@ -53,8 +54,8 @@ def test_quality_before_and_after_is_that_of_the_metrics_on_held_out_folds(value
     for name, prob in expected.items():
         found, real, fake = values["held_out"][name], prob[labels == 0], prob[labels == 1]
         assert found["log_loss"] == pytest.approx(log_loss(prob, labels))
-        assert found["brier_score"] == pytest.approx(brier_score(real, fake).to_dict())
-        assert found["calibration_error"] == pytest.approx(calibration_error(real, fake).to_dict())
+        assert found["brier_score"] == pytest.approx(figure(brier_of, real, fake).to_dict())
+        assert found["calibration_error"] == pytest.approx(figure(calibration_error_of, real, fake).to_dict())
 
 
 def test_calibration_helps_a_score_that_is_too_sure(values):

@@ -226,7 +226,7 @@ class TestText:
 
     def test_the_bias_alarm_is_shown_beside(self, result: dict):
         probe = {"value": 0.7, "low": 0.655, "high": 0.74, "n": 30, "alarm": True}
-        told = "Format   70.0% [65.5%, 74.0%] balanced accuracy without looking at a pixel"
+        told = "Format   70.0 % [65.5, 74.0] balanced accuracy without looking at a pixel"
         lines = to_text({**result, "format_probe": probe}).splitlines()
         assert f"{told}, ALARM: the files alone tell the classes apart" in lines
         assert told in to_text({**result, "format_probe": {**probe, "alarm": False}}).splitlines()

@@ -29,7 +29,7 @@ from cinemae.pictures.image import load_image
 from cinemae.sources.layouts import read_dataset
 from cinemae.sources.manifest import write_manifest
 from cinemae.sources.records import ImageRecord
-from cinemae.statistics.resampling import Estimate
+from cinemae.statistics.estimate import Estimate
 
 
 @pytest.fixture(autouse=True)

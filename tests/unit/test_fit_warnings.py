@@ -14,9 +14,9 @@ from cinemae.fit.warnings import (
     warn_of_results,
 )
 from cinemae.models.results import CalibrationFigures, SeedSpread, TrainingResults
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.figures import CalledRates, GeneratorFigures, HeldOutRates
 from cinemae.statistics.metrics import rate
-from cinemae.statistics.resampling import Estimate
 
 
 def split(

@@ -9,17 +9,9 @@ from hypothesis.extra import numpy as st_numpy
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from cinemae.config import DecisionConfig
-from cinemae.statistics.metrics import (
-    Estimate,
-    auc,
-    average_precision,
-    brier_score,
-    calibration_error,
-    evaluate,
-    mean_generator_auc,
-    rate,
-    tpr_at_fpr,
-)
+from cinemae.statistics.estimate import Estimate
+from cinemae.statistics.metrics import auc, evaluate, figure, mean_generator_auc, rate
+from cinemae.statistics.resampling import average_precision_of, brier_of, calibration_error_of, tpr_at
 
 SCORES = st_numpy.arrays(np.float64, st.integers(2, 30), elements=st.sampled_from(np.linspace(0, 1, 9)))
 
@@ -105,11 +97,11 @@ class TestOverTheWholeRange:
         labels, weights = [0] * len(real) + [1] * len(fake), [1 / len(real)] * len(real) + [1 / len(fake)] * len(fake)
         scores = np.concatenate([real, fake])
         for found, expected in (
-            (average_precision(real, fake), average_precision_score(labels, scores, sample_weight=weights)),
-            (tpr_at_fpr(real, fake, 0.05), _reference_tpr(real, fake, 0.05)),
-            (tpr_at_fpr(real, fake, 0.5), _reference_tpr(real, fake, 0.5)),
-            (brier_score(real, fake), brier_score_loss(labels, scores, sample_weight=weights)),
-            (calibration_error(real, fake), _reference_calibration_error(real, fake)),
+            (figure(average_precision_of, real, fake), average_precision_score(labels, scores, sample_weight=weights)),
+            (figure(tpr_at(0.05), real, fake), _reference_tpr(real, fake, 0.05)),
+            (figure(tpr_at(0.5), real, fake), _reference_tpr(real, fake, 0.5)),
+            (figure(brier_of, real, fake), brier_score_loss(labels, scores, sample_weight=weights)),
+            (figure(calibration_error_of, real, fake), _reference_calibration_error(real, fake)),
         ):
             assert found.value == pytest.approx(expected)
             assert 0 <= found.low <= found.high <= 1
@@ -118,31 +110,32 @@ class TestOverTheWholeRange:
     def test_more_fakes_of_the_same_kind_move_nothing(self):
         rng = np.random.default_rng(0)
         real, fake = rng.random(100), rng.random(80) ** 0.5
-        for figure in (average_precision, brier_score, calibration_error):
-            assert figure(real, np.tile(fake, 5)).value == pytest.approx(figure(real, fake).value)
+        for statistic in (average_precision_of, brier_of, calibration_error_of):
+            expected = figure(statistic, real, fake).value
+            assert figure(statistic, real, np.tile(fake, 5)).value == pytest.approx(expected)
 
     def test_good_scores_are_better_than_chance_and_chance_is_chance(self):
         rng = np.random.default_rng(0)
         real, fake, nothing = rng.random(2000) * 0.5, 0.5 + rng.random(2000) * 0.5, rng.random(2000)
-        assert average_precision(real, fake).value == tpr_at_fpr(real, fake, 0.01).value == 1
-        assert average_precision(nothing, rng.random(2000)).value == pytest.approx(0.5, abs=0.03)
-        assert tpr_at_fpr(nothing, rng.random(2000), 0.05).value == pytest.approx(0.05, abs=0.02)
+        assert figure(average_precision_of, real, fake).value == figure(tpr_at(0.01), real, fake).value == 1
+        assert figure(average_precision_of, nothing, rng.random(2000)).value == pytest.approx(0.5, abs=0.03)
+        assert figure(tpr_at(0.05), nothing, rng.random(2000)).value == pytest.approx(0.05, abs=0.02)
         halves = np.full(2000, 0.5)
-        assert brier_score(halves, halves).value == 0.25
-        assert calibration_error(halves, halves).value == pytest.approx(0)
+        assert figure(brier_of, halves, halves).value == 0.25
+        assert figure(calibration_error_of, halves, halves).value == pytest.approx(0)
 
-    @pytest.mark.parametrize("figure", [average_precision, brier_score, calibration_error])
-    def test_intervals_follow_from_the_seed_and_hold_the_value(self, figure):
+    @pytest.mark.parametrize("statistic", [average_precision_of, brier_of, calibration_error_of])
+    def test_intervals_follow_from_the_seed_and_hold_the_value(self, statistic):
         rng = np.random.default_rng(0)
         real, fake = rng.random(60), rng.random(60) ** 0.5
-        found = figure(real, fake)
-        assert found == figure(real, fake)
-        assert found != figure(real, fake, seed=1)
+        found = figure(statistic, real, fake)
+        assert found == figure(statistic, real, fake)
+        assert found != figure(statistic, real, fake, seed=1)
         assert found.low < found.value + 0.05
         assert found.high > found.value - 0.05
 
     def test_of_a_single_image_nothing_is_known(self):
-        found = brier_score(np.array([0.5]), np.array([0.25, 0.75]))
+        found = figure(brier_of, np.array([0.5]), np.array([0.25, 0.75]))
         assert (found.low, found.high, found.n) == (0.0, 1.0, 3)
 
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
 from cinemae.errors import ConfigError, EvaluationError
-from cinemae.statistics.metrics import calibration_error, rate
+from cinemae.statistics.metrics import figure, rate
 from cinemae.statistics.plot_style import save_figure
 from cinemae.statistics.reliability import plot_reliability, reliability_bins
+from cinemae.statistics.resampling import calibration_error_of
 from cinemae.statistics.risk_coverage import plot_risk_coverage, risk_coverage
 
 
@@ -38,7 +39,7 @@ class TestReliability:
     def test_the_balanced_error_is_that_of_the_metrics(self):
         prob, labels = draw_probabilities(1, 300, 40)
         table = reliability_bins(prob, labels)
-        expected = calibration_error(prob[labels == 0], prob[labels == 1]).value
+        expected = figure(calibration_error_of, prob[labels == 0], prob[labels == 1]).value
         assert table["calibration_error"] == pytest.approx(expected)
         assert sum(row["weight"] for row in table["bins"]) == pytest.approx(1)
 

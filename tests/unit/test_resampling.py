@@ -17,9 +17,9 @@ from sklearn.metrics import (
 )
 
 from cinemae.statistics import resampling
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.resampling import (
     RESAMPLES,
-    Estimate,
     accuracy_at,
     auc_of,
     average_precision_of,

@@ -9,8 +9,9 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from cinemae.errors import ConfigError, EvaluationError
 from cinemae.evaluation.analyses.distributions import plot_distributions, score_distributions
 from cinemae.evaluation.analyses.transfer import best_threshold, mean_of_rates, plot_transfer, transfer_matrix
-from cinemae.statistics.metrics import balanced_accuracy, rate
+from cinemae.statistics.metrics import figure, rate
 from cinemae.statistics.plot_style import save_figure
+from cinemae.statistics.resampling import balanced_accuracy_at
 from cinemae.statistics.scored_set import ScoredSet
 
 SCORES = st.lists(st.sampled_from(np.linspace(-1, 1, 9).tolist()), min_size=1, max_size=15)
@@ -80,7 +81,7 @@ class TestMeanOfRates:
         rng = np.random.default_rng(0)
         real, fake = rng.random(400) < 0.2, rng.random(300) < 0.7
         found = mean_of_rates(rate(int((~real).sum()), 400), rate(int(fake.sum()), 300))
-        expected = balanced_accuracy(real.astype(int), fake.astype(int))
+        expected = figure(balanced_accuracy_at(1), real.astype(int), fake.astype(int))
         assert found.value == pytest.approx(expected.value)
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.008)
         assert found.n == 700

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from cinemae.fit.fit import Progress
     from cinemae.fit.report import FitReport
     from cinemae.models.results import FitWarning
+    from cinemae.statistics.estimate import Estimate
     from cinemae.statistics.figures import GeneratorFigures
-    from cinemae.statistics.resampling import Estimate
 
 _DEFAULT = FitRecipe(real=("x",), fake=("x",))
 _SHOWN = 3
@@ -169,8 +169,7 @@ def _beside(report: FitReport) -> list[str]:
 
 
 def _hits(estimate: Estimate, what: str) -> str:
-    value, low, high = (100 * share for share in (estimate.value, estimate.low, estimate.high))
-    return f"{round(estimate.value * estimate.n)} of {estimate.n} {what} ({value:.1f} % [{low:.1f}, {high:.1f}])"
+    return f"{round(estimate.value * estimate.n)} of {estimate.n} {what} ({estimate:.1%})"
 
 
 def _warn(warning: FitWarning) -> None:

@@ -30,8 +30,8 @@ from cinemae.features.extract import (
 )
 from cinemae.features.training_set import TrainingSet, check_classes
 from cinemae.sources.records import ImageRecord
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.format_probe import FactColumns, format_probe_of
-from cinemae.statistics.resampling import Estimate
 from cinemae.stores.store_format import StoreRow
 from cinemae.training.build_model import refuse_shared, shared_generators
 

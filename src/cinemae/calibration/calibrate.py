@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from cinemae.calibration.images import ScoredImages, read_class, score_images
+from cinemae.calibration.images import ScoredImages, score_images
 from cinemae.calibration.outliers import cross_fitted_distances, fit_distance, ood_reference
 from cinemae.calibration.record import calibration_files
 from cinemae.calibration.report import CalibrationReport, report_calibration, require_enough
@@ -22,6 +22,7 @@ from cinemae.models.directory import OOD_FILE, UNREADABLE_FILES, is_hidden, read
 from cinemae.models.distance import distance_bytes, load_distance
 from cinemae.models.results import Results
 from cinemae.models.weights import load_model
+from cinemae.sources.one_class import read_class
 from cinemae.stores.features import FeatureStore
 
 UNREADABLE = UNREADABLE_FILES[1]

@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 from cinemae.core.features import Features, features_to_stats
 from cinemae.core.mahalanobis import view_summary
 from cinemae.core.model import CinemaeModel
-from cinemae.errors import SourceError, TrainingError
+from cinemae.errors import TrainingError
 from cinemae.features.extract import DEFAULT_BATCH_SIZE, extract_rows, split_batches
-from cinemae.sources.datasets import read_records
 from cinemae.sources.records import ImageRecord
 from cinemae.stores.store_format import StoreRow
-
-_CLASSES = (("--real", "photographs"), ("--fake", "generated images"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,29 +46,6 @@ class ScoredImages:
     def left_out(self) -> dict[str, int]:
         """How many images were not used, by reason."""
         return {"unreadable": len(self.unreadable), "duplicates": self.num_duplicates}
-
-
-def read_class(sources: Sequence[str], label: int) -> list[ImageRecord]:
-    """List the images of one class, whatever their folders are called, except after the other class.
-
-    Args:
-        sources: What `cinemae.sources.datasets.read_records` takes, each.
-        label: 0 real, 1 fake.
-
-    Raises:
-        SourceError: If a source is missing or empty, or says of an image that it is of the other class.
-    """
-    option, name = _CLASSES[label]
-    records: list[ImageRecord] = []
-    for source in sources:
-        found = read_records(source)
-        if others := [record for record in found if record.label == 1 - label]:
-            raise SourceError(
-                f"{option} names {name}, but {source} marks {len(others)} of its {len(found)} images as of the other "
-                f"class, such as {others[0].path}: name the folder or manifest of one class alone."
-            )
-        records += [replace(record, label=label) for record in found]
-    return records
 
 
 def score_images(

@@ -18,8 +18,8 @@ from scipy.stats import chi2_contingency, ks_2samp, mannwhitneyu
 
 from cinemae.doctor.file_rows import FileRow, columns_of, labels_of
 from cinemae.doctor.findings import Finding, Severity
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.format_probe import ALARM, format_probe_of
-from cinemae.statistics.resampling import Estimate
 
 WARN_FROM = 0.2
 """D from which a fact is a warning: one rule on it reaches 60 %, the alarm of the format probe."""
@@ -164,16 +164,6 @@ def per_cent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def with_interval(estimate: Estimate) -> str:
-    """Return a share with its 95 % interval, in per cent.
-
-    Example:
-        >>> with_interval(Estimate(0.5, 0.4, 0.61, n=100))
-        '50.0 % [40.0, 61.0]'
-    """
-    return f"{100 * estimate.value:.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
-
-
 def _of_container(reals: Sequence[FileRow], fakes: Sequence[FileRow]) -> Imbalance:
     counts = [Counter(row.container for row in part) for part in (reals, fakes)]
     names = sorted(counts[0] | counts[1])
@@ -284,7 +274,7 @@ def _probe_findings(probes: dict[str, Estimate]) -> list[Finding]:
             "serious" if certain else "warning",
             "The files give the classes away",
             "A random forest that sees only container, JPEG quality, width and height, no pixel, should not get past "
-            f"{per_cent(ALARM)} balanced accuracy; it reaches {with_interval(probe)} (n = {probe.n:,}){where}.{chance}",
+            f"{per_cent(ALARM)} balanced accuracy; it reaches {probe:.1%} (n = {probe.n:,}){where}.{chance}",
             "Any score on these files may say how they were saved: align them (cinemae data align), and read figures "
             "under raw beside those under aligned.",
             figures={part: each.to_dict() for part, each in probes.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from cinemae.doctor.check import DoctorReport
-from cinemae.doctor.class_checks import per_cent, with_interval
+from cinemae.doctor.class_checks import per_cent
 from cinemae.doctor.findings import Finding, count_of
 from cinemae.sources.text_table import table_of
 
@@ -34,7 +34,7 @@ def imbalance_cells(report: DoctorReport) -> list[tuple[str, ...]]:
         rows.append((each.fact, each.real, each.fake, f"{each.distance:.2f}", measures, per_cent(each.accuracy), size))
     for name, probe in report.classes.probes.items():
         fact = "all of these" if name == "all" else f"all of these, {name}"
-        rows.append((fact, "", "", "", "", with_interval(probe), f"{probe.n:,}"))
+        rows.append((fact, "", "", "", "", f"{probe:.1%}", f"{probe.n:,}"))
     return rows
 
 

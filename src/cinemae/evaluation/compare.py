@@ -13,6 +13,7 @@ from scipy.stats import binomtest, rankdata
 from cinemae.errors import EvaluationError
 from cinemae.evaluation.pictures import require_both
 from cinemae.evaluation.predictions import RAW, Column, Predictions
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.resampling import auc_of, draws, point
 
 MOST_SHOWN = 20
@@ -92,7 +93,7 @@ def to_text(result: dict[str, Any]) -> str:
         f"{result['num_real']} photographs and {result['num_fake']} generated images, the same for both.",
         "",
         f"AUC      A {result['auc_a']:.3f}   B {result['auc_b']:.3f}   "
-        f"A - B {apart['value']:+.3f} [{apart['low']:+.3f}, {apart['high']:+.3f}]"
+        f"A - B {Estimate.from_dict(apart):+.3f}"
         + (f", p {_p(apart['p_value'])} (paired bootstrap)" if apart["p_value"] is not None else ""),
     ]
     test = result["mcnemar"]
@@ -105,8 +106,7 @@ def to_text(result: dict[str, Any]) -> str:
         )
     if (probe := result.get("format_probe")) is not None:
         alarm = ", ALARM: the files alone tell the classes apart" if probe["alarm"] else ""
-        ends = f"[{probe['low']:.1%}, {probe['high']:.1%}]"
-        lines.append(f"Format   {probe['value']:.1%} {ends} balanced accuracy without looking at a pixel{alarm}")
+        lines.append(f"Format   {Estimate.from_dict(probe):.1%} balanced accuracy without looking at a pixel{alarm}")
     lines += ["", "Where they disagree most (rank among all images, 0 most real, 1 most generated):"]
     lines += [f"  {'truth':<9}  {'A':>5}  {'B':>5}  file"]
     lines += [

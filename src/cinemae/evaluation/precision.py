@@ -15,7 +15,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from cinemae.calibration.images import read_class
 from cinemae.config import DecisionConfig
 from cinemae.core.preprocess import preprocess
 from cinemae.detect.verdict import word_for
@@ -30,6 +29,7 @@ from cinemae.models.directory import CONFIG_FILE, HEAD_FILE, INT8_FILE, OOD_FILE
 from cinemae.models.export_int8 import quantize_graph
 from cinemae.models.results import PrecisionCheck
 from cinemae.models.scorers import OnnxScorer
+from cinemae.sources.one_class import read_class
 from cinemae.statistics.metrics import auc
 
 MAX_AUC_DROP = 0.003

@@ -21,7 +21,7 @@ from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Images, Predict
 from cinemae.evaluation.probe_source import facts_of
 from cinemae.statistics import resampling
 from cinemae.statistics.format_probe import ALARM, format_probe_of
-from cinemae.statistics.metrics import rate
+from cinemae.statistics.metrics import accused_by_source, rate
 from cinemae.statistics.reliability import reliability_bins
 from cinemae.statistics.resampling import estimate
 from cinemae.statistics.risk_coverage import RiskCoverage, risk_coverage
@@ -252,13 +252,9 @@ def _photo_sources(images: Images, scores: _Scores, column: Column) -> list[dict
     """Return which photographs are accused, by source, the most accused first."""
     if column.threshold is None:
         return []
-    rows = []
     real = images.readable & (images.label == 0)
-    for name in sorted(set(images.generator[real].tolist())):
-        chosen = scores[real & (images.generator == name)]
-        accused = rate(int((chosen >= column.threshold).sum()), len(chosen))
-        rows.append({"source": name, "false_positive_rate": accused.to_dict()})
-    return sorted(rows, key=lambda row: -row["false_positive_rate"]["value"])
+    rows = accused_by_source(scores[real], images.generator[real], column.threshold)
+    return [{"source": name, "false_positive_rate": accused.to_dict()} for name, accused, _ in rows]
 
 
 def _spread(predictions: Predictions, columns: Sequence[Column], condition: str) -> dict[str, Any]:

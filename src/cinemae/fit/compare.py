@@ -13,8 +13,9 @@ from cinemae.features.training_set import TrainingSet
 from cinemae.models.directory import STARTER, read_model_config
 from cinemae.models.results import Comparison
 from cinemae.models.weights import load_head
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import auc, rate
-from cinemae.statistics.resampling import Estimate, auc_of, draws
+from cinemae.statistics.resampling import auc_of, draws
 from cinemae.stores.features import FeatureStore
 from cinemae.training.train import predict_logits
 

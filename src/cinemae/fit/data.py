@@ -12,9 +12,9 @@ from pathlib import Path
 
 from cinemae.errors import ImageError, TrainingError
 from cinemae.fit.config import MIN_HELD_OUT, MIN_IMAGES, FitRecipe
-from cinemae.fit.sources import read_class
 from cinemae.pictures.file_facts import FileFacts, read_facts
 from cinemae.sources.archives import read_encoded
+from cinemae.sources.one_class import read_class
 from cinemae.sources.records import ImageRecord
 
 NUM_WORKERS = min(4, os.cpu_count() or 1)

@@ -25,7 +25,6 @@ from cinemae.fit.config import FitRecipe
 from cinemae.fit.data import Gathered, Sample, gather, refuse_too_few, refuse_too_few_held_out
 from cinemae.fit.feature_pool import FeaturePool
 from cinemae.fit.report import FitReport
-from cinemae.fit.sources import is_file
 from cinemae.fit.split import ClassSplit, describe, split_class
 from cinemae.fit.start import Start, begin
 from cinemae.fit.warnings import no_better_than_chance, warn_of_data, warn_of_format, warn_of_results
@@ -33,10 +32,11 @@ from cinemae.models.directory import CONFIG_FILE, STARTER, read_model_config
 from cinemae.models.results import Comparison, EpochLine, FitWarning
 from cinemae.models.weights import load_extractor
 from cinemae.sources.local_files import source_root
+from cinemae.sources.one_class import is_file
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.figures import CalledRates
 from cinemae.statistics.format_probe import FactColumns, FormatProbe, format_probe_of
 from cinemae.statistics.metrics import auc, evaluate
-from cinemae.statistics.resampling import Estimate
 from cinemae.stores.features import FeatureStore
 from cinemae.training.build_model import ModelRecipe, TrainedModel, train_model
 from cinemae.training.train import predict_logits

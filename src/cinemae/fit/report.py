@@ -9,7 +9,7 @@ import msgspec
 
 from cinemae.fit.split import ClassSplit
 from cinemae.models.results import Comparison, FitFigures, FitWarning, Results, SplitFigures
-from cinemae.statistics.resampling import Estimate
+from cinemae.statistics.estimate import Estimate
 from cinemae.training.train import TrainReport
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cinemae.errors import TrainingError
 from cinemae.fit.config import HELD_OUT_SHARE, WHOLE_GROUPS_FROM, SplitBy
 from cinemae.fit.data import Sample
-from cinemae.fit.sources import CLASS
+from cinemae.sources.one_class import CLASS
 
 _GROUP = ("source", "generator")
 _SHOWN = 8

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cinemae.fit.config import FEW_IMAGES, STRONG_BIAS
-from cinemae.fit.sources import CLASS
 from cinemae.fit.split import ClassSplit, images_needed
 from cinemae.models.results import FitWarning, TrainingResults
+from cinemae.sources.one_class import CLASS
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.figures import GeneratorFigures
 from cinemae.statistics.format_probe import ALARM
-from cinemae.statistics.resampling import Estimate
 
 _GROUP = ("source", "generator")
 

@@ -8,9 +8,9 @@ from cinemae.config import DecisionConfig, ModelConfig
 from cinemae.models.bundle import ModelBundle
 from cinemae.models.directory import CALIBRATION_PLOTS, CARD_FILE, INT8_FILE
 from cinemae.models.results import CalibrationFigures, FitFigures, PrecisionCheck, Results, TrainingResults
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.figures import Figures
 from cinemae.statistics.format_probe import ALARM
-from cinemae.statistics.resampling import Estimate
 
 _PLOT_TEXTS = (
     "Does the probability hold? On held-out folds, before and after calibration.",

@@ -12,8 +12,8 @@ from typing import Any, Self
 import msgspec
 
 from cinemae.config import DecisionConfig
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.figures import CalledRates, Figures, HeldOutRates, ProbabilityQuality
-from cinemae.statistics.resampling import Estimate
 
 
 class CalibrationFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

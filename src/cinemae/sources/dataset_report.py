@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cinemae.sources.published import Benchmark, PublishedCount
+from cinemae.sources.text_table import table_of
 
 _PRINTED_IN = 100  # published totals are rounded or cut to hundreds: what differs by less agrees
 _EXAMPLES = 5
@@ -86,20 +87,15 @@ class DataSetReport:
     def to_text(self) -> str:
         """Return a table of the counts and a list of the problems, to be read in a terminal."""
         header = ("generator", "split", "real", "published", "fake", "published", "both published")
-        rows = [header, *(_row(count) for count in self.counts)]
+        rows = [_row(count) for count in self.counts]
         rows.append(("all", "", f"{self.num_real:,}", "", f"{self.num_fake:,}", "", ""))
+        shown = tuple(range(len(header)))
         if not any(count.published for count in self.counts):
-            rows = [(row[0], row[1], row[2], row[4]) for row in rows]
-        elif not any(row[6] for row in rows[1:]):
-            rows = [row[:6] for row in rows]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = [f"{self.source} (layout {self.layout})"]
-        for row in rows:
-            cells = [
-                cell.ljust(width) if column < 2 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(cells).rstrip())
+            shown = (0, 1, 2, 4)
+        elif not any(row[6] for row in rows):
+            shown = shown[:6]
+        table = table_of([header[k] for k in shown], [[row[k] for k in shown] for row in rows], left=2)
+        lines = [f"{self.source} (layout {self.layout})", table]
         if self.published_source:
             lines.append(f"published counts: {self.published_source}")
         lines += [f"- {problem}" for problem in self.problems] or ["nothing is missing"]

@@ -1,7 +1,8 @@
-"""Cells of text as columns, to be read in a terminal."""
+"""Cells of text as columns, to be read in a terminal; set by Rich."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 
@@ -18,12 +19,15 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int 
         fact    n
         width  12
     """
-    lines = [header, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=False, header_style="")
+    for place, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if place < left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    out = io.StringIO()
+    Console(file=out, width=10_000, color_system=None, legacy_windows=False).print(table)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())

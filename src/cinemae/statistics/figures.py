@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cinemae.statistics.resampling import Estimate
+from cinemae.statistics.estimate import Estimate
 
 
 class GeneratorFigures(msgspec.Struct, frozen=True):

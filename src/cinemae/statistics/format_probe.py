@@ -17,8 +17,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from cinemae.errors import TrainingError
 from cinemae.pictures.file_facts import FileFacts
-from cinemae.statistics.metrics import balanced_accuracy
-from cinemae.statistics.resampling import Estimate
+from cinemae.statistics.estimate import Estimate
+from cinemae.statistics.metrics import figure
+from cinemae.statistics.resampling import balanced_accuracy_at
 from cinemae.stores.features import FeatureStore
 
 ALARM = 0.6
@@ -151,7 +152,7 @@ def format_probe_of(facts: FactColumns, labels: NDArray[np.integer[Any]], *, see
         return None
     splits = StratifiedKFold(folds, shuffle=True, random_state=seed)
     called = cross_val_predict(_forest(seed), _Encoding.of(facts).encode(facts), labels, cv=splits)
-    return balanced_accuracy(called[labels == 0], called[labels == 1])
+    return figure(balanced_accuracy_at(1), called[labels == 0], called[labels == 1])
 
 
 def format_probe(stores: Sequence[FeatureStore], *, seed: int = 0, most_rows: int | None = None) -> Estimate | None:

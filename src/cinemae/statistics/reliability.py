@@ -23,7 +23,7 @@ def reliability_bins(
     `prob_fake` is a probability for someone who beforehand thinks both classes equally likely, so with `balanced` each
     class weighs half, whatever its share in the set: an image of class c weighs N / (2 n_c). The weighted share of
     fakes is a rising function of the plain one, and carries the ends of its Wilson interval along. The calibration
-    error is then that of `cinemae.statistics.metrics.calibration_error`. Without `balanced` every image weighs 1.
+    error is then that of `cinemae.statistics.resampling.calibration_error_of`. Without `balanced` every image weighs 1.
 
     Args:
         prob_fake: (N,), from 0 to 1.

@@ -10,12 +10,14 @@ tests hold the two against each other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cinemae.statistics.estimate import Estimate
 
 RESAMPLES = 1000
 CALIBRATION_BINS = 10
@@ -26,36 +28,6 @@ _MOST_CELLS = 4_000_000  # of the largest array of counts held at once
 _Seed: TypeAlias = int | tuple[int, int]
 _Counts: TypeAlias = NDArray[np.int32]  # half as wide, a third quicker; products are summed in 64 bits
 _Block: TypeAlias = tuple[_Counts, ...]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its sample size and 95 % interval.
-
-    Attributes:
-        value: The figure.
-        low: Lower end.
-        high: Upper end.
-        n: How many images it rests on.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def to_dict(self) -> dict[str, float | int]:
-        """Return plain JSON types."""
-        return asdict(self)
-
-    def __format__(self, spec: str) -> str:
-        """Write value and interval, each as `spec` says.
-
-        Example:
-            >>> f"{Estimate(0.5, 0.25, 0.75, 100):.1%}"
-            '50.0% [25.0%, 75.0%]'
-        """
-        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cinemae.errors import ConfigError, EvaluationError
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.plot_style import GREY, LINES, new_figure, quiet_axes
-from cinemae.statistics.resampling import RESAMPLES, Estimate
+from cinemae.statistics.resampling import RESAMPLES
 from cinemae.statistics.scored_set import binary_labels, finite_scores
 
 ERROR_LEVELS = (0.01, 0.02, 0.05)
@@ -166,7 +167,7 @@ def plot_risk_coverage(curves: Mapping[str, RiskCoverage]) -> Figure:
     quiet_axes(axes)
     for colour, (name, curve) in zip(LINES, curves.items(), strict=False):
         area = curve.aurc
-        label = f"{name}: area {area.value:.3f} [{area.low:.3f}, {area.high:.3f}], n = {curve.n:,}"
+        label = f"{name}: area {area:.3f}, n = {curve.n:,}"
         axes.plot(curve.coverage, curve.error, color=colour, lw=1.5, label=label, drawstyle="steps-post")
         reached = {level: found.value for level, found in curve.coverage_at.items() if found.value > 0}
         axes.plot(list(reached.values()), list(reached), "o", color=colour, ms=5)

@@ -12,8 +12,8 @@ from scipy.stats import norm, spearmanr
 from cinemae.config import STATISTICS
 from cinemae.errors import EvaluationError
 from cinemae.evaluation.analyses.image_statistics import IMAGE_STATISTICS
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.plot_style import cell_colours, draw_cells, new_figure
-from cinemae.statistics.resampling import Estimate
 from cinemae.statistics.scored_set import binary_labels, finite_scores
 
 GROUPS = ("all", "photographs", "fakes")

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cinemae.errors import ConfigError
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import auc
 from cinemae.statistics.plot_style import BLUE, GREY, new_figure, quiet_axes
 from cinemae.statistics.scored_set import ScoredSet
@@ -118,7 +119,6 @@ def _draw_panel(axes: Axes, table: dict[str, Any], group: dict[str, Any]) -> Non
     axes.axvline(group["median"], color=BLUE, ls="--", lw=1.2)
     area = group["auc"]
     axes.set_title(
-        f"{group['name']} (n = {group['n']:,})\nAUC {area['value']:.2f} [{area['low']:.2f}, {area['high']:.2f}], "
-        f"overlap {group['overlap']:.2f}",
+        f"{group['name']} (n = {group['n']:,})\nAUC {Estimate.from_dict(area):.2f}, overlap {group['overlap']:.2f}",
         fontsize=9,
     )

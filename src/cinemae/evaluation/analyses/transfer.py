@@ -11,9 +11,9 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from cinemae.calibration.decision import between
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import rate
 from cinemae.statistics.plot_style import VERMILION, cell_colours, draw_cells, new_figure
-from cinemae.statistics.resampling import Estimate
 from cinemae.statistics.scored_set import ScoredSet, finite_scores
 
 _INTERVAL = "95 %, both classes' Wilson intervals joined by the square-and-add rule (Zou and Donner 2008)"

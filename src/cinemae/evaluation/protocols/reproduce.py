@@ -23,6 +23,7 @@ from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.evaluation.protocols.table import Measurement, ProtocolTable, blank_table
 from cinemae.evaluation.versions import versions
 from cinemae.settings import require
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.format_probe import ALARM, format_probe_of
 
 Figures = dict[tuple[str, str], Measurement]
@@ -313,9 +314,8 @@ def _probe_lines(about: Mapping[str, Any]) -> list[str]:
     for name, probe in about["format_probe"].items():
         if probe is not None:
             alarm = " **ALARM: the files alone tell the classes apart.**" if probe["alarm"] else ""
-            ends = f"[{100 * probe['low']:.1f}, {100 * probe['high']:.1f}]"
             lines.append(
-                f"Format probe, {name}: balanced accuracy {100 * probe['value']:.1f} % {ends} without a pixel.{alarm}"
+                f"Format probe, {name}: balanced accuracy {Estimate.from_dict(probe):.1%} without a pixel.{alarm}"
             )
     return lines
 

@@ -1,4 +1,4 @@
-"""The sources of `cinemae fit`: each holds one class, by the option it was named with; its sub-folders are groups."""
+"""Sources that hold one class, by the option (--real, --fake) that they were named with; sub-folders are groups."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from cinemae.errors import SourceError
-from cinemae.fit.sources import read_class
+from cinemae.sources.one_class import read_class
 
 
 @pytest.fixture
