@@ -14,6 +14,7 @@ from sklearn.ensemble import RandomForestClassifier
 from typer.testing import CliRunner, Result
 
 from cinemae.app.cli import app
+from cinemae.statistics.plot_style import new_figure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,7 +47,7 @@ def base(tiny_model, tmp_path_factory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for module in ("fit", "compare"):
             patch.setattr(f"cinemae.fit.{module}.STARTER", folder)
-        patch.setattr("cinemae.training.train._plot_history", lambda history, out: None)
+        patch.setattr("cinemae.training.build_model.plot_history", lambda history: new_figure(1, 1))
         patch.setattr(
             "cinemae.statistics.format_probe._forest", lambda seed: RandomForestClassifier(5, random_state=seed)
         )

@@ -12,6 +12,7 @@ from cinemae.config import AugmentConfig, ExtractorConfig, HeadConfig, ImageConf
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
+from cinemae.core.mahalanobis import view_summary
 from cinemae.core.preprocess import preprocess
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.features.extract import extract
@@ -108,11 +109,14 @@ def test_the_directory_is_complete(model):
         "README.md",
         "backbone/config.json",
         "backbone/model.safetensors",
+        "calibration.json",
         "config.json",
         "head.safetensors",
         "model.onnx",
         "ood.safetensors",
+        "reliability.png",
         "results.json",
+        "risk-coverage.png",
         "training.png",
     ]
 

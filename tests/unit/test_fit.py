@@ -18,6 +18,7 @@ from cinemae.fit import fit as job
 from cinemae.fit.config import FitRecipe
 from cinemae.fit.fit import fit
 from cinemae.models.directory import read_model_config
+from cinemae.statistics.plot_style import new_figure
 from cinemae.stores.features import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -364,7 +364,7 @@ class TestExport:
 
     def test_results_that_are_no_json_are_named(self, copy: Path, pictures):
         (copy / "results.json").write_text("{")
-        with pytest.raises(ModelDirError, match=r"results\.json is not JSON .* restore it, or delete it"):
+        with pytest.raises(ModelDirError, match=r"results\.json cannot be used: Expecting property name"):
             export_int8(copy, [pictures[0]], [pictures[1]])
 
 

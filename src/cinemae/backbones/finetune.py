@@ -59,8 +59,7 @@ _FIXED_WEIGHTS = ("position_embeddings", "decoder_pos_embed")
 def start_from(recipe: FinetuneRecipe) -> FeatureExtractor:
     """Load the backbone to begin with, on the device to train on, everything frozen."""
     backbone = FrozenMAE.from_pretrained(recipe.backbone, device=recipe.device)
-    size = backbone.image_size
-    config = recipe.extractor or ExtractorConfig(image=ImageConfig(size=size, resize_to=round(size * 8 / 7)))
+    config = recipe.extractor or ExtractorConfig(image=ImageConfig.of_size(backbone.image_size))
     return FeatureExtractor(backbone, config).to(recipe.device)
 
 

@@ -203,7 +203,7 @@ def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig, *, most_row
             torch.from_numpy(columns["fidelity"][real]),
             fidelity_weight=lcas.fidelity_weight,
             reduction=lcas.reduction,
-            patch_dim=3 * store.backbone.patch_size**2,
+            patch_dim=store.backbone.patch_dim,
         )
         values.append(scores[~scores.isnan()].numpy())
     return lcas_quantiles(np.concatenate(values))
