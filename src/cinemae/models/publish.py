@@ -10,11 +10,14 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cinemae.config import DecisionConfig, ModelConfig
 from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
-from cinemae.models.bundle import ModelBundle
 from cinemae.models.directory import CARD_FILE
+
+if TYPE_CHECKING:
+    from cinemae.models.bundle import ModelBundle
 
 CODE_FILE = "cinemae_transformers.py"
 PROCESSOR_FILE = "preprocessor_config.json"
@@ -135,6 +138,8 @@ def save_model(
     in_place = directory.resolve() == source.resolve()
     if directory.exists() and not in_place and (directory.is_file() or any(directory.iterdir())):
         raise ConfigError(f"a model is saved into a new or an empty directory, {directory} is neither: name another.")
+    from cinemae.models.bundle import ModelBundle  # here, so that detecting does not wait for what copying needs
+
     bundle = ModelBundle.read(source)
     if decision is not None:
         bundle = dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, decision=decision))
