@@ -120,12 +120,39 @@ class DeviationConfig(Settings):
 
 
 @dataclass(frozen=True)
+class GlobalFeatureConfig(Settings):
+    """Which layers' [CLS] make up f_global, Eq. 3: with none named the last one's, as in the paper.
+
+    Ours joins those after the layers named, the first being 1, each through the encoder's last norm (decision 0019).
+    """
+
+    cls_layers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ascend = list(self.cls_layers) == sorted(set(self.cls_layers)) and min(self.cls_layers, default=1) >= 1
+        require(ascend, f"cls_layers must ascend from 1 or more, each named once, got {self.cls_layers}.")
+
+    def dim(self, hidden_size: int) -> int:
+        """Return the length of f_global, given the encoder's width."""
+        return hidden_size * max(1, len(self.cls_layers))
+
+
+@dataclass(frozen=True)
 class ExtractorConfig(Settings):
     """Everything that, with the backbone's weights, fixes the frozen half of the method."""
 
     image: ImageConfig = field(default_factory=ImageConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
     deviation: DeviationConfig = field(default_factory=DeviationConfig)
+    global_feature: GlobalFeatureConfig = field(default_factory=GlobalFeatureConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON types; without `global_feature`, which came later, at its default."""
+        values = super().to_dict()
+        if self.global_feature == GlobalFeatureConfig():
+            del values["global_feature"]
+        return values
 
     def fingerprint(self, backbone_hash: str) -> str:
         """Return 16 hex digits that change whenever the extracted features could.
@@ -136,7 +163,7 @@ class ExtractorConfig(Settings):
         Args:
             backbone_hash: SHA-256 of the backbone's weights (`FrozenMAE.content_hash`).
         """
-        default = ExtractorConfig().to_dict()
+        default = Settings.to_dict(ExtractorConfig())
         changed = {
             part: {name: value for name, value in settings.items() if value != default[part][name]}
             for part, settings in self.to_dict().items()
@@ -351,7 +378,7 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, the fingerprint included for readers that do not run Python."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        values["fingerprint"] = self.fingerprint
+        values |= {"extractor": self.extractor.to_dict(), "fingerprint": self.fingerprint}
         return values
 
     @classmethod

@@ -151,7 +151,7 @@ class TestReport:
         def refused(*arguments, **settings):
             raise AssertionError
 
-        monkeypatch.setattr("cinemae.evaluation.pictures.load_image", refused)
+        monkeypatch.setattr("PIL.Image.open", refused)  # whichever module reads a picture
         result = invoke("report", out / "predictions.parquet", "--out", tmp_path)
         assert result.exit_code == 0, result.output
         assert result.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]

@@ -122,6 +122,69 @@ def test_pretrain_by_steps(splits: Path, tmp_path: Path, invoke):
         assert "exactly one budget" in result.stderr
 
 
+def test_dinov2_to_backbone_to_model_to_verdicts_and_maps(splits: Path, tmp_path: Path, invoke):
+    """Patches of 14, a frozen encoder with a decoder trained for it, [CLS] of two layers: the whole stack."""
+    import torch
+    from transformers import Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+    Dinov2Model(Dinov2Config(**sizes, image_size=84, patch_size=14)).save_pretrained(tmp_path / "dinov2")
+    encoder, backbone, model = tmp_path / "encoder", tmp_path / "backbone", tmp_path / "model"
+    result = invoke("backbone", "convert", tmp_path / "dinov2", "--out", encoder, "--image-size", "112")
+    assert result.exit_code == 0, result.output
+    assert "3 layers of width 32, 8x8 patches of 14 pixels" in result.stdout
+    refused = invoke("extract", splits, "--out", tmp_path / "none", "--backbone", encoder)
+    assert refused.exit_code == 2
+    assert "train a decoder with cinemae pretrain --encoder" in refused.stderr
+
+    small = [
+        "--steps",
+        "2",
+        "--batch-size",
+        "4",
+        "--decoder-hidden-size",
+        "16",
+        "--decoder-num-layers",
+        "1",
+        "--decoder-num-heads",
+        "2",
+    ]
+    result = invoke(
+        "pretrain",
+        splits,
+        "--out",
+        backbone,
+        "--encoder",
+        encoder,
+        "--freeze-encoder",
+        "--decoder-num-heads",
+        "2",
+        *small,
+    )
+    assert result.exit_code == 0, result.output
+    for split in ("train", "val"):
+        choice = ("--backbone", backbone, "--cls-layers", "1,3")
+        result = invoke("extract", splits / split, "--out", tmp_path / split, *choice)
+        assert result.exit_code == 0, result.output
+    result = invoke(
+        "train", tmp_path / "train", "--val", tmp_path / "val", "--out", model, "--backbone", backbone,
+        "--epochs", "2", "--num-seeds", "1",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    config = json.loads((model / "config.json").read_text())
+    assert (config["head"]["global_dim"], config["backbone"]["num_patches"]) == (64, 64)
+    assert config["extractor"]["global_feature"] == {"cls_layers": [1, 3]}
+    assert "global feature: [CLS] of layers 1, 3" in (model / "README.md").read_text()
+    assert "64 patches of 14 pixels" in (shown := invoke("info", "--model", model).stdout)
+    assert "global feature (layers 1, 3)" in shown
+
+    maps = ("--heatmap", tmp_path / "maps")
+    assert invoke("detect", splits / "val/real/camera/0.png", "--model", model, *maps).exit_code == 0
+    assert len(list((tmp_path / "maps").rglob("*.png"))) == 1
+    assert_both_engines_agree(invoke, model, splits / "val")
+
+
 @pytest.mark.parametrize(
     ("command", "package"),
     [("extract x --out y", "pyarrow"), ("extract x --out y", "torch"), ("export x", "onnx")],

@@ -10,6 +10,7 @@ from cinemae.config import (
     DecisionConfig,
     DeviationConfig,
     ExtractorConfig,
+    GlobalFeatureConfig,
     HeadConfig,
     ImageConfig,
     LcasConfig,
@@ -39,7 +40,9 @@ CHANGED = {
         "image": ImageConfig(size=112),
         "mask": MaskConfig(seed=3),
         "deviation": DeviationConfig(unbiased=True),
+        "global_feature": GlobalFeatureConfig(cls_layers=(3,)),
     },
+    GlobalFeatureConfig: {"cls_layers": (1, 3)},
     AugmentConfig: {
         "seed": 3,
         "min_crop": 0.5,
@@ -248,6 +251,14 @@ def test_the_papers_values_are_the_defaults():
     assert (train.learning_rate, train.batch_size, train.epochs) == (1e-4, 32, 25)
 
 
+PARTS = {
+    "image": ImageConfig,
+    "mask": MaskConfig,
+    "deviation": DeviationConfig,
+    "global_feature": GlobalFeatureConfig,
+}
+
+
 class TestFingerprint:
     def test_of_the_defaults_is_fixed_for_ever(self):
         text = json.dumps(
@@ -260,6 +271,12 @@ class TestFingerprint:
         parts = (ImageConfig, MaskConfig, DeviationConfig)
         extractor = ExtractorConfig(*(kind(**CHANGED[kind]) for kind in parts))
         assert extractor.fingerprint(BACKBONE_HASH) == "c7fa98508390fb86"
+
+    def test_of_joined_layers_is_fixed_for_ever(self):
+        changed = {"deviation": {}, "global_feature": {"cls_layers": [6, 9, 12]}, "image": {}, "mask": {}}
+        text = json.dumps({"backbone": BACKBONE_HASH, "extractor": changed}, sort_keys=True)
+        extractor = ExtractorConfig(global_feature=GlobalFeatureConfig(cls_layers=(6, 9, 12)))
+        assert extractor.fingerprint(BACKBONE_HASH) == hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def test_rests_on_defaults_that_may_never_change(self):
         assert ExtractorConfig().to_dict() == {
@@ -278,11 +295,7 @@ class TestFingerprint:
 
     @pytest.mark.parametrize(
         ("part", "kind", "name", "value"),
-        [
-            (part, kind, name, value)
-            for part, kind in (("image", ImageConfig), ("mask", MaskConfig), ("deviation", DeviationConfig))
-            for name, value in CHANGED[kind].items()
-        ],
+        [(part, kind, name, value) for part, kind in PARTS.items() for name, value in CHANGED[kind].items()],
     )
     def test_changes_with_every_setting(self, part, kind, name, value):
         changed = ExtractorConfig(**{part: dataclasses.replace(kind(), **{name: value})})
@@ -291,7 +304,7 @@ class TestFingerprint:
     def test_of_all_single_changes_differ_from_each_other(self):
         prints = [
             ExtractorConfig(**{part: dataclasses.replace(kind(), **{name: value})}).fingerprint(BACKBONE_HASH)
-            for part, kind in (("image", ImageConfig), ("mask", MaskConfig), ("deviation", DeviationConfig))
+            for part, kind in PARTS.items()
             for name, value in CHANGED[kind].items()
         ]
         assert len(set(prints)) == len(prints)
@@ -301,9 +314,17 @@ class TestFingerprint:
         assert extractor.fingerprint(BACKBONE_HASH) != extractor.fingerprint("1" * 64)
 
     def test_survives_json(self):
-        extractor = ExtractorConfig(mask=MaskConfig(mask_ratio=0.5))
+        extractor = ExtractorConfig(
+            mask=MaskConfig(mask_ratio=0.5), global_feature=GlobalFeatureConfig(cls_layers=(2, 5))
+        )
         read = ExtractorConfig.from_dict(json.loads(json.dumps(extractor.to_dict())))
         assert read.fingerprint(BACKBONE_HASH) == extractor.fingerprint(BACKBONE_HASH)
+
+
+@pytest.mark.parametrize("layers", [(0, 3), (3, 1), (2, 2), (-1,)])
+def test_layers_that_do_not_ascend_from_one_are_refused(layers):
+    with pytest.raises(ConfigError, match="cls_layers must ascend from 1 or more, each named once"):
+        GlobalFeatureConfig(cls_layers=layers)
 
 
 class TestModelConfig:

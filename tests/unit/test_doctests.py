@@ -41,7 +41,7 @@ def test_examples_in_docstrings_hold(name):
         ("core.lcas", "nll_approx"),
         ("core.anomaly_stats", "anomaly_stats"),
         ("core.masking", "mask_noise"),
-        ("detector", "Detector"),
+        ("detect.detector", "Detector"),
     ],
 )
 def test_the_examples_are_found(module, name):

@@ -330,6 +330,7 @@ class TestTrainedHere:
         columns = sources[0].columns
         opened.clear()
         assert run(read_records(tested), sources).columns == columns
+        assert opened
         assert all(path.is_relative_to(tested) for path in opened)
 
     def test_neither_labels_nor_number_of_test_images_move_a_score_or_threshold(self, trained, tested: Path):

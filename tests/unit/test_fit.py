@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -129,7 +130,7 @@ def test_the_card_and_the_results_have_it_all(fitted):
     assert f"The bundled model ({report.comparison.bundled}) on the same held-out images: AUC" in card
     assert "| fake/gan | 20 | given to cinemae fit;" in card
     assert "made by cinemae fit, from backbone and settings of tiny" in card
-    assert json.loads((out / "results.json").read_text())["fit"] == report.summary()
+    assert json.loads((out / "results.json").read_text())["fit"] == msgspec.to_builtins(report.figures())
     assert read_model_config(out).model_id == report.model_id
     assert str(out.parent) not in card, "no path of this machine is published"
 

@@ -82,6 +82,14 @@ def test_a_global_feature_costs_one_row_an_image_in_the_last_layer(backbone, pix
     assert record(backbone.global_feature, pixel_values).rows == [WHOLE] * 6 + [N, WHOLE, WHOLE, N, N, N]
 
 
+def test_layers_beyond_the_last_whose_cls_is_read_see_the_masked_passes_alone(backbone, pixel_values):
+    plan = plan_masks(torch.from_numpy(mask_noise(0, K, L)), 0.75)
+    asked = record(lambda: backbone.encode_and_redraw(pixel_values, plan, cls_layers=(1,)))
+    assert asked.rows[:12] == [N + MASKED, *[WHOLE + MASKED] * 2, *[N + MASKED] * 3] + [MASKED] * 6
+    alone = record(lambda: backbone.global_feature(pixel_values, cls_layers=(1,)))
+    assert alone.rows == [N, WHOLE, WHOLE, N, N, N]
+
+
 def test_redrawn_patches_are_those_of_the_whole_reconstruction(backbone, pixel_values):
     noise = mask_noise(5, K, L)
     plan = plan_masks(torch.from_numpy(noise), 0.75)

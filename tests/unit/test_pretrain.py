@@ -19,9 +19,16 @@ from safetensors.torch import load_file
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from cinemae.backbones import pretrain as pretrain_module
+from cinemae.backbones import pretrain_start
 from cinemae.backbones.pretrain import Budget, learning_rate, masked_mse, pretrain
+from cinemae.backbones.pretrain_start import Start
 from cinemae.core.backbone import FrozenMAE
-from cinemae.core.checkpoint import load_pretrained_folder, new_mae, sincos_position_embedding
+from cinemae.core.checkpoint import (
+    load_pretrained_folder,
+    new_mae,
+    save_pretrained_folder,
+    sincos_position_embedding,
+)
 from cinemae.core.masking import mask_noise, patchify
 from cinemae.errors import CheckpointError, ConfigError, SourceError, StoreError
 from cinemae.pretrain_config import PretrainConfig
@@ -149,7 +156,7 @@ class TestPositionEmbeddings:
             return model
 
         ours = pretrain(paths, tmp_path / "ours", CONFIG, Budget(steps=60))
-        monkeypatch.setattr(pretrain_module, "new_mae", forgetful)
+        monkeypatch.setattr(pretrain_start, "new_mae", forgetful)
         upstream = pretrain(paths, tmp_path / "upstream", CONFIG, Budget(steps=60))
         assert ours.validation_loss < 0.25
         assert upstream.validation_loss > 0.7
@@ -359,12 +366,12 @@ class TestLearningRate:
 class TestInitFrom:
     def test_begins_with_the_given_weights(self, finished, paths, tmp_path):
         still = dataclasses.replace(CONFIG, learning_rate=1e-12, weight_decay=0.0)
-        pretrain(paths, tmp_path, still, Budget(steps=1), init_from=finished)
+        pretrain(paths, tmp_path, still, Budget(steps=1), start=Start(init_from=finished))
         assert (tmp_path / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
 
     def test_the_mask_ratio_is_that_of_the_new_settings(self, finished, paths, tmp_path):
         half = dataclasses.replace(CONFIG, mask_ratio=0.5)
-        pretrain(paths, tmp_path, half, Budget(steps=1), init_from=finished)
+        pretrain(paths, tmp_path, half, Budget(steps=1), start=Start(init_from=finished))
         assert load_pretrained_folder(str(tmp_path)).config.mask_ratio == 0.5
 
     @pytest.mark.parametrize(
@@ -381,16 +388,112 @@ class TestInitFrom:
     def test_another_architecture_is_refused_naming_both(self, finished, paths, tmp_path, change, sentence):
         other = dataclasses.replace(CONFIG, **change)
         with pytest.raises(ConfigError, match=sentence):
-            pretrain(paths, tmp_path, other, Budget(steps=1), init_from=finished)
+            pretrain(paths, tmp_path, other, Budget(steps=1), start=Start(init_from=finished))
 
     def test_a_folder_that_is_no_backbone_is_refused(self, paths, tmp_path):
         with pytest.raises(CheckpointError, match="could not be loaded as one"):
-            pretrain(paths, tmp_path / "out", CONFIG, Budget(steps=1), init_from=tmp_path)
+            pretrain(paths, tmp_path / "out", CONFIG, Budget(steps=1), start=Start(init_from=tmp_path))
 
     def test_it_is_part_of_the_settings(self, finished, paths, tmp_path):
         pretrain(paths, tmp_path, CONFIG, Budget(steps=1))
         with pytest.raises(StoreError, match="written with other settings"):
-            pretrain(paths, tmp_path, CONFIG, Budget(steps=2), init_from=finished)
+            pretrain(paths, tmp_path, CONFIG, Budget(steps=2), start=Start(init_from=finished))
+
+
+DECODER = dataclasses.replace(
+    PretrainConfig(), decoder_hidden_size=24, decoder_num_hidden_layers=1, decoder_num_attention_heads=2,
+    batch_size=8, learning_rate=1e-2, warmup_steps=5, ema_decay=0.8, min_scale=0.9,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """An encoder of float32 values that float16 does not hold, without a decoder, as conversion writes it."""
+    folder = tmp_path_factory.mktemp("encoder")
+    model = new_mae(CONFIG)
+    weights = {name: weight for name, weight in model.state_dict().items() if name.startswith("vit.")}
+    assert any(not torch.equal(weight.half().float(), weight) for weight in weights.values())
+    save_pretrained_folder(model, folder, weights=weights)
+    (folder / "origin.json").write_text('{"source": "drawn from a hat"}')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory, paths, encoder):
+    out = tmp_path_factory.mktemp("frozen") / "backbone"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain_module, "LOG_EVERY", LOG_EVERY)
+        pretrain(paths, out, DECODER, Budget(steps=60), start=Start(encoder=str(encoder), freeze_encoder=True))
+    return out
+
+
+class TestEncoder:
+    """A trained encoder, here the one of an earlier run, gets a fresh decoder."""
+
+    @staticmethod
+    def _encoder_of(folder):
+        return load_pretrained_folder(str(folder), encoder_only=True).vit.state_dict()
+
+    def test_frozen_it_stays_bit_for_bit_and_the_decoder_learns(self, frozen, encoder):
+        before, after = self._encoder_of(encoder), self._encoder_of(frozen)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(after[name], weight) for name, weight in before.items())
+        log = read_log(frozen)
+        assert log[-1]["loss"] < 0.6 * log[0]["loss"]
+        backbone = FrozenMAE.from_pretrained(frozen)
+        assert (backbone.image_size, backbone.patch_size, backbone.model.config.decoder_hidden_size) == (32, 8, 24)
+        assert json.loads((frozen / "origin.json").read_text()) == {"source": "drawn from a hat"}
+
+    def test_frozen_it_is_not_in_the_optimiser(self, frozen):
+        names = load_file(frozen / "checkpoint.safetensors").keys()
+        assert {name.split(".")[0] for name in names} == {"weight", "average", "exp_avg", "exp_avg_sq"}
+        assert all(name.split(".")[1] == "decoder" for name in names)
+
+    def test_a_stopped_run_goes_on_to_the_same_weights(self, frozen, encoder, paths, tmp_path):
+        start = Start(encoder=str(encoder), freeze_encoder=True)
+        with pytest.raises(_Stop):
+            pretrain(
+                paths, tmp_path, DECODER, Budget(steps=60), start=start, checkpoint_minutes=0,
+                progress=_stop_at(21),
+            )  # fmt: skip
+        pretrain(paths, tmp_path, DECODER, Budget(steps=60), start=start)
+        assert (tmp_path / "model.safetensors").read_bytes() == (frozen / "model.safetensors").read_bytes()
+
+    def test_not_frozen_it_learns_too(self, encoder, paths, tmp_path):
+        pretrain(paths, tmp_path, DECODER, Budget(steps=3), start=Start(encoder=str(encoder)))
+        before, after = self._encoder_of(encoder), self._encoder_of(tmp_path)
+        name = "layers.0.mlp.fc1.weight"
+        assert not torch.allclose(before[name], after[name], atol=1e-4)
+
+    def test_one_that_float16_holds_is_written_so(self, frozen, paths, tmp_path):
+        start = Start(encoder=str(frozen), freeze_encoder=True)
+        pretrain(paths, tmp_path / "first", DECODER, Budget(steps=1), start=start)
+        weights = load_file(tmp_path / "first" / "model.safetensors")
+        of_encoder = {weight.dtype for name, weight in weights.items() if name.startswith("vit.")}
+        assert torch.float32 in of_encoder
+        assert {weight.dtype for name, weight in weights.items() if name.startswith("decoder.")} == {torch.float16}
+        whole = load_pretrained_folder(str(frozen)).half()
+        save_pretrained_folder(whole, tmp_path / "half")
+        start = Start(encoder=str(tmp_path / "half"), freeze_encoder=True)
+        pretrain(paths, tmp_path / "second", DECODER, Budget(steps=1), start=start)
+        weights = load_file(tmp_path / "second" / "model.safetensors")
+        assert {weight.dtype for weight in weights.values()} == {torch.float16}
+
+    def test_other_weights_or_another_choice_of_what_learns_do_not_go_on(self, frozen, encoder, paths):
+        for start in (Start(encoder=str(encoder)), Start(encoder=str(frozen), freeze_encoder=True)):
+            with pytest.raises(StoreError, match="written with other settings"):
+                pretrain(paths, frozen, DECODER, Budget(steps=61), start=start)
+
+    def test_a_size_that_is_not_its_own_is_refused(self, encoder, paths, tmp_path):
+        other = dataclasses.replace(DECODER, image_size=64, patch_size=8)
+        with pytest.raises(ConfigError, match="it has image_size 32, the settings say image_size 64. Leave them out"):
+            pretrain(paths, tmp_path, other, Budget(steps=1), start=Start(encoder=str(encoder)))
+
+    def test_nothing_to_freeze_and_two_beginnings_are_refused(self, tmp_path):
+        with pytest.raises(ConfigError, match="an encoder to freeze needs weights"):
+            Start(freeze_encoder=True)
+        with pytest.raises(ConfigError, match="give one of the two"):
+            Start(init_from=tmp_path, encoder=str(tmp_path))
 
 
 class TestUnreadable:

@@ -21,7 +21,8 @@ from PIL import Image, IptcImagePlugin, PngImagePlugin
 from cinemae.errors import ConfigError
 from cinemae.evidence.known_makers import SOURCE_TYPES, maker_in_name, maker_in_text
 from cinemae.evidence.metadata_items import MAX_ITEM_BYTES, MAX_TOTAL_BYTES, read_items
-from cinemae.evidence.provenance import MAX_SIGNALS, MAX_VALUE_CHARS, ProvenanceSignal, read_provenance, summarise
+from cinemae.evidence.provenance import MAX_SIGNALS, ProvenanceSignal, read_provenance, summarise
+from cinemae.evidence.signals import MAX_VALUE_CHARS
 from cinemae.evidence.xmp_properties import xmp_properties
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cinemae.app.backbone_command import backbone
 from cinemae.app.bench_command import bench
 from cinemae.app.cache_command import cache
 from cinemae.app.calibrate_command import calibrate
@@ -105,6 +106,7 @@ for _command in (
     app.command()(_command)
 app.add_typer(data, name="data")
 app.add_typer(cache, name="cache")
+app.add_typer(backbone, name="backbone")
 
 
 def main() -> None:

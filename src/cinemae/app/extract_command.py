@@ -19,6 +19,7 @@ from cinemae.app.options import (
     ModelOption,
     WorkersOption,
     resuming,
+    whole_numbers,
 )
 from cinemae.config import AugmentConfig
 from cinemae.errors import ConfigError, FailureLimitError
@@ -101,6 +102,10 @@ def extract(
     mask_scheme: Annotated[str | None, _of_model("independent|complementary", "How the masks relate.")] = None,
     mask_seed: Annotated[int | None, _of_model("N", "Seed of the masks.")] = None,
     pixel_space: Annotated[str | None, _of_model("normalized|unit", "Scale of the pixels in Eqs. 4 and 5.")] = None,
+    cls_layers: Annotated[
+        str | None,
+        _of_model("N,N", "Encoder layers whose [CLS] are joined to the global feature, in place of the last one's."),
+    ] = None,
 ) -> None:
     """Run the frozen half over images, once, for training.
 
@@ -119,6 +124,7 @@ def extract(
         "image": {"views": views, "resize": resize, "resize_to": resize_to, "jpeg_quality": jpeg_quality},
         "mask": {"num_passes": num_passes, "scheme": mask_scheme, "seed": mask_seed},
         "deviation": {"pixel_space": pixel_space},
+        "global_feature": {"cls_layers": whole_numbers("--cls-layers", cls_layers)},
     }
     options: dict[str, Any] = {
         "batch_size": batch_size,

@@ -30,7 +30,9 @@ def describe(config: ModelConfig, directory: Path) -> dict[str, str]:
     backbone, image, mask, head = config.backbone, config.extractor.image, config.extractor.mask, config.head
     decision, onnx = config.decision, directory / ONNX_FILE
     graph = f"{onnx.stat().st_size / 1e6:.1f} MB, runs without torch" if onnx.is_file() else "none: needs torch"
-    enters = [*(["global feature"] if head.use_global else []), *head.statistics]
+    layers = config.extractor.global_feature.cls_layers
+    of_layers = f" (layers {', '.join(map(str, layers))})" if layers else ""
+    enters = [*([f"global feature{of_layers}"] if head.use_global else []), *head.statistics]
     resize = f"shorter side to {image.resize_to}" if image.resize == "shortest_edge" else "stretched"
     return {
         "model": config.model_id,

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from cinemae.errors import ConfigError
+
 ModelOption = Annotated[
     str | None,
     typer.Option(metavar="DIR|HUB_ID", help="Model directory or Hub id.", show_default="the bundled model"),
@@ -88,6 +90,26 @@ class Dtype(StrEnum):
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
+
+
+def whole_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+    """Read a list such as "256,64".
+
+    Args:
+        option: What the user calls it.
+        text: The list; None if it was not given.
+
+    Raises:
+        ConfigError: If it is none.
+
+    Example:
+        >>> whole_numbers("--cls-layers", "6, 9,12")
+        (6, 9, 12)
+    """
+    try:
+        return None if text is None else tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ConfigError(f"{option} is a list of whole numbers such as 256,64, got {text!r}.") from error
 
 
 @contextmanager

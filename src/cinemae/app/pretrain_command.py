@@ -38,6 +38,18 @@ def pretrain(
     init_from: Annotated[
         Path | None, typer.Option(metavar="BACKBONE", help="Begin with the weights of this one.", show_default=False)
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BACKBONE|HUB_ID",
+            help="Begin with the encoder of this one, such as cinemae backbone convert writes, and a fresh decoder; "
+            "the sizes of image, patch and encoder are its own.",
+            show_default=False,
+        ),
+    ] = None,
+    freeze_encoder: Annotated[
+        bool, typer.Option("--freeze-encoder", help="Train the decoder alone; the encoder stays bit for bit.")
+    ] = False,
     image_size: Annotated[int, typer.Option(help="Pixels of the square image.")] = _DEFAULT.image_size,
     patch_size: Annotated[int, typer.Option(help="Pixels of a square patch.")] = _DEFAULT.patch_size,
     hidden_size: Annotated[int, typer.Option(help="Width of the encoder.")] = _DEFAULT.hidden_size,
@@ -68,7 +80,7 @@ def pretrain(
     recompress: Annotated[float, typer.Option(help="Share of crops that pass through JPEG.")] = _DEFAULT.recompress,
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = _DEFAULT.seed,
 ) -> None:
-    """Pretrain a masked autoencoder on photographs.
+    """Pretrain a masked autoencoder on photographs, or a decoder for a trained encoder.
 
     Stops after --steps or --hours, whichever of the two is given; the same command goes on with a stopped run.
     """
@@ -98,8 +110,10 @@ def pretrain(
     from cinemae.app.progress import ProgressBar
     from cinemae.backbones.pretrain import Budget
     from cinemae.backbones.pretrain import pretrain as run
+    from cinemae.backbones.pretrain_start import Start
     from cinemae.sources.local_files import find_images
 
+    start = Start(init_from, encoder, freeze_encoder)
     budget = Budget(steps, hours)
     paths = list(find_images(folders))
     with resuming(), ProgressBar("pretraining", 1.0, unit="", delay=0, log_every=60) as bar:
@@ -108,7 +122,7 @@ def pretrain(
             out,
             config,
             budget,
-            init_from=init_from,
+            start=start,
             progress=lambda line: bar.update(line.spent, note=_describe(line)),
         )
     typer.echo(f"{out}: {_describe(last)}")

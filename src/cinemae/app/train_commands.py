@@ -14,6 +14,7 @@ from cinemae.app.finetune_command import (
     require_stores,
     summarise_model,
 )
+from cinemae.app.options import whole_numbers
 from cinemae.backbones.finetune_config import FINETUNE_SEEDS, FinetuneConfig
 from cinemae.config import HeadConfig, LcasConfig, TrainConfig
 from cinemae.errors import ConfigError
@@ -223,7 +224,7 @@ def train(
             "statistics": () if statistics == "none" else _split(statistics),
             "use_global": use_global,
             "agg_hidden": agg_hidden,
-            "cls_hidden": _widths(cls_hidden),
+            "cls_hidden": whole_numbers("--cls-hidden", cls_hidden),
             "dropout": dropout,
             "standardize_global": standardize_global,
             "standardize_statistics": standardize_statistics,
@@ -310,13 +311,6 @@ def _bundled_backbone(store: Path) -> Path:
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in _split(text))
-    except ValueError as error:
-        raise ConfigError(f"--cls-hidden is a list of whole numbers such as 256,64, got {text!r}.") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, progress: Callable[[StepLine]
         raise ConfigError('a model is trained by the objective "bce"; "reconstruction" is for backbones.finetune_nll.')
     extractor = start_from(recipe)
     training, validation, split = read_both(recipe, extractor.config.image)
-    dim = pooled_dim(extractor.backbone.hidden_size, recipe.head.view_pooling)
+    dim = pooled_dim(extractor.global_dim, recipe.head.view_pooling)
     recipe = replace(recipe, head=replace(recipe.head, global_dim=dim))
     features, _ = measure_features(extractor, training, recipe.lcas)
     data = _Data(training, validation, split, features)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from cinemae.backbones.pretrain_baseline import gaussian_neighbour_mse
 from cinemae.backbones.pretrain_data import BatchStream, PhotoCache, center_crops, readable_photos
 from cinemae.backbones.pretrain_plots import plot_loss_curve, plot_reconstructions
-from cinemae.core.checkpoint import load_pretrained_folder, new_mae, save_pretrained_folder
+from cinemae.backbones.pretrain_start import Start, first_model, save_model
 from cinemae.core.masking import mask_noise
 from cinemae.errors import ConfigError, SourceError, StoreError
 from cinemae.pretrain_config import PretrainConfig
@@ -38,18 +38,6 @@ if TYPE_CHECKING:
 VALIDATION_IMAGES = 256
 LOG_EVERY = 50
 EVALUATE_EVERY = 500
-_ARCHITECTURE = (
-    "image_size",
-    "patch_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "decoder_hidden_size",
-    "decoder_num_hidden_layers",
-    "decoder_num_attention_heads",
-    "decoder_intermediate_size",
-)
 
 
 @dataclass(frozen=True)
@@ -122,7 +110,7 @@ def pretrain(
     config: PretrainConfig,
     budget: Budget,
     *,
-    init_from: Path | None = None,
+    start: Start | None = None,
     checkpoint_minutes: float = 5.0,
     progress: Callable[[Progress], None] | None = None,
 ) -> Progress:
@@ -137,7 +125,8 @@ def pretrain(
         out: Folder to write.
         config: Architecture and recipe.
         budget: When to stop.
-        init_from: Backbone folder whose weights to start from; its architecture must be `config`'s.
+        start: Weights to begin with; None for fresh ones. The encoder's sizes in `config` must be its own, or left at
+            their defaults.
         checkpoint_minutes: Time between checkpoints.
         progress: Called with each line of the log.
 
@@ -147,9 +136,11 @@ def pretrain(
     Raises:
         SourceError: If no photograph can be read, or fewer than two are given.
         StoreError: If `out` holds a checkpoint of other settings or other photographs.
-        ConfigError: If `init_from` has another architecture than `config`.
-        CheckpointError: If `init_from` cannot be loaded.
+        ConfigError: If the weights to begin with have another architecture than `config`.
+        CheckpointError: If they cannot be loaded.
     """
+    start = start or Start()
+    config, model = first_model(config, start)
     cache = PhotoCache()
     readable, failures = readable_photos(paths, cache)
     if len(readable) < 2:
@@ -163,11 +154,12 @@ def pretrain(
     training = [readable[i] for i in order[held_out:]]
 
     names = "\n".join(Path(path).name for path in readable)
-    run = _Run(config, budget, out, init_from, hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest())
+    photographs = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
+    identity = json.dumps({"config": config.to_dict(), **start.identity}, sort_keys=True)
+    run = _Run(config, budget, out, model, _Identity(identity, photographs))
     line = run.train(BatchStream(training, cache, config), validation, checkpoint_minutes, progress)
     averaged = run.averaged_model()
-    save_pretrained_folder(averaged.half(), out)  # float16 on disk halves it; loading widens
-    averaged.float()
+    save_model(averaged, start, out)
     baseline = gaussian_neighbour_mse(validation, config.patch_size, config.mask_ratio)
     summary = {**asdict(line), "gaussian_neighbour_mse": baseline, "validation_images": held_out}
     (out / "summary.json").write_text(json.dumps({**summary, "config": config.to_dict()}, indent=1) + "\n")
@@ -176,18 +168,25 @@ def pretrain(
     return line
 
 
+class _Identity(NamedTuple):
+    """What a run that goes on must share with the one that began: settings and photographs."""
+
+    settings: str
+    photographs: str
+
+
 class _Run:
     """Model, optimiser, averaged weights and clock of one run: all that a checkpoint holds."""
 
     def __init__(
-        self, config: PretrainConfig, budget: Budget, out: Path, init_from: Path | None, photographs: str
+        self, config: PretrainConfig, budget: Budget, out: Path, model: ViTMAEForPreTraining, identity: _Identity
     ) -> None:
-        self.config, self.budget, self.photographs = config, budget, photographs
-        self.identity = json.dumps({"config": config.to_dict(), "init_from": str(init_from or "")}, sort_keys=True)
+        self.config, self.budget = config, budget
+        self.identity, self.photographs = identity
         self.checkpoint, self.log_path = out / "checkpoint.safetensors", out / "log.jsonl"
         self.step, self.hours = 0, 0.0
         self.losses: list[float] = []  # since the last line of the log
-        self.model = _first_model(config, init_from).train()
+        self.model = model.train()
         self.weights = {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
         decayed = [weight for weight in self.weights.values() if weight.ndim > 1]
@@ -328,24 +327,6 @@ class _Run:
         if not lines:
             raise StoreError(f"the budget was spent before the first step, and {self.log_path} has no line.")
         return Progress(**json.loads(lines[-1]))
-
-
-def _first_model(config: PretrainConfig, init_from: Path | None) -> ViTMAEForPreTraining:
-    """Build the model that `config` describes, with fresh weights or those of `init_from`."""
-    model = new_mae(config)
-    if init_from is None:
-        return model
-    given = load_pretrained_folder(str(init_from))
-    differing = [name for name in _ARCHITECTURE if getattr(given.config, name) != getattr(model.config, name)]
-    if differing:
-        there = ", ".join(f"{name} {getattr(given.config, name)}" for name in differing)
-        here = ", ".join(f"{name} {getattr(model.config, name)}" for name in differing)
-        raise ConfigError(
-            f"the backbone to begin with must have the architecture to be trained: {init_from} has {there}, the "
-            f"settings say {here}. Give its sizes, or begin without it."
-        )
-    model.load_state_dict(given.state_dict())
-    return model
 
 
 @torch.inference_mode()

@@ -68,7 +68,8 @@ class FrozenMAE(nn.Module):
         image_size: Height and width of `pixel_values`.
         patch_size: Height and width of a patch.
         num_patches: L.
-        hidden_size: D, the length of the global feature.
+        hidden_size: D, the encoder's width and the length of a [CLS].
+        num_layers: Layers of the encoder.
         patch_dim: P, the number of values of a patch.
     """
 
@@ -82,6 +83,7 @@ class FrozenMAE(nn.Module):
         self.patch_size: int = config.patch_size
         self.num_patches = (config.image_size // config.patch_size) ** 2
         self.hidden_size: int = config.hidden_size
+        self.num_layers: int = config.num_hidden_layers
         self.patch_dim: int = config.patch_size**2 * config.num_channels
         self.mask_ratio: float = config.mask_ratio
         self.model = model.eval().requires_grad_(False)
@@ -117,11 +119,18 @@ class FrozenMAE(nn.Module):
             model = load_pretrained_folder(str(path_or_id), revision=revision, local_files_only=local_files_only)
         return cls(model).to(device=device, dtype=dtype)
 
-    def global_feature(self, pixel_values: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
-        """Return the [CLS] of the whole, unmasked image after the last encoder layer and its norm, Eq. 3."""
-        n, length = pixel_values.shape[0], self.num_patches + 1
+    def global_feature(
+        self, pixel_values: Float[Tensor, "N 3 H W"], *, cls_layers: Sequence[int] = ()
+    ) -> Float[Tensor, "N D"]:
+        """Return the [CLS] of the whole, unmasked image after the last encoder layer and its norm, Eq. 3.
+
+        Args:
+            pixel_values: ImageNet-normalised images, (N, 3, H, W).
+            cls_layers: Layers, ascending from 1, to take the [CLS] after in place of the last, each through the
+                encoder's last norm, joined to one feature of ``len(cls_layers) * hidden_size``.
+        """
         tokens = self._with_cls(self._embed(pixel_values))
-        return self._encode(tokens.flatten(0, 1), [_Run(n, length, slice(0, 1))])
+        return self._encode(tokens.flatten(0, 1), [self._whole_run(pixel_values.shape[0])], cls_layers)[0]
 
     def reconstruct(
         self, pixel_values: Float[Tensor, "N 3 H W"], noise: Noise, *, mask_ratio: float | None = None
@@ -138,8 +147,8 @@ class FrozenMAE(nn.Module):
         """
         plan = self._plan(noise, mask_ratio)
         visible = self._visible_tokens(self._embed(pixel_values), plan)
-        encoded = self._encode(visible.flatten(0, 2), [_masked_run(visible)])
-        pred = self._redraw(encoded.view(visible.shape), plan, slice(1, None))
+        rows = _run_layers(self.model.vit.layers, visible.flatten(0, 2), [_masked_run(visible)])
+        pred = self._redraw(self.model.vit.layernorm(rows).view(visible.shape), plan, slice(1, None))
         return _in_order(pred, plan.restore), plan.mask.expand(len(pred), -1, -1)
 
     def encode_and_reconstruct(
@@ -160,23 +169,29 @@ class FrozenMAE(nn.Module):
         return global_feature, _in_order(pred, plan.restore), plan.mask.expand(len(pred), -1, -1)
 
     def encode_and_redraw(
-        self, pixel_values: Float[Tensor, "N 3 H W"], plan: MaskPlan
+        self, pixel_values: Float[Tensor, "N 3 H W"], plan: MaskPlan, *, cls_layers: Sequence[int] = ()
     ) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N K M P"]]:
         """Return the global feature (N, D), and of each pass the masked patches alone, redrawn, (N, K, M, P).
 
         Args:
             pixel_values: ImageNet-normalised images, (N, 3, H, W).
             plan: The masks; pred's patches stand in the order of ``plan.hidden``.
+            cls_layers: See `global_feature`.
         """
-        return self._encode_and_redraw(pixel_values, plan, slice(1 + plan.visible.shape[1], None))
+        return self._encode_and_redraw(pixel_values, plan, slice(1 + plan.visible.shape[1], None), cls_layers)
 
-    def _encode_and_redraw(self, pixel_values: Tensor, plan: MaskPlan, asked: slice) -> tuple[Tensor, Tensor]:
-        n = pixel_values.shape[0]
+    def _encode_and_redraw(
+        self, pixel_values: Tensor, plan: MaskPlan, asked: slice, cls_layers: Sequence[int] = ()
+    ) -> tuple[Tensor, Tensor]:
         embedded = self._embed(pixel_values)
         visible = self._visible_tokens(embedded, plan)
         rows = torch.cat([self._with_cls(embedded).flatten(0, 1), visible.flatten(0, 2)])
-        encoded = self._encode(rows, [_Run(n, self.num_patches + 1, slice(0, 1)), _masked_run(visible)])
-        return encoded[:n], self._redraw(encoded[n:].view(visible.shape), plan, asked)
+        runs = [self._whole_run(pixel_values.shape[0]), _masked_run(visible)]
+        global_feature, encoded = self._encode(rows, runs, cls_layers)
+        return global_feature, self._redraw(encoded.view(visible.shape), plan, asked)
+
+    def _whole_run(self, sequences: int) -> _Run:
+        return _Run(sequences, self.num_patches + 1, slice(0, 1))
 
     def _plan(self, noise: Noise, mask_ratio: float | None) -> MaskPlan:
         noise = torch.as_tensor(noise, device=self.model.decoder.mask_token.device)
@@ -197,10 +212,25 @@ class FrozenMAE(nn.Module):
         """Gather each pass's visible patches, [CLS] first: (N, L, D) to (N, K, 1 + V, D)."""
         return self._with_cls(embedded[:, plan.visible])
 
-    def _encode(self, rows: Tensor, runs: Sequence[_Run]) -> Tensor:
-        """Return the tokens asked for, one a row."""
-        encoder = self.model.vit
-        return encoder.layernorm(_run_layers(encoder.layers, rows, runs))  # type: ignore[no-any-return]
+    def _encode(self, rows: Tensor, runs: Sequence[_Run], cls_layers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the global feature of the whole images, the first run, and the tokens of the others, one a row.
+
+        The whole images leave after the last layer whose [CLS] is read; only the others go on from there.
+        """
+        encoder, (whole, *others) = self.model.vit, runs
+        kept, found = tuple(cls_layers) or (self.num_layers,), []
+        for number, layer in enumerate(encoder.layers, 1):
+            if number < kept[-1]:
+                rows = _run_layer(layer, rows, _everything(runs))
+                if number in kept:
+                    found.append(rows[: whole.rows].view(whole.sequences, whole.length, -1)[:, 0])
+            elif number == kept[-1]:
+                rows = _run_layer(layer, rows, runs)
+                found.append(rows[: whole.rows_asked])
+                rows = rows[whole.rows_asked :]
+            elif others:
+                rows = _run_layer(layer, rows, others)
+        return torch.cat([encoder.layernorm(tokens) for tokens in found], dim=-1), encoder.layernorm(rows)
 
     def _redraw(self, encoded: Tensor, plan: MaskPlan, asked: slice) -> Tensor:
         """Decode every pass: encoded (N, K, 1 + V, D) to patches (N, K, A, P), of ``visible | hidden`` those asked for.
@@ -231,11 +261,15 @@ def _in_order(patches: Tensor, restore: Tensor) -> Tensor:
 
 def _run_layers(layers: Sequence[Any], rows: Tensor, runs: Sequence[_Run]) -> Tensor:
     """Run transformer layers; of the last one only the tokens asked for are computed, and returned one a row."""
-    everything = [run._replace(asked=slice(None)) for run in runs]
     *before, last = layers
     for layer in before:
-        rows = _run_layer(layer, rows, everything)
+        rows = _run_layer(layer, rows, _everything(runs))
     return _run_layer(last, rows, runs)
+
+
+def _everything(runs: Sequence[_Run]) -> list[_Run]:
+    """Ask for every token."""
+    return [run._replace(asked=slice(None)) for run in runs]
 
 
 def _run_layer(layer: Any, rows: Tensor, runs: Sequence[_Run]) -> Tensor:  # noqa: ANN401 - Hugging Face's ViTMAELayer

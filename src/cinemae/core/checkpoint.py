@@ -65,16 +65,22 @@ def sincos_position_embedding(grid_size: int, dim: int) -> Tensor:
 
 
 def load_pretrained_folder(
-    path_or_id: str, *, revision: str | None = None, local_files_only: bool = False
+    path_or_id: str, *, revision: str | None = None, local_files_only: bool = False, encoder_only: bool = False
 ) -> ViTMAEForPreTraining:
     """Load a Hub id or a local folder in the Hub's layout, in float32.
+
+    Args:
+        path_or_id: The Hub id or the folder.
+        revision: Branch, tag or commit of a Hub id.
+        local_files_only: Never ask the network.
+        encoder_only: Accept one without decoder, or whose decoder predicts normalised pixels: it is not to be used.
 
     Raises:
         CheckpointError: If it cannot be found or read, has no decoder, or predicts normalised pixels.
     """
     try:
         config = ViTMAEConfig.from_pretrained(path_or_id, revision=revision, local_files_only=local_files_only)
-        with _no_progress_bars():
+        with quiet_loading():
             model, loading = ViTMAEForPreTraining.from_pretrained(
                 path_or_id,
                 config=config,
@@ -90,9 +96,11 @@ def load_pretrained_folder(
             f"a backbone is a Hub id, a folder with config.json and model.safetensors, or an original .pth file; "
             f"{path_or_id} could not be loaded as one: {reason[0] if reason else type(error).__name__}"
         ) from error
-    if config.norm_pix_loss:
-        raise CheckpointError(_norm_pix_sentence(path_or_id))
     missing = sorted(loading["missing_keys"])
+    if encoder_only:
+        missing = [name for name in missing if not name.startswith("decoder.")]
+    elif config.norm_pix_loss:
+        raise CheckpointError(_norm_pix_sentence(path_or_id))
     if any(name.startswith("decoder.") for name in missing):
         raise CheckpointError(_no_decoder_sentence(path_or_id))
     if missing:
@@ -103,21 +111,25 @@ def load_pretrained_folder(
     return model
 
 
-def save_pretrained_folder(model: ViTMAEForPreTraining, folder: Path) -> None:
-    """Write a backbone in the Hub's folder layout."""
-    with _no_progress_bars():
-        model.save_pretrained(folder)
+def save_pretrained_folder(
+    model: ViTMAEForPreTraining, folder: Path, *, weights: dict[str, Tensor] | None = None
+) -> None:
+    """Write a backbone in the Hub's folder layout: all of its weights, or those given."""
+    with quiet_loading():
+        model.save_pretrained(folder, state_dict=weights)
     (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it readable by its owner only
 
 
 @contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Keep the library's progress bars, which last milliseconds, out of the user's terminal."""
-    shown = logging.is_progress_bar_enabled()
+def quiet_loading() -> Iterator[None]:
+    """Keep the library's progress bars and its list of missing weights, which our errors name, off the terminal."""
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 
@@ -218,7 +230,7 @@ def _config_from_shapes(weights: dict[str, Tensor], path: Path) -> ViTMAEConfig:
 def _no_decoder_sentence(name: object) -> str:
     return (
         f"CINEMAE redraws patches, so a backbone needs its decoder; {name} holds the encoder only "
-        f"(as mae_pretrain_vit_*.pth does): {RIGHT_FILE}."
+        f"(as mae_pretrain_vit_*.pth does): {RIGHT_FILE}; or train a decoder with cinemae pretrain --encoder."
     )
 
 
@@ -266,6 +278,30 @@ def new_mae(config: PretrainConfig) -> ViTMAEForPreTraining:
         grid = config.image_size // config.patch_size
         embeddings.position_embeddings.copy_(sincos_position_embedding(grid, config.hidden_size))
         decoder.decoder_pos_embed.copy_(sincos_position_embedding(grid, config.decoder_hidden_size))
+    return model
+
+
+def mae_around(encoder: ViTMAEForPreTraining, config: PretrainConfig) -> ViTMAEForPreTraining:
+    """Build a masked autoencoder with the encoder of another and a fresh decoder, ready for training.
+
+    Args:
+        encoder: Its encoder's sizes and weights are taken, position embedding included.
+        config: Sizes of the decoder, mask ratio and the seed of the decoder's weights.
+    """
+    decoder = {
+        "decoder_hidden_size": config.decoder_hidden_size,
+        "decoder_num_hidden_layers": config.decoder_num_hidden_layers,
+        "decoder_num_attention_heads": config.decoder_num_attention_heads,
+        "decoder_intermediate_size": 4 * config.decoder_hidden_size,
+        "mask_ratio": config.mask_ratio,
+        "norm_pix_loss": False,
+    }
+    model = ViTMAEForPreTraining(ViTMAEConfig(**{**encoder.config.to_dict(), **decoder}))
+    model.vit.load_state_dict(encoder.vit.state_dict())
+    renew_decoder(model, config.seed)
+    grid = config.image_size // config.patch_size
+    with torch.no_grad():
+        model.decoder.decoder_pos_embed.copy_(sincos_position_embedding(grid, config.decoder_hidden_size))
     return model
 
 

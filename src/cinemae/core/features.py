@@ -26,7 +26,8 @@ class Features:
     """What the frozen half knows of N images.
 
     Attributes:
-        global_feature: The encoder's [CLS] of the whole image, Eq. 3, (N, D).
+        global_feature: The encoder's [CLS] of the whole image, Eq. 3, (N, D); D is a multiple of the encoder's width
+            where [CLS] of several layers are joined.
         deviation: Eq. 5 averaged over each patch's values, (N, K, L), nan where visible.
         fidelity: Squared error of Eq. 4 averaged over each patch's values, (N, K, L), nan where visible.
     """
@@ -44,7 +45,7 @@ class FeatureExtractor(nn.Module):
         config: Image, mask and deviation settings; its image size must be the backbone's.
 
     Raises:
-        ConfigError: If the image size is not the one the backbone was made for.
+        ConfigError: If the image size is not the one the backbone was made for, or a layer named is not there.
     """
 
     noise: Tensor
@@ -61,6 +62,12 @@ class FeatureExtractor(nn.Module):
                 f"the backbone takes images of {backbone.image_size} pixels, the extractor is set to "
                 f"{config.image.size}: set image.size to {backbone.image_size}."
             )
+        deepest = max(config.global_feature.cls_layers, default=1)
+        if deepest > backbone.num_layers:
+            raise ConfigError(
+                f"the backbone's encoder has {backbone.num_layers} layers, cls_layers names layer {deepest}: name "
+                "those that are there."
+            )
         self.backbone = backbone
         self.config = config
         self.register_buffer("noise", torch.from_numpy(noise_from_config(config.mask, backbone.num_patches)))
@@ -74,6 +81,11 @@ class FeatureExtractor(nn.Module):
         """Changes whenever the extracted features could."""
         return self.config.fingerprint(self.backbone.content_hash)
 
+    @property
+    def global_dim(self) -> int:
+        """D, the length of the global feature."""
+        return self.config.global_feature.dim(self.backbone.hidden_size)
+
     def forward(self, pixel_values: Float[Tensor, "N 3 H W"], noise: Float[Tensor, "K L"] | None = None) -> Features:
         """Extract the features of preprocessed images.
 
@@ -85,7 +97,9 @@ class FeatureExtractor(nn.Module):
             `Features`, float32 on the backbone's device.
         """
         plan = self._plan if noise is None else plan_masks(noise, self.config.mask.mask_ratio)
-        global_feature, pred = self.backbone.encode_and_redraw(pixel_values, plan)
+        global_feature, pred = self.backbone.encode_and_redraw(
+            pixel_values, plan, cls_layers=self.config.global_feature.cls_layers
+        )
         target = patchify(pixel_values.float(), self.backbone.patch_size)
         pred = pred.float()
         if self.config.deviation.pixel_space == "unit":

@@ -13,7 +13,7 @@ from cinemae.detect.detector import DEFAULT_BATCH_SIZE, NUM_WORKERS, Detector
 from cinemae.detect.job import PartReport, ScoreFunction, report_rows
 from cinemae.detect.verdict import Verdict
 from cinemae.detect.verdict_cache import VerdictCache
-from cinemae.evidence.provenance import ProvenanceSignal
+from cinemae.evidence.signals import ProvenanceSignal
 from cinemae.models.directory import resolve_model
 from cinemae.models.scorers import make_scorer
 from cinemae.sources.records import ImageRecord, hash_records

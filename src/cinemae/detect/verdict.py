@@ -22,7 +22,7 @@ from cinemae.models.scorers import Scorer
 if TYPE_CHECKING:
     from PIL import Image
 
-    from cinemae.evidence.provenance import ProvenanceSignal
+    from cinemae.evidence.signals import ProvenanceSignal
 
 Word = Literal["ai", "uncertain", "real"]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cinemae.detect.verdict import Verdict
-from cinemae.evidence.provenance import ProvenanceSignal
+from cinemae.evidence.signals import ProvenanceSignal
 from cinemae.models.directory import file_hash
 from cinemae.models.scorers import Scorer
 from cinemae.pictures.image import MAX_BYTES

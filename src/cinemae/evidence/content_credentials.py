@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from cinemae.errors import ConfigError, ImageError, MissingDependencyError
+from cinemae.evidence.known_makers import source_type_code
 
 _MAX_PARENTS = 8
+_METADATA = ("stds.iptc", "cawg.metadata", "c2pa.metadata")
 _MAX_REPORT = 16 * 2**20
 _SETTINGS: dict[str, Any] = {
     "verify": {"verify_after_reading": True, "verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False},
@@ -38,6 +40,7 @@ class Credentials:
             but no anchor given vouches for the signer; "invalid": they do not match, or the certificate had run out.
         problems: Codes of the C2PA specification, section 15, where invalid ("assertion.dataHash.mismatch").
         signer: Organisation in the signing certificate; empty where it has none.
+        signed_at: When it was signed, as the signer or a time stamp says; empty where nothing says so.
         generators: Programs that wrote the manifests, the latest first.
         agents: Programs named in their actions.
         source_types: IPTC digital source types of their actions, the last part of the address.
@@ -47,6 +50,7 @@ class Credentials:
     state: Literal["trusted", "valid", "invalid"]
     problems: tuple[str, ...]
     signer: str
+    signed_at: str
     generators: tuple[str, ...]
     agents: tuple[str, ...]
     source_types: tuple[str, ...]
@@ -97,6 +101,8 @@ def _credentials(text: str) -> Credentials:
     report = json.loads(text)
     manifests = _lineage(report)
     actions = [action for manifest in manifests for action in _actions(manifest)]
+    stated = [_text(action.get("digitalSourceType")) for action in actions]
+    stated += [text for manifest in manifests for text in _metadata_source_types(manifest)]
     failures = [_text(entry.get("code")) for entry in _dicts(report.get("validation_status"))]
     problems = [code for code in failures if code and code != "signingCredential.untrusted"]
     states: dict[str, Literal["trusted", "valid"]] = {"Trusted": "trusted", "Valid": "valid"}
@@ -106,9 +112,10 @@ def _credentials(text: str) -> Credentials:
         state=state,
         problems=_unique(problems) if state == "invalid" else (),
         signer=_text(signature.get("issuer")) if isinstance(signature, dict) else "",
+        signed_at=_text(signature.get("time")) if isinstance(signature, dict) else "",
         generators=_unique([_generator(manifest) for manifest in manifests]),
         agents=_unique([_program(action.get("softwareAgent")) for action in actions]),
-        source_types=_unique([_text(action.get("digitalSourceType")).rpartition("/")[2] for action in actions]),
+        source_types=_unique([source_type_code(text) for text in stated]),
         actions=_unique([_text(action.get("action")) for action in actions]),
     )
 
@@ -132,7 +139,29 @@ def _actions(manifest: dict[str, Any]) -> list[dict[str, Any]]:
         entry for entry in _dicts(manifest.get("assertions")) if _text(entry.get("label")).startswith("c2pa.actions")
     ]
     data = [entry["data"] for entry in assertions if isinstance(entry.get("data"), dict)]
-    return [action for part in data for action in _dicts(part.get("actions"))]
+    return [_completed(action, part) for part in data for action in _dicts(part.get("actions"))]
+
+
+def _completed(action: dict[str, Any], assertion: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what version 2 of the format keeps apart: templates of actions, and agents named by their place."""
+    for template in _dicts(assertion.get("templates")):
+        if template.get("action") in ("*", action.get("action")):
+            action = {**template, **action}
+    agents, place = assertion.get("softwareAgents"), action.get("softwareAgentIndex")
+    if isinstance(agents, list) and type(place) is int and 0 <= place < len(agents) and "softwareAgent" not in action:
+        action = {**action, "softwareAgent": agents[place]}
+    return action
+
+
+def _metadata_source_types(manifest: dict[str, Any]) -> list[str]:
+    """Return the IPTC source types in the manifest's assertions of metadata, which are JSON-LD."""
+    return [
+        _text(value.get("@id")) if isinstance(value, dict) else _text(value)
+        for entry in _dicts(manifest.get("assertions"))
+        if _text(entry.get("label")).startswith(_METADATA) and isinstance(entry.get("data"), dict)
+        for key, value in entry["data"].items()
+        if key.rpartition(":")[2].rpartition("/")[2].casefold() in ("digitalsourcetype", "digitalsourcefiletype")
+    ]
 
 
 def _generator(manifest: dict[str, Any]) -> str:

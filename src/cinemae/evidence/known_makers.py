@@ -8,7 +8,8 @@ the form in which a generator writes them.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Literal
 
 Says = Literal["generated", "edited", "camera", "unknown"]
@@ -37,6 +38,21 @@ SOURCE_TYPES: dict[str, tuple[Says, str]] = {
 }
 """IPTC's vocabulary http://cv.iptc.org/newscodes/digitalsourcetype/ (with its retired terms), and C2PA's one word."""
 
+_SOURCE_CODES = {code.casefold(): code for code in SOURCE_TYPES}
+
+
+def source_type_code(text: str) -> str:
+    """Return the last part of a source type's address, as IPTC spells it where it is one of theirs.
+
+    Example:
+        >>> source_type_code("http://cv.iptc.org/newscodes/digitalsourcetype/TrainedAlgorithmicMedia/")
+        'trainedAlgorithmicMedia'
+        >>> source_type_code("digsrctype:print")
+        'print'
+    """
+    code = text.strip().rstrip("/#").rpartition("/")[2].rpartition(":")[2].strip()
+    return _SOURCE_CODES.get(code.casefold(), code)
+
 
 @dataclass(frozen=True)
 class Maker:
@@ -45,64 +61,130 @@ class Maker:
     Attributes:
         name: For people.
         says: "generated", or "edited" for editors.
+        words: What the file does that tells of it; empty: it names it.
     """
 
     name: str
     says: Says
+    words: str = field(default="", repr=False)
+
+
+_SETTINGS = Maker("a text-to-image program", "generated", "holds the settings of a text-to-image program")
 
 
 # In fields that name a program or a source: EXIF Software, XMP CreatorTool, C2PA's claim generator, IPTC Credit ...
 _NAMES: tuple[tuple[str, str, Says], ...] = (
     # Credit lines: Google Photos writes "Edited with Google AI", Gemini and Imagen "Made with Google AI", Apple Photos
     # "Apple Photos Clean Up".
-    (r"edited with google ai", "Google Photos", "edited"),
-    (r"apple photos clean ?up", "Apple Photos Clean Up", "edited"),
+    (r"\bedited with google ai\b", "Google Photos", "edited"),
+    (r"\bapple photos clean ?up\b", "Apple Photos Clean Up", "edited"),
     (
-        r"made with google ai|google[ _-]imagen|\bimagen[ -]?[1-9]|google[ _-]gemini|nano[ -]banana",
+        r"\bmade with google ai\b|\bgoogle[ _-]imagen\b|\bimagen[ -]?[1-9]|\bgoogle[ _-]gemini\b|\bnano[ -]banana\b",
         "Google AI",
         "generated",
     ),
-    (r"image playground", "Apple Image Playground", "generated"),
+    (r"\bimage playground\b", "Apple Image Playground", "generated"),
     # Claim generators and software agents of Content Credentials: OpenAI, Adobe and Microsoft.
-    (r"chatgpt|gpt-?4o|\bgpt[- ]image|\bopenai", "OpenAI", "generated"),
+    (r"\bchatgpt\b|\bgpt-?4o\b|\bgpt[- ]image\b|\bopenai\b", "OpenAI", "generated"),
     (r"\bdall[ ·•.-]?e\b", "DALL-E", "generated"),
-    (r"adobe[ _-]?firefly", "Adobe Firefly", "generated"),
-    (r"bing image creator|microsoft responsible ai", "Microsoft Image Creator", "generated"),
+    (r"\badobe[ _-]?firefly\b", "Adobe Firefly", "generated"),
+    (r"\bbing image creator\b|\bmicrosoft responsible ai\b", "Microsoft Image Creator", "generated"),
     # Under their own names in Software, CreatorTool, Source or Comment.
-    (r"midjourney", "Midjourney", "generated"),
-    (r"novelai", "NovelAI", "generated"),
-    (r"comfyui", "ComfyUI", "generated"),
-    (r"invokeai", "InvokeAI", "generated"),
+    (r"\bmidjourney\b", "Midjourney", "generated"),
+    (r"\bnovelai\b", "NovelAI", "generated"),
+    (r"\bcomfyui\b", "ComfyUI", "generated"),
+    (r"\binvoke ?ai\b", "InvokeAI", "generated"),
+    (r"\bruined ?fooocus\b", "RuinedFooocus", "generated"),
     (r"fooocus", "Fooocus", "generated"),
-    (r"swarmui", "SwarmUI", "generated"),
-    (r"draw things", "Draw Things", "generated"),
-    (r"stable[ _-]?diffusion|\bsdxl\b|dreamstudio|stability[ .]?ai|automatic1111", "Stable Diffusion", "generated"),
-    (r"black[ _-]forest[ _-]labs|\bflux[. ]1\b", "FLUX", "generated"),
-    (r"leonardo[. ]?ai\b", "Leonardo.Ai", "generated"),
+    (r"swarmui\b", "SwarmUI", "generated"),
+    (r"\bsd\.next\b", "SD.Next", "generated"),
+    (r"\bmflux\b", "mflux", "generated"),
+    (r"\bdraw things\b", "Draw Things", "generated"),
+    (
+        r"\bstable[ _-]?diffusion|\bsdxl\b|\bdreamstudio\b|\bstability[ .]?ai\b|\bautomatic1111\b",
+        "Stable Diffusion",
+        "generated",
+    ),
+    (r"\bblack[ _-]forest[ _-]labs\b|\bflux[. ]1\b|\Aai[ -]generated\b.{0,80}\bflux", "FLUX", "generated"),
+    (r"\bleonardo[. ]?ai\b", "Leonardo.Ai", "generated"),
     (r"\bideogram\b", "Ideogram", "generated"),
-    (r"imagined? with (meta )?ai|\bmeta ai\b", "Meta AI", "generated"),
+    (r"\bimagined? with (meta )?ai\b|\bmeta ai\b", "Meta AI", "generated"),
     (r"\bgrok\b|\bxai\b", "xAI Grok", "generated"),
     # Editors and raw developers, under their own names.
-    (r"adobe[ _]photoshop lightroom|\blightroom\b", "Adobe Lightroom", "edited"),
-    (r"photoshop", "Adobe Photoshop", "edited"),
+    (r"\badobe[ _]photoshop lightroom\b|\blightroom\b", "Adobe Lightroom", "edited"),
+    (r"\bphotoshop\b", "Adobe Photoshop", "edited"),
     (r"\bgimp\b", "GIMP", "edited"),
-    (r"affinity (photo|designer)", "Affinity", "edited"),
-    (r"snapseed", "Snapseed", "edited"),
-    (r"picsart", "Picsart", "edited"),
-    (r"pixelmator", "Pixelmator", "edited"),
-    (r"capture one", "Capture One", "edited"),
-    (r"darktable", "darktable", "edited"),
-    (r"rawtherapee", "RawTherapee", "edited"),
-    (r"luminar", "Luminar", "edited"),
-    (r"paint\.net", "Paint.NET", "edited"),
+    (r"\baffinity (photo|designer)\b", "Affinity", "edited"),
+    (r"\bsnapseed\b", "Snapseed", "edited"),
+    (r"\bpicsart\b", "Picsart", "edited"),
+    (r"\bpixelmator\b", "Pixelmator", "edited"),
+    (r"\bcapture one\b", "Capture One", "edited"),
+    (r"\bdarktable\b", "darktable", "edited"),
+    (r"\brawtherapee\b", "RawTherapee", "edited"),
+    (r"\bluminar\b", "Luminar", "edited"),
+    (r"\bpaint\.net\b", "Paint.NET", "edited"),
     (r"\bcanva\b", "Canva", "edited"),
-    (r"facetune", "Facetune", "edited"),
-    (r"\bmeitu", "Meitu", "edited"),
-    (r"dxo photolab", "DxO PhotoLab", "edited"),
-    (r"topaz (photo|gigapixel|denoise|sharpen)", "Topaz", "edited"),
+    (r"\bfacetune", "Facetune", "edited"),
+    (r"\bmeitu(pic|xiuxiu)?\b", "Meitu", "edited"),
+    (r"\bdxo photolab\b", "DxO PhotoLab", "edited"),
+    (r"\btopaz (photo|gigapixel|denoise|sharpen)", "Topaz", "edited"),
 )
+_BESIDE_A_NAME = re.compile(
+    r"(?:[\s\d.,:;()_/|-]|\bv(?=[\d.])|\b(?:v|ai|by|xl|using|with|made|created|generated|image"
+    r"|version|diffusion|[0-9A-F]{8})\b)*",
+    re.IGNORECASE,
+)
+
+# Make and Model of what digitises paper or film, or draws its pictures: scanners, copiers, consoles, game engines.
+_SCANNERS = re.compile(
+    "|".join(
+        (
+            r"scan|\bplustek\b|\bopticfilm\b|\bmicrotek\b|\bumax\b|\blide ?\d|\bfi-\d{4}",
+            r"\bperfection\b|\bexpression \d+xl",
+            r"\bworkcentre\b|\bversalink\b|\baltalink\b|\bphaser\b|\bcolorqube\b|\bdocucentre|\bapeosport|\bdocuprint",
+            r"\bimagerunner|\bimagepress|\bimageclass|\bi-?sensys\b|\bpixma\b|\bmaxify\b|\bcanon mf\d|\bsharp mx-",
+            r"\bbizhub|\becosys\b|\btaskalfa\b|\baficio\b|\bricoh (?:im|mp|sp) |\be-studio|\bmfc-",
+            r"\bdcp-|\bmultifunction",
+            r"\bofficejet\b|\blaserjet\b|\bdeskjet\b|\bphotosmart c\d{4}|\bhp envy\b",
+            r"\bworkforce\b|\becotank\b|\bet-\d{4}\b",
+        )
+    ),
+    re.IGNORECASE,
+)
+_GAMES = re.compile(
+    "|".join(
+        (
+            r"\bplaystation\b|\bxbox\b|\bnintendo\b.{0,40}\bswitch|\bswitch\b.{0,40}\bnintendo\b",
+            r"\bsteam(?: ?vr| deck)?\b",
+            r"\bnvidia\b|\bansel\b|\bunreal engine\b|\bunity\b|\bvrchat\b|\bsecond life\b|\bminecraft\b|\broblox\b",
+            r"\bgran turismo\b|\bforza\b|\bvideo ?game",
+        )
+    ),
+    re.IGNORECASE,
+)
+
+
+def no_camera(device: str) -> str | None:
+    """Return what a device is if it is known to be no camera, by its make and model; None if it may be one.
+
+    Example:
+        >>> no_camera("EPSON Perfection V600"), no_camera("Sony PlayStation 5"), no_camera("Canon EOS R5") is None
+        ('scanner or copier', 'game', True)
+    """
+    if _SCANNERS.search(device):
+        return "scanner or copier"
+    return "game" if _GAMES.search(device) else None
+
+
 _MAX_NAME_CHARS = 400  # the rest of a longer one is not looked at
-_NAME_PATTERNS = tuple((re.compile(pattern, re.IGNORECASE), Maker(name, says)) for pattern, name, says in _NAMES)
+_NAME_PATTERNS = (
+    *((re.compile(pattern, re.IGNORECASE), Maker(name, says)) for pattern, name, says in _NAMES),
+    # What scripts of open models write in EXIF Software: "AI generated;txt2img;qwen-image".
+    (
+        re.compile(r"\Aai[ -]generated\b", re.IGNORECASE),
+        Maker("a generative model", "generated", "calls itself AI-generated"),
+    ),
+)
 
 # In free text: only what a program writes by itself, so that a caption about Midjourney is no evidence of it. Each
 # pattern is bounded, and what it matches is all that is ever shown: prompts stay private.
@@ -119,9 +201,11 @@ _TEXTS = tuple(
         (r'"(?:signed_hash|uncond_scale)"', "NovelAI"),
         # ComfyUI (nodes.py, SaveImage; comfy_extras, SaveAnimatedWEBP): the graph to run, and the graph as drawn.
         (r'"class_type"\s{0,4}:\s{0,4}"[^"\n]{1,80}"', "ComfyUI"),
-        (r'"last_(?:node|link)_id"\s{0,4}:\s{0,4}"?[\w-]{1,40}', "ComfyUI"),
+        (r'"last_?(?:[Nn]ode|[Ll]ink)_?[Ii]d"\s{0,4}:\s{0,4}"?[\w-]{1,40}', "ComfyUI"),
+        (r'\A(?:workflow:)?\s{0,4}\{"nodes"\s{0,4}:\s{0,4}\[\s{0,4}\{"id"', "ComfyUI"),
         # InvokeAI before 3.0: its command line.
-        (r"-s ?\d{1,5} -S ?\d{1,12}\b", "InvokeAI"),
+        (r"-s ?\d{1,5}\b(?: -[A-Za-z_]{1,20} ?[\w.]{1,20}){0,12} -S ?\d{1,12}\b", "InvokeAI"),
+        (r'"mflux_version"\s{0,4}:\s{0,4}"[^"\n]{1,40}"', "mflux"),
         # Midjourney's PNG Description ends so.
         (rf"\bJob ID: {_UUID}", "Midjourney"),
         # xAI: an ImageDescription of this form, always with an Artist that is a UUID.
@@ -129,11 +213,26 @@ _TEXTS = tuple(
     )
 )
 
+_SETTING = re.compile(
+    r"(?:\A|, ?)(Steps|Sampler|Schedule type|Scheduler|CFG scale|Guidance|Seed|Size|Model hash|Model|VAE|Clip skip"
+    r"|Denoising strength|App|Pipeline|Version): [^,]{1,60}"
+)
+_PROGRAM_IN_JSON = re.compile(r'"(?:software|app|generator|backend)"\s{0,4}:\s{0,4}"([^"\n]{1,80})"', re.IGNORECASE)
+_JSON_KEY = re.compile(r'"([A-Za-z][A-Za-z _-]{1,30})\\?"\s{0,4}:')
+_SETTING_WORDS = (
+    {"prompt", "positiveprompt", "positive", "promptstring", "prompts", "inputs"},
+    {"seed", "noiseseed", "seeds"},
+    {"steps", "numinferencesteps", "samplingsteps", "inferencesteps", "ddimsteps"},
+)
+"""A prompt, a seed and a number of steps: names of fields in small letters, without blanks and underscores."""
+
 PROGRAM_KEYS = {
     "invokeai_metadata": Maker("InvokeAI", "generated"),
     "invokeai_graph": Maker("InvokeAI", "generated"),
     "invokeai_workflow": Maker("InvokeAI", "generated"),
     "sd-metadata": Maker("InvokeAI", "generated"),
+    "Dream": Maker("InvokeAI", "generated"),
+    "mold:parameters": Maker("mold", "generated"),
     "fooocus_scheme": Maker("Fooocus", "generated"),
     "use_stable_diffusion_model": Maker("Easy Diffusion", "generated"),
 }
@@ -165,4 +264,50 @@ def maker_in_text(text: str) -> tuple[Maker, str] | None:
     for pattern, maker in _TEXTS:
         if match := pattern.search(text):
             return maker, match.group()
+    if settings := _infotext(text):
+        return Maker("Stable Diffusion web UI", "generated"), settings
+    for match in _PROGRAM_IN_JSON.finditer(text):
+        if (named := maker_in_name(match[1])) and named.says == "generated":
+            return named, match.group()
+    keys = [match[1] for match in _JSON_KEY.finditer(text)]
+    return (_SETTINGS, "present") if settings_in_keys(keys) else None
+
+
+def maker_in_keys(names: Iterable[str]) -> Maker | None:
+    """Return the maker that the names of a file's texts give away together, as Tensor.Art's and Sygil's do."""
+    return _SETTINGS if settings_in_keys(names) else None
+
+
+def settings_in_keys(names: Iterable[str]) -> bool:
+    """Tell whether fields of these names are the settings of a text-to-image program.
+
+    Example:
+        >>> settings_in_keys(["SD:prompt", "SD:seed", "SD:steps"]), settings_in_keys(["prompt", "seed"])
+        (True, False)
+    """
+    plain = {re.sub(r"[ _-]", "", name.casefold().removeprefix("sd:")) for name in names}
+    return all(plain & words for words in _SETTING_WORDS)
+
+
+def maker_in_credit(text: str) -> Maker | None:
+    """Return the known maker that a credit line names and nothing else: people are called Grok and Luminar too.
+
+    Example:
+        >>> maker_in_credit("Made with Google AI").name, maker_in_credit("Grok Hansen / Agency") is None
+        ('Google AI', True)
+    """
+    text = text[:_MAX_NAME_CHARS]
+    for pattern, maker in _NAME_PATTERNS:
+        if match := pattern.search(text):
+            rest = text[: match.start()], text[match.end() :]
+            return maker if all(_BESIDE_A_NAME.fullmatch(part) for part in rest) else None
     return None
+
+
+def _infotext(text: str) -> str:
+    """Return the settings of a line written as AUTOMATIC1111 writes them, in any order; empty if there is none."""
+    for line in text.splitlines() if "Steps: " in text or "Seed: " in text else ():
+        found = {match[1]: match[0].lstrip(", ") for match in _SETTING.finditer(line)}
+        if len(found) >= 3 and found.keys() & {"Steps", "Seed"}:
+            return ", ".join(found.values())[:160]
+    return ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,28 +24,38 @@ from cinemae.pictures.image import open_header
 MAX_STEPS = 16_384
 """Segments, chunks and boxes walked in one file: a PNG of libpng's 8 kB chunks is seen to its end up to 134 MB."""
 
-MAX_ITEM_BYTES = 128 * 2**10
+MAX_ITEM_BYTES = 512 * 2**10
 """The rest of a longer item, packed or not, is left unread."""
 
-MAX_TOTAL_BYTES = 2**20
+MAX_TOTAL_BYTES = 4 * 2**20
 """Reading ends once so much was taken from one file: a thousand small chunks could unpack to gigabytes."""
+
+MAX_FOLDED_BYTES = 16 * 2**20
+"""The rest of a longer block of EXIF is left unread: ComfyUI's graphs of megabytes stand before what tells of them."""
 
 ItemSource = Literal["c2pa", "comment", "exif", "iptc", "png_text", "xmp"]
 
 # Tags of the first directory and of the EXIF directory: TIFF 6.0, section 8; Exif 3.0, sections 4.6.5 to 4.6.7;
 # XPComment is Microsoft's.
 _EXIF_TAGS = {
+    0x010D: "DocumentName",
     0x010E: "ImageDescription",
     0x010F: "Make",
     0x0110: "Model",
     0x0131: "Software",
     0x013B: "Artist",
     0x9286: "UserComment",
+    0x9C9B: "XPTitle",
     0x9C9C: "XPComment",
+    0xA300: "FileSource",
     0xA43A: "RAWDevelopingSoftware",
     0xA43B: "ImageEditingSoftware",
 }
 _MAX_TAGS = 1024
+_MAX_STRAY_BYTES = 2**16
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
+_RAW_PROFILE = b"raw profile type "
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1, 129: 1}  # BYTE, ASCII, SHORT, LONG, UNDEFINED, and Exif 3.0's UTF-8
 _IIM_RECORDS = {65: "OriginatingProgram", 110: "Credit"}  # IPTC-IIM 4.2, record 2
 _C2PA_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # C2PA 2.2, appendix A, which gives each place
@@ -71,6 +82,7 @@ class _Folded:
 
     unfold: Callable[[bytes], Iterator[MetadataItem | _Folded]]
     data: bytes
+    unpacked: int = 0  # bytes that are not in the file as they are; those of the file itself are bounded by it
 
 
 _Found = Iterator[MetadataItem | _Folded]
@@ -87,7 +99,7 @@ def read_items(source: str | os.PathLike[str] | bytes) -> list[MetadataItem]:
         Fields in the order of the file; none for other formats and for what cannot be opened.
     """
     basket = _Basket()
-    with suppress(Exception), _open(source) as file:
+    with suppress(Exception), open_regular(source) as file:
         for found in _walk(file, source):
             basket.put(found)
     return basket.items
@@ -102,7 +114,7 @@ class _Basket:
 
     def put(self, found: MetadataItem | _Folded) -> None:
         """Keep an item, or those that are folded into it as far as they can be read; raise `_FullError` at the end."""
-        self._left -= len(found.data) + 64
+        self._left -= 64 + (len(found.data) if isinstance(found, MetadataItem) else found.unpacked)
         if self._left < 0:
             raise _FullError
         if isinstance(found, MetadataItem):
@@ -123,8 +135,12 @@ class _FullError(Exception):
     """Never leaves this module."""
 
 
-def _open(source: str | os.PathLike[str] | bytes) -> BinaryIO:
-    """Open a regular file only: a pipe would wait for its writer."""
+def open_regular(source: str | os.PathLike[str] | bytes) -> BinaryIO:
+    """Open a regular file, or bytes as one; a pipe would wait for its writer.
+
+    Raises:
+        OSError: If it is none.
+    """
     if isinstance(source, bytes):
         return io.BytesIO(source)
     if not stat.S_ISREG(os.stat(source).st_mode):  # noqa: PTH116 - a Path would raise on names that no file can have
@@ -155,7 +171,9 @@ def _jpeg(file: BinaryIO) -> _Found:
     file.seek(2)
     for _ in range(MAX_STEPS):
         marker = file.read(2)
-        if len(marker) < 2 or marker[0] != 0xFF or marker[1] in (0xD9, 0xDA):
+        if len(marker) == 2 and marker[0] != 0xFF:  # stray bytes, which libjpeg skips as well
+            marker = _next_marker(file)
+        if len(marker) < 2 or marker[1] in (0xD9, 0xDA):
             return
         if marker[1] == 0xFF:  # a fill byte
             file.seek(-1, os.SEEK_CUR)
@@ -171,11 +189,23 @@ def _jpeg(file: BinaryIO) -> _Found:
         file.seek(after)
 
 
+def _next_marker(file: BinaryIO) -> bytes:
+    """Skip bytes up to the next marker and return it; empty if none follows soon."""
+    start = file.tell() - 1
+    file.seek(start)
+    stray = file.read(_MAX_STRAY_BYTES)
+    found = _MARKER.search(stray)
+    if found is None:
+        return b""
+    file.seek(start + found.end())
+    return found.group()
+
+
 def _jpeg_segment(data: bytes) -> _Found:
     if data.startswith(b"Exif\0\0"):
         yield _Folded(_structure, data)
-    elif data.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
-        yield MetadataItem("xmp", "packet", data[29:])
+    elif data.startswith(_XMP_MARK):
+        yield MetadataItem("xmp", "packet", data.removeprefix(_XMP_MARK))
     elif data.startswith(b"Photoshop 3.0\0"):
         yield _Folded(_photoshop, data[14:])
     elif data.startswith(b"JP") and b"jumdc2pa" in data[:64]:  # the type and the UUID of the box in the outermost box
@@ -194,13 +224,13 @@ def _png(file: BinaryIO) -> _Found:
         if kind == b"caBX":
             yield _CREDENTIALS
         elif kind == b"eXIf":
-            yield _Folded(_structure, file.read(min(length, MAX_ITEM_BYTES)))
+            yield _Folded(_structure, file.read(min(length, MAX_FOLDED_BYTES)))
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
             yield _png_text(kind, file.read(min(length, MAX_ITEM_BYTES)))
         file.seek(after)
 
 
-def _png_text(kind: bytes, data: bytes) -> MetadataItem:
+def _png_text(kind: bytes, data: bytes) -> MetadataItem | _Folded:
     key, _, text = data.partition(b"\0")
     packed = kind == b"zTXt"
     if packed:
@@ -215,7 +245,24 @@ def _png_text(kind: bytes, data: bytes) -> MetadataItem:
             text = b""
     if key == b"XML:com.adobe.xmp":
         return MetadataItem("xmp", "packet", text)
+    if key.lower().startswith(_RAW_PROFILE):
+        return _raw_profile(key[len(_RAW_PROFILE) :].lower(), text)
     return MetadataItem("png_text", key[:79].decode("latin-1"), text)
+
+
+def _raw_profile(kind: bytes, text: bytes) -> MetadataItem | _Folded:
+    """Read what ImageMagick writes as ``Raw profile type exif``: a name, a length, and the bytes in hexadecimal."""
+    parts = text.split(maxsplit=2)
+    digits = b"".join(parts[2].split()) if len(parts) == 3 else b""
+    try:
+        data = bytes.fromhex(digits[: len(digits) // 2 * 2].decode("ascii"))
+    except ValueError:
+        data = b""
+    if kind == b"xmp" or data.startswith(_XMP_MARK):
+        return MetadataItem("xmp", "packet", data.removeprefix(_XMP_MARK))
+    if kind in (b"exif", b"app1"):
+        return _Folded(_structure, data, len(data))
+    return _Folded(_photoshop if data.startswith(b"8BIM") else _iim, data, len(data))
 
 
 def _webp(file: BinaryIO) -> _Found:
@@ -229,7 +276,7 @@ def _webp(file: BinaryIO) -> _Found:
         if header.startswith(b"C2PA"):
             yield _CREDENTIALS
         elif header.startswith(b"EXIF"):
-            yield _Folded(_structure, file.read(min(length, MAX_ITEM_BYTES)))
+            yield _Folded(_structure, file.read(min(length, MAX_FOLDED_BYTES)))
         elif header.startswith(b"XMP "):
             yield MetadataItem("xmp", "packet", file.read(min(length, MAX_ITEM_BYTES)))
         file.seek(after)
@@ -292,7 +339,7 @@ def _by_pillow(source: str | os.PathLike[str] | bytes) -> _Found:
     with open_header(source) as (_, image, _):
         exif, xmp = image.info.get("exif"), image.info.get("xmp")
     if isinstance(exif, bytes):
-        yield _Folded(_structure, exif[:MAX_ITEM_BYTES])
+        yield _Folded(_structure, exif[:MAX_FOLDED_BYTES])
     if isinstance(xmp, bytes):
         yield MetadataItem("xmp", "packet", xmp[:MAX_ITEM_BYTES])
 

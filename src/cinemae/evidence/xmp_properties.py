@@ -16,6 +16,8 @@ _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 # Dublin Core; stEvt:softwareAgent is of xmpMM:History; GB 45438-2025 (labels that China asks of generators) for AIGC.
 _PROPERTIES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/ DigitalSourceType": "DigitalSourceType",
+    "http://iptc.org/std/Iptc4xmpExt/2008-02-29/ DigitalSourceFileType": "DigitalSourceFileType",
+    "http://iptc.org/std/Iptc4xmpExt/2008-02-29/ AIPromptInformation": "AIPromptInformation",
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/ AISystemUsed": "AISystemUsed",
     "http://ns.adobe.com/exif/1.0/ UserComment": "UserComment",
     "http://ns.adobe.com/photoshop/1.0/ Credit": "Credit",

@@ -295,11 +295,13 @@ def _precision(config: ModelConfig, found: PrecisionCheck) -> str:
 
 def _recipe(config: ModelConfig) -> str:
     extractor, head, lcas = config.extractor, config.head, config.lcas
+    layers = extractor.global_feature.cls_layers
     lines = [
         f"* image: {extractor.image.size} pixels, {extractor.image.resize} to {extractor.image.resize_to}, "
         f"{extractor.image.num_views} view(s)",
         f"* masks: K = {extractor.mask.num_passes}, ratio {extractor.mask.mask_ratio}, {extractor.mask.scheme}, "
         f"seed {extractor.mask.seed}",
+        *([f"* global feature: [CLS] of layers {', '.join(map(str, layers))}"] if layers else []),
         f"* LCAS: lambda {lcas.fidelity_weight}, reduction {lcas.reduction}, {extractor.deviation.pixel_space} pixels",
         f"* head: {head.fusion} ({head.fusion_level}), statistics {', '.join(head.statistics) or 'none'}, views joined by "
         f"{head.view_pooling}",

@@ -27,7 +27,8 @@ def load_distance(directory: Path, config: ModelConfig, *, required: bool = True
     path = directory / OOD_FILE
     if not path.is_file() and not (required and config.ood.levels):
         return None
-    size = summary_dim(config.backbone.hidden_size, config.extractor.image.num_views)
+    global_dim = config.extractor.global_feature.dim(config.backbone.hidden_size)
+    size = summary_dim(global_dim, config.extractor.image.num_views)
     try:
         weights = load_file(path)
         found = MahalanobisDistance(weights["mean"], weights["whitening"])

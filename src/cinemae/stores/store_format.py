@@ -144,7 +144,8 @@ class StoreHeader:
         """Shape of each feature of one image: global_feature (V, D), deviation and fidelity (V, K, L)."""
         views, passes = self.extractor.image.num_views, self.extractor.mask.num_passes
         maps = (views, passes, self.backbone.num_patches)
-        return {"global_feature": (views, self.backbone.hidden_size), "deviation": maps, "fidelity": maps}
+        dim = self.extractor.global_feature.dim(self.backbone.hidden_size)
+        return {"global_feature": (views, dim), "deviation": maps, "fidelity": maps}
 
     @property
     def job(self) -> str:
@@ -162,6 +163,7 @@ class StoreHeader:
             for name, (kind, text) in COLUMNS.items()
         ]
         values = {"format_version": FORMAT_VERSION, "job": self.job, **dataclasses.asdict(self), "columns": columns}
+        values["extractor"] = self.extractor.to_dict()
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
     @classmethod

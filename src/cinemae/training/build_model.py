@@ -157,7 +157,8 @@ def train_model(recipe: ModelRecipe, *, progress: Callable[[EpochLine], None] | 
     training, validation, split = _split(
         stores, val_stores, recipe, StreamedSet if streams else TrainingSet.from_stores
     )
-    head_config = replace(recipe.head, global_dim=pooled_dim(first.backbone.hidden_size, recipe.head.view_pooling))
+    global_dim = first.header.shapes["global_feature"][-1]
+    head_config = replace(recipe.head, global_dim=pooled_dim(global_dim, recipe.head.view_pooling))
     report = train(training, validation, head_config, recipe.train, progress=progress)
     probes = {
         name: probe

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from cinemae.app.serve.body import FIELD
 from cinemae.app.serve.problems import SCHEMA as PROBLEM_SCHEMA
 from cinemae.detect.verdict import Verdict
-from cinemae.evidence.provenance import ProvenanceSignal
+from cinemae.evidence.signals import ProvenanceSignal
 
 DESCRIPTION = """\
 Tells AI-generated images from photographs. A score is a signal, not proof: judge nobody by it alone.

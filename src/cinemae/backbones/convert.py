@@ -1,0 +1,163 @@
+"""DINOv2 as the encoder of a masked autoencoder: its weights in ViTMAE's layout, without a decoder (decision 0019).
+
+Both are plain pre-norm vision transformers. DINOv2 also scales the output of each attention and MLP by a learned vector
+(LayerScale), which is folded into the projection before it, and interpolates its position embedding for the image at
+hand, which is done here once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import Dinov2Config, Dinov2Model, PreTrainedConfig, ViTMAEConfig, ViTMAEForPreTraining
+
+from cinemae.backbones.dinov2_onnx import load_dinov2_onnx, register_sentence
+from cinemae.core.checkpoint import quiet_loading, save_pretrained_folder
+from cinemae.errors import CheckpointError, ConfigError
+from cinemae.models.directory import file_hash
+
+ORIGIN_FILE = "origin.json"
+"""Beside a converted encoder, and beside each backbone that begins with it: where the weights come from."""
+
+
+def convert_dinov2(source: str, out: Path, *, image_size: int = 224, float16: bool = False) -> ViTMAEForPreTraining:
+    """Write a DINOv2 checkpoint as an encoder in ViTMAE's layout, to be given a decoder by `cinemae pretrain`.
+
+    Args:
+        source: Hub id such as ``facebook/dinov2-small``, folder in the Hub's layout, or ONNX file.
+        out: Folder to write config.json, model.safetensors and origin.json into.
+        image_size: Height and width of the images to come, a multiple of the patch's.
+        float16: Round the weights to float16, which halves every file that will hold them.
+
+    Returns:
+        The model; its decoder has no weights of use.
+
+    Raises:
+        CheckpointError: If `source` is no DINOv2 that fits.
+        ConfigError: If `image_size` is no multiple of the patch size.
+    """
+    path = Path(source)
+    is_onnx = path.suffix == ".onnx"
+    encoder = load_dinov2_onnx(path) if is_onnx else load_dinov2(source)
+    model = to_vit_mae(encoder, image_size)
+    if float16:
+        model.half()
+    weights = {name: weight for name, weight in model.state_dict().items() if name.startswith("vit.")}
+    out.mkdir(parents=True, exist_ok=True)
+    save_pretrained_folder(model, out, weights=weights)
+    weight_file = path if is_onnx else path / "model.safetensors"
+    origin = {
+        "source": path.name if path.exists() else source,
+        "sha256": file_hash(weight_file) if weight_file.is_file() else None,
+        "revision": getattr(encoder.config, "_commit_hash", None),
+        "image_size": image_size,
+        "float16": float16,
+    }
+    (out / ORIGIN_FILE).write_text(json.dumps(origin, indent=1) + "\n")
+    return model.float()
+
+
+def load_dinov2(path_or_id: str) -> Dinov2Model:
+    """Load a Hub id or a local folder in the Hub's layout, in float32.
+
+    Raises:
+        CheckpointError: If it cannot be found or read, or is another model.
+    """
+    try:
+        values, _ = PreTrainedConfig.get_config_dict(path_or_id)
+        kind = values.get("model_type")
+        if kind == "dinov2_with_registers":
+            raise CheckpointError(register_sentence(path_or_id))
+        if kind != "dinov2":
+            raise CheckpointError(
+                f"an encoder to convert is a DINOv2 checkpoint or its ONNX file; {path_or_id} has model_type {kind!r}."
+            )
+        config = Dinov2Config.from_dict(values)
+        with quiet_loading():
+            model, found = Dinov2Model.from_pretrained(
+                path_or_id, config=config, output_loading_info=True, dtype=torch.float32, use_safetensors=True
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"an encoder to convert is a Hub id such as facebook/dinov2-small, a folder with config.json and "
+            f"model.safetensors, or an ONNX file; {path_or_id} could not be loaded as one: {reason}"
+        ) from error
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise CheckpointError(f"{path_or_id} lacks {len(missing)} weights, {missing[0]} first: download it again.")
+    return model.eval()
+
+
+def to_vit_mae(encoder: Dinov2Model, image_size: int) -> ViTMAEForPreTraining:
+    """Build a masked autoencoder whose encoder computes what a DINOv2 does on images of `image_size` pixels.
+
+    Args:
+        encoder: The DINOv2.
+        image_size: Height and width, a multiple of the patch's.
+
+    Raises:
+        CheckpointError: If its MLPs are not those of a ViT.
+        ConfigError: If `image_size` is no multiple of the patch size.
+    """
+    config = encoder.config
+    if config.use_swiglu_ffn or config.hidden_act != "gelu":
+        raise CheckpointError(
+            "a masked autoencoder's MLPs have two layers and GELU, this DINOv2's have not (the giant's are SwiGLU): "
+            "use small, base or large."
+        )
+    if image_size <= 0 or image_size % config.patch_size:
+        raise ConfigError(f"image_size must be a multiple of the patch size, {config.patch_size}, got {image_size}.")
+    model = ViTMAEForPreTraining(
+        ViTMAEConfig(
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads,
+            intermediate_size=config.hidden_size * config.mlp_ratio,
+            layer_norm_eps=config.layer_norm_eps,
+            qkv_bias=config.qkv_bias,
+            num_channels=config.num_channels,
+            patch_size=config.patch_size,
+            image_size=image_size,
+            norm_pix_loss=False,
+            attn_implementation="sdpa",
+        )
+    )
+    model.vit.load_state_dict(dict(_encoder_weights(encoder, image_size)))
+    return model.eval()
+
+
+@torch.no_grad()
+def _encoder_weights(encoder: Dinov2Model, image_size: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield the weights under ViTMAE's names."""
+    embeddings = encoder.embeddings
+    grid = image_size // encoder.config.patch_size
+    tokens = embeddings.cls_token.expand(1, 1 + grid**2, -1)  # only its shape is asked for
+    yield "embeddings.cls_token", embeddings.cls_token
+    yield "embeddings.position_embeddings", embeddings.interpolate_pos_encoding(tokens, image_size, image_size)
+    yield from _of_module("embeddings.patch_embeddings.projection", embeddings.patch_embeddings.projection)
+    yield from _of_module("layernorm", encoder.layernorm)
+    for index, layer in enumerate(encoder.encoder.layer):
+        name = f"layers.{index}"
+        yield from _of_module(f"{name}.layernorm_before", layer.norm1)
+        yield from _of_module(f"{name}.layernorm_after", layer.norm2)
+        for part in ("q_proj", "k_proj", "v_proj"):
+            yield from _of_module(f"{name}.attention.{part}", getattr(layer.attention, part))
+        yield from _scaled(f"{name}.attention.o_proj", layer.attention.o_proj, layer.layer_scale1.lambda1)
+        yield from _of_module(f"{name}.mlp.fc1", layer.mlp.fc1)
+        yield from _scaled(f"{name}.mlp.fc2", layer.mlp.fc2, layer.layer_scale2.lambda1)
+
+
+def _of_module(name: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for kind, weight in module.named_parameters():
+        yield f"{name}.{kind}", weight
+
+
+def _scaled(name: str, linear: nn.Linear, scale: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """LayerScale after a linear layer: scale * (W x + b) = (scale * W) x + scale * b."""
+    yield f"{name}.weight", scale[:, None] * linear.weight
+    yield f"{name}.bias", scale * linear.bias
