@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import cinemae
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RECORDS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
@@ -71,6 +73,18 @@ def test_settings_in_the_table_of_readings_exist():
     assert len(settings) > 5
     for owner, field in settings:
         assert field in getattr(config, owner).__dataclass_fields__, f"{owner}.{field}"
+
+
+def test_every_name_on_the_page_about_python_is_in_the_reference():
+    pages = (ROOT / "docs" / "reference").glob("*.md")
+    shown = {
+        name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    text = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `(cinemae[\w.]+)\(", text, flags=re.MULTILINE))
+    assert len(named) > 10
+    assert named - shown == set()
+    assert {f"cinemae.{name}" for name in cinemae.__all__} - shown <= {"cinemae.CinemaeError", "cinemae.__version__"}
 
 
 def test_the_page_on_architecture_names_the_rooms_that_are_there():
