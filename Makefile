@@ -12,6 +12,9 @@ lint:
 	ruff check .
 	mypy
 	lint-imports
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	zizmor --offline --quiet .github
 
 test:
 	pytest

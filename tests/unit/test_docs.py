@@ -12,7 +12,15 @@ import pytest
 import cinemae
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMED = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CODE_OF_CONDUCT.md",
+    "benchmarks/README.md",
+    "examples/README.md",
+)
+DOCUMENTS = [*(ROOT / name for name in NAMED), *sorted((ROOT / "docs").rglob("*.md"))]
 RECORDS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 
 
@@ -55,6 +63,18 @@ def test_tests_that_are_named_exist(document):
     for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::([\w:]+))?`", document.read_text(encoding="utf-8")):
         assert (ROOT / path).is_file(), path
         assert not name or name in _test_names(ROOT / path), f"{path}::{name}"
+
+
+def test_files_and_names_that_the_steps_for_contributors_take_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    steps = text[text.index("## To add a detector") : text.index("## A release")]
+    paths = re.findall(r"`((?:src|tests|benchmarks)/[\w/]+(?:\.\w+)?/?)`", steps)
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    names = re.findall(r"`(_?[A-Z]\w+|\w+_\w+)`", steps)
+    assert len(names) > 10
+    assert [name for name in names if not re.search(rf"\b{name}\b", code)] == []
 
 
 def test_functions_in_the_table_of_the_method_exist():
