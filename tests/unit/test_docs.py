@@ -103,7 +103,7 @@ def test_every_name_on_the_page_about_python_is_in_the_reference():
     text = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
     named = set(re.findall(r"^\| `(cinemae[\w.]+)\(", text, flags=re.MULTILINE))
     assert len(named) > 10
-    assert named - shown == set()
+    assert {name for name in named if not {name, name.rpartition(".")[0]} & shown} == set()  # a method with its class
     assert {f"cinemae.{name}" for name in cinemae.__all__} - shown <= {"cinemae.CinemaeError", "cinemae.__version__"}
 
 
