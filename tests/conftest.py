@@ -131,6 +131,12 @@ def one_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the graph out of models that are built, where a test does not score with it: torch scores without one."""
+    monkeypatch.setattr("cinemae.training.build_model.write_graph", lambda model, head, folder: None)
+
+
 def _digest(model: CinemaeModel) -> str:
     """Return a hash of all that a graph is made of."""
     settings = (model, model.extractor.config, model.lcas, model.head.config)
