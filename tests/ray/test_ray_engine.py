@@ -23,6 +23,7 @@ from cinemae.detect.job import run_bulk
 from cinemae.errors import ConfigError, FailureLimitError, MissingDependencyError, ModelDirError, StoreError
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # its own settings, at their defaults
 ]
 

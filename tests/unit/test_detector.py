@@ -144,6 +144,7 @@ def test_closing_early_leaves_no_thread(detector: Detector, photos: Path):
     assert not set(threading.enumerate()) - before
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(detector: Detector, photos: Path):
     paths = [photos / "a.png", photos / "b.jpg"]
 
