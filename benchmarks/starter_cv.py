@@ -3,10 +3,10 @@
     python -m benchmarks.starter_cv LIST.csv FEATURES...           # all designs of the table, a line each
     python -m benchmarks.starter_cv LIST.csv FEATURES... --design whole-and-crops --save
 
-LIST.csv names pictures: sha256, class (fake or real), group, family, fold. For each fold a head learns on the other three
-and scores the fold's pictures as the protocol delivers them (delivery 0). Folds go by family for generated images and by
-source for photographs. Figures: AUC of each family against the photographs of its fold, their mean, and the share of
-generated images found where 3 % of the fold's photographs are accused.
+LIST.csv names pictures: sha256, class (fake or real), group, family, fold. For each fold a head learns on the other
+three and scores the fold's pictures as the protocol delivers them (delivery 0). Folds go by family for generated images
+and by source for photographs. Figures: AUC of each family against the photographs of its fold, their mean, and the
+share of generated images found where 3 % of the fold's photographs are accused.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ ACCUSED: Final = 0.03
 AI_FALSE_POSITIVES: Final = 0.02
 PHOTOGRAPH_MISSES: Final = 0.10
 LARGE_SOURCE: Final = 50
+HEADER: Final = "| design | mean family AUC | found at 3 % | weakest family | AI images called so | uncertain |\n|---|---|---|---|---|---|"
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,15 @@ class Outcome:
     def line(self) -> str:
         """Return the design's row of the table."""
         weakest = min(self.families, key=self.families.__getitem__)
-        return (
-            f"| {self.design.name} | {self.mean_auc:.3f} | {self.found:.3f} "
-            f"| {weakest} {self.families[weakest]:.2f} | {self.verdicts.ai_of_fakes:.2f} | {self.verdicts.uncertain:.2f} |"
+        cells = (
+            self.design.name,
+            f"{self.mean_auc:.3f}",
+            f"{self.found:.2f}",
+            f"{weakest} {self.families[weakest]:.2f}",
+            f"{self.verdicts.ai_of_fakes:.2f}",
+            f"{self.verdicts.uncertain:.2f}",
         )
+        return f"| {' | '.join(cells)} |"
 
 
 def picture_weights(pictures: Pictures, chosen: NDArray[np.bool_], exponent: float) -> Vector:
@@ -217,3 +223,30 @@ def evaluate(store: FeatureStore, design: Design) -> Outcome:
         verdicts=judge(pictures, scores),
         seconds=time.perf_counter() - started,
     )
+
+
+def main() -> None:
+    """Print the table, and with --save keep its figures."""
+    from benchmarks.starter_designs import designs
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("list", type=Path, help="CSV of the pictures")
+    parser.add_argument("features", type=Path, nargs="+", help="folders of benchmarks.starter_features")
+    parser.add_argument("--design", action="append", help="only designs whose name has this in it")
+    parser.add_argument("--save", type=Path, help="JSON file to write all figures to")
+    options = parser.parse_args()
+    store = FeatureStore.open(options.features, options.list)
+    pictures = store.pictures
+    deliveries = max(rows.shape[1] for rows in store.rows.values())
+    print(f"{int(pictures.fake.sum())} generated images, {int((~pictures.fake).sum())} photographs\n\n{HEADER}")
+    outcomes = []
+    for design in designs(deliveries):
+        if not options.design or any(part in design.name for part in options.design):
+            outcomes.append(evaluate(store, design))
+            print(outcomes[-1].line(), flush=True)
+    if options.save:
+        options.save.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

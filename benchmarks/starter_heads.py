@@ -1,13 +1,15 @@
-"""Heads for the designs of `benchmarks.starter_cv`; each learns from rows and returns a function from rows to logits."""
+"""Heads for the designs of `benchmarks.starter_cv`: each learns from rows and returns a function to logits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 from torch import nn
@@ -41,11 +43,11 @@ def _squared_distances(left: Matrix, right: Matrix) -> Matrix:
     return np.maximum((left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2 * (left @ right.T), 0)
 
 
-def fit_svm(rows: Matrix, fake: NDArray[np.bool_], weights: Vector, strength: float) -> Score:
-    """Support vector machine with a Gaussian kernel of gamma 1 / columns, over scaled columns."""
+def fit_svm(rows: Matrix, fake: NDArray[np.bool_], weights: Vector, strength: float, width: float = 1) -> Score:
+    """Support vector machine with a Gaussian kernel of gamma 1 / (columns width), over scaled columns."""
     scale = Scaler(rows)
     known = scale(rows)
-    gamma = 1 / rows.shape[1]
+    gamma = 1 / (rows.shape[1] * width)
     model = SVC(C=strength, kernel="precomputed", cache_size=1000)
     model.fit(np.exp(-gamma * _squared_distances(known, known)), fake, sample_weight=weights)
     support = known[model.support_]
@@ -56,6 +58,14 @@ def fit_svm(rows: Matrix, fake: NDArray[np.bool_], weights: Vector, strength: fl
         return np.asarray(kernel @ factors + offset, np.float64)
 
     return score
+
+
+def fit_whitened(rows: Matrix, fake: NDArray[np.bool_], weights: Vector, strength: float) -> Score:
+    """Logistic regression on the first 256 principal components, each brought to deviation 1."""
+    scale = Scaler(rows)
+    reduce = PCA(min(256, *rows.shape), whiten=True, svd_solver="randomized", random_state=0).fit(scale(rows))
+    score = fit_logistic(reduce.transform(scale(rows)), fake, weights, strength)
+    return lambda other: score(reduce.transform(scale(other)))
 
 
 HIDDEN: Final = 256
@@ -99,4 +109,10 @@ def _fit_member(
     return model.eval()
 
 
-HEADS: Final[dict[str, Fit]] = {"logistic": fit_logistic, "svm": fit_svm, "mlp": fit_mlp}
+HEADS: Final[dict[str, Fit]] = {
+    "logistic": fit_logistic,
+    "svm": fit_svm,
+    "wide svm": partial(fit_svm, width=3),
+    "whitened": fit_whitened,
+    "mlp": fit_mlp,
+}
