@@ -11,9 +11,12 @@ share of generated images found where 3 % of the fold's photographs are accused.
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -29,7 +32,7 @@ ACCUSED: Final = 0.03
 AI_FALSE_POSITIVES: Final = 0.02
 PHOTOGRAPH_MISSES: Final = 0.10
 LARGE_SOURCE: Final = 50
-HEADER: Final = "| design | mean family AUC | found at 3 % | weakest family | AI images called so | uncertain |\n|---|---|---|---|---|---|"
+COLUMNS: Final = ("design", "mean family AUC", "found at 3 %", "weakest family", "AI images called so", "uncertain")
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,11 @@ class Outcome:
             f"{self.verdicts.ai_of_fakes:.2f}",
             f"{self.verdicts.uncertain:.2f}",
         )
-        return f"| {' | '.join(cells)} |"
+        return _row(cells)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def picture_weights(pictures: Pictures, chosen: NDArray[np.bool_], exponent: float) -> Vector:
@@ -238,7 +245,8 @@ def main() -> None:
     store = FeatureStore.open(options.features, options.list)
     pictures = store.pictures
     deliveries = max(rows.shape[1] for rows in store.rows.values())
-    print(f"{int(pictures.fake.sum())} generated images, {int((~pictures.fake).sum())} photographs\n\n{HEADER}")
+    print(f"{int(pictures.fake.sum())} generated images, {int((~pictures.fake).sum())} photographs\n")
+    print(_row(COLUMNS), _row(["---"] * len(COLUMNS)), sep="\n")
     outcomes = []
     for design in designs(deliveries):
         if not options.design or any(part in design.name for part in options.design):
