@@ -55,6 +55,8 @@ class Design:
         strength: C of logistic regression and SVM, 1 / weight decay of the MLP.
         deliveries: The copies of each picture that training sees.
         balance: Exponent of 1 / (pictures of the family or source) in a picture's weight; 0 weighs all alike.
+        share: Of the pictures that training may see, drawn by their hash.
+        copied: Train only on pictures that the store holds this delivery of.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Design:
     strength: float = 3
     deliveries: tuple[int, ...] = (0,)
     balance: float = 0
+    share: float = 1
+    copied: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,10 +136,13 @@ def cross_scores(store: FeatureStore, design: Design) -> Vector:
     pictures = store.pictures
     rows = {delivery: join(store, design.parts, delivery) for delivery in {0, *design.deliveries}}
     there = {delivery: store.has(design.parts[0].views, delivery) for delivery in design.deliveries}
+    drawn = np.array([int(sha256[-8:], 16) < design.share * 16**8 for sha256 in pictures.sha256.tolist()])
+    drawn &= store.has(design.parts[0].views, design.copied)
     scores = np.zeros(len(pictures))
     for fold in np.unique(pictures.fold):
-        weights = picture_weights(pictures, pictures.fold != fold, design.balance)
-        chosen = {delivery: np.flatnonzero((pictures.fold != fold) & there[delivery]) for delivery in there}
+        learnt = (pictures.fold != fold) & drawn
+        weights = picture_weights(pictures, learnt, design.balance)
+        chosen = {delivery: np.flatnonzero(learnt & there[delivery]) for delivery in there}
         score = HEADS[design.head](
             np.concatenate([rows[delivery][of] for delivery, of in chosen.items()]),
             np.concatenate([pictures.fake[of] for of in chosen.values()]),

@@ -53,6 +53,20 @@ def designs(deliveries: int) -> Iterator[Design]:
         yield replace(cls, name=f"tokens: cls; head: {head}, {strength:g}", head=head, strength=strength)
     for balance in (0.5, 1):
         yield replace(BASE, name=f"balance: 1 / n^{balance:g}", balance=balance)
-    for number in range(deliveries):
-        copies = tuple(range(number + 1))
-        yield replace(BASE, name=f"whole view, deliveries: {number + 1}", parts=_parts(WHOLE), deliveries=copies)
+    two = replace(BASE, parts=_parts(WHOLE, NATIVE, layers=(5, 7, 9)))
+    for head, strength in (("logistic", 0.003), ("wide svm", 10)):
+        yield replace(two, name=f"two views, layers 5 7 9: {head}", head=head, strength=strength)
+    for layers in ((9,), (7, 8, 9)):
+        name = f"two views, layers {' '.join(map(str, layers))}: logistic"
+        yield replace(two, name=name, parts=_parts(WHOLE, NATIVE, layers=layers))
+    yield replace(
+        two,
+        name="two views, mean std: logistic",
+        parts=_parts(WHOLE, NATIVE, layers=(5, 7, 9), statistics=("mean", "std")),
+    )
+    for share in (0.125, 0.25, 0.5):
+        yield replace(two, name=f"two views, pictures: {share:g} of all", share=share)
+    whole = replace(BASE, parts=_parts(WHOLE, layers=(5, 7, 9)), copied=deliveries - 1)
+    for number in range(deliveries if deliveries > 1 else 0):
+        name = f"whole view, pictures with {deliveries} deliveries: {number + 1} of them"
+        yield replace(whole, name=name, deliveries=tuple(range(number + 1)))
