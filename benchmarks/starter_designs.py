@@ -1,4 +1,4 @@
-"""The rows of the table in docs/decisions/0022-new-starter.md."""
+"""The rows of the table in docs/decisions/experiments.md, "Designs of a new starter"."""
 
 from __future__ import annotations
 
