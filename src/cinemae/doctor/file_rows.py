@@ -211,11 +211,11 @@ def _traits(record: ImageRecord, encoded: str | bytes, loaded: LoadedImage) -> t
     found = []
     if "animated_first_frame" in loaded.warnings:
         found.append("animated")
-    with open_header(encoded) as (_, image, _):
-        mode, tiles = image.mode, str(image.tile)
+    with open_header(encoded) as (_, opened, _):
+        mode, depth = opened.mode, opened.depth
     if mode == "CMYK":
         found.append("cmyk")
-    if mode == "F" or mode.startswith("I") or ";16" in tiles:  # Pillow names a 16-bit RGB file's samples "RGB;16B"
+    if depth > 8:
         found.append("16-bit")
     suffix = Path(record.path).suffix.lower()
     if suffix in IMAGE_SUFFIXES and suffix not in _SUFFIXES.get(loaded.format or "", {suffix}):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from cinemae.config import AugmentConfig, BackboneInfo, ImageConfig
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.preprocess import preprocess
-from cinemae.errors import ConfigError, FailureLimitError, ImageError, SourceError
+from cinemae.errors import CinemaeError, ConfigError, FailureLimitError, ImageError, SourceError, log_unexpected
 from cinemae.pictures.augment import augment_picture
 from cinemae.pictures.corruptions import Corruption, parse_condition
 from cinemae.pictures.image import load_image
@@ -263,9 +263,25 @@ def decode_record(
         return row, preprocess(image, config)
     except ImageError as error:
         return dataclasses.replace(row, error_message=str(error)), None
+    except CinemaeError:
+        raise
+    except Exception as error:
+        return dataclasses.replace(row, error_message=log_unexpected(error)), None
 
 
 def _run_model(extractor: FeatureExtractor, decoded: Sequence[_Decoded]) -> list[StoreRow]:
+    """Fill in the features of a batch; if that fails, image by image, so that no image costs others theirs."""
+    try:
+        return _run_together(extractor, decoded)
+    except CinemaeError:
+        raise
+    except Exception as error:
+        if len(decoded) > 1:
+            return [_run_model(extractor, [one])[0] for one in decoded]
+        return [dataclasses.replace(decoded[0][0], error_message=log_unexpected(error))]
+
+
+def _run_together(extractor: FeatureExtractor, decoded: Sequence[_Decoded]) -> list[StoreRow]:
     """Fill in the features of the rows that have pixels; those that could not be read are left out of the batch."""
     rows = [row for row, _ in decoded]
     readable = [(index, pixels) for index, (_, pixels) in enumerate(decoded) if pixels is not None]
