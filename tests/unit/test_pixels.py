@@ -15,11 +15,11 @@ import pytest
 import skimage.data
 import tifffile
 from PIL import Image
+from tests.unit.tiff_writer import BLACK_IS_ZERO, CMYK, PALETTE, RGB, WHITE_IS_ZERO, Tiff
 
 from cinemae.errors import ImageError
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import load_image
-from tests.unit.tiff_writer import BLACK_IS_ZERO, CMYK, PALETTE, RGB, WHITE_IS_ZERO, Tiff
 
 CASES = Path(__file__).parents[1] / "cases"
 HEIGHT, WIDTH = 21, 37
@@ -460,4 +460,4 @@ def test_palettes_of_jpeg_2000(depth: int):
     try:
         assert np.array_equal(pixels(data), palette[samples])
     except ImageError:
-        assert depth == 16  # noqa: PT017 - refused, not shown in gray
+        assert depth == 16

@@ -136,14 +136,30 @@ def _scored(
         except CinemaeError:
             raise
         except Exception:  # image by image, so that none costs others their scores
-            for place, picture in zip(places, pictures, strict=True):
-                try:
-                    scores[place] = _scores_of([rows[place]], [picture], corruption, sources)[0]
-                except CinemaeError:
-                    raise
-                except Exception as error:
-                    rows[place]["error_message"] = f"under {corruption.name}: {log_unexpected(error)}"
+            if not _score_alone(scores, rows, places, pictures, corruption, sources):
+                raise  # the detector is at fault, not an image
     return scores
+
+
+def _score_alone(
+    scores: NDArray[np.float64],
+    rows: Sequence[dict[str, Any]],
+    places: Sequence[int],
+    pictures: Sequence[Image.Image],
+    corruption: Corruption,
+    sources: Sequence[ScoreSource],
+) -> bool:
+    """Fill in the scores of each picture by itself; return whether one has some."""
+    any_scored = False
+    for place, picture in zip(places, pictures, strict=True):
+        try:
+            scores[place] = _scores_of([rows[place]], [picture], corruption, sources)[0]
+            any_scored = True
+        except CinemaeError:
+            raise
+        except Exception as error:
+            rows[place]["error_message"] = f"under {corruption.name}: {log_unexpected(error)}"
+    return any_scored
 
 
 def _scores_of(

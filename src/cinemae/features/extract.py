@@ -270,15 +270,27 @@ def decode_record(
 
 
 def _run_model(extractor: FeatureExtractor, decoded: Sequence[_Decoded]) -> list[StoreRow]:
-    """Fill in the features of a batch; if that fails, image by image, so that no image costs others theirs."""
+    """Fill in the features of a batch; if that fails, image by image, so that no image costs others theirs.
+
+    Where no image of a batch can be scored alone either, the model is at fault: its error ends the run, to be gone on with.
+    """
     try:
         return _run_together(extractor, decoded)
     except CinemaeError:
         raise
-    except Exception as error:
-        if len(decoded) > 1:
-            return [_run_model(extractor, [one])[0] for one in decoded]
-        return [dataclasses.replace(decoded[0][0], error_message=log_unexpected(error))]
+    except Exception:
+        rows, num_scored = [], 0
+        for row, pixels in decoded:
+            try:
+                rows += _run_together(extractor, [(row, pixels)])
+                num_scored += pixels is not None
+            except CinemaeError:
+                raise
+            except Exception as error:
+                rows.append(dataclasses.replace(row, error_message=log_unexpected(error)))
+        if not num_scored:
+            raise
+        return rows
 
 
 def _run_together(extractor: FeatureExtractor, decoded: Sequence[_Decoded]) -> list[StoreRow]:
