@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import skimage.data
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 from tests.unit.tiff_writer import BLACK_IS_ZERO, CMYK, PALETTE, RGB, WHITE_IS_ZERO, Tiff
 
 from cinemae.errors import ImageError
@@ -53,13 +53,12 @@ RIGHT = {
     "palette_8bit_colormap.tif": {(5, 5): (250, 10, 10), (60, 5): (10, 10, 250)},
     "rgb16_planar_be_1.tif": {(5, 5): (64, 128, 192)},
     "thumb_first.dng": {(5, 5): (0, 200, 0)},
-    **dict.fromkeys(
-        (
-            "png_iccp_2mb.png", "png_ztxt_2mb.png", "png_itxt_2mb.png", "png_bad_crc_text.png", "png_phys_short.png",
-            "png_srgb_empty.png", "png_gama_crc.png", "png_no_plte_extra.png",
-        ),
-        {(5, 5): (10, 120, 230)},
-    ),
+    **{
+        f"png_{damage}.png": {(5, 5): (10, 120, 230)}
+        for damage in (
+            "iccp_2mb", "ztxt_2mb", "itxt_2mb", "bad_crc_text", "phys_short", "srgb_empty", "gama_crc", "no_plte_extra",
+        )
+    },
 }  # fmt: skip
 
 
@@ -233,7 +232,7 @@ def chunk(name: bytes, body: bytes) -> bytes:
 
 
 def png(samples: np.ndarray, depth: int, colour: int, *before: bytes) -> bytes:
-    height, width, count = samples.shape
+    height, width, _ = samples.shape
     if depth == 16:
         rows = samples.reshape(height, -1).astype(">u2").view(np.uint8)
     else:
@@ -461,3 +460,66 @@ def test_palettes_of_jpeg_2000(depth: int):
         assert np.array_equal(pixels(data), palette[samples])
     except ImageError:
         assert depth == 16
+
+
+# --- colour profiles
+
+
+def profile(matrix: np.ndarray, gamma: float, space: bytes = b"RGB ") -> bytes:
+    """Return an ICC profile of these primaries, a column each, in XYZ under D65 (ICC.1:2010, 7 to 10)."""
+    bradford = np.array([[1.0479, 0.0229, -0.0502], [0.0296, 0.9904, -0.0171], [-0.0092, 0.0151, 0.7519]])
+    adapted = bradford @ matrix
+
+    def fixed(values: np.ndarray) -> bytes:
+        return struct.pack(f">{len(values)}i", *np.rint(values * 65_536).astype(int))
+
+    tags = {name: b"XYZ \0\0\0\0" + fixed(adapted[:, at]) for at, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}
+    tags[b"wtpt"] = b"XYZ \0\0\0\0" + fixed(np.array([0.9642, 1.0, 0.8249]))
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    at, table, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += struct.pack(">4sII", name, at + len(body), len(data))
+        body += data
+    head = struct.pack(">I4xI4s4s4s", at + len(body), 0x02400000, b"mntr", space, b"XYZ ") + bytes(12) + b"acsp"
+    head += bytes(28) + fixed(np.array([0.9642, 1.0, 0.8249]))
+    return head.ljust(128, b"\0") + table + body
+
+
+SRGB = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+P3 = np.array([[0.4866, 0.2657, 0.1982], [0.2290, 0.6917, 0.0793], [0.0, 0.0451, 1.0439]])
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG", "WEBP"])
+@pytest.mark.parametrize(("matrix", "gamma"), [(P3, 2.2), (SRGB, 1.0)], ids=["Display P3", "linear"])
+def test_profiles_are_converted_to_srgb(format: str, matrix: np.ndarray, gamma: float):
+    values = np.asarray(ASTRONAUT, float) / 255
+    linear = (values**gamma) @ np.linalg.solve(SRGB, matrix).T
+    linear = linear.clip(0, 1)
+    expected = 255 * np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    file = io.BytesIO()
+    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(format, {})
+    ASTRONAUT.save(file, format, icc_profile=profile(matrix, gamma), **options)
+    seen = pixels(file.getvalue()).astype(float)
+    assert np.abs(seen - np.asarray(ASTRONAUT)).mean() > 1.5
+    assert np.abs(seen - expected).mean() < 1.2
+    assert np.array_equal(np.asarray(load_image(Image.open(file)).image), seen)
+
+
+def test_profiles_that_change_nothing_or_are_damaged_are_left_alone():
+    whole = np.asarray(ASTRONAUT)
+    for given in (b"damaged", profile(P3, 2.2)[:200], profile(P3, 2.2, b"GRAY"), profile(P3, 2.2, b"CMYK")):
+        file = io.BytesIO()
+        ASTRONAUT.save(file, "PNG", icc_profile=given)
+        assert np.array_equal(pixels(file.getvalue()), whole)
+    file = io.BytesIO()
+    ASTRONAUT.save(file, "PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    assert np.array_equal(pixels(file.getvalue()), whole)
+
+
+def test_transparency_outlives_a_profile():
+    picture = ASTRONAUT.convert("RGBA")
+    picture.putalpha(0)
+    file = io.BytesIO()
+    picture.save(file, "PNG", icc_profile=profile(P3, 2.2))
+    assert (pixels(file.getvalue()) == 255).all()

@@ -272,7 +272,8 @@ def decode_record(
 def _run_model(extractor: FeatureExtractor, decoded: Sequence[_Decoded]) -> list[StoreRow]:
     """Fill in the features of a batch; if that fails, image by image, so that no image costs others theirs.
 
-    Where no image of a batch can be scored alone either, the model is at fault: its error ends the run, to be gone on with.
+    Where no image of a batch can be scored alone either, the model is at fault: its error ends the run, which can be
+    gone on with.
     """
     try:
         return _run_together(extractor, decoded)

@@ -6,7 +6,8 @@ never waits on a FIFO, never runs another program and changes no global setting,
 `core.preprocess` goes on from there. Choices that the paper leaves open are decision 0004:
 
 * the format is told by the first bytes, not by the name, and only that one Pillow plugin is tried;
-* transparency is composited over white; CMYK, Lab and palettes are converted by Pillow;
+* transparency is composited over white; CMYK, Lab and palettes are converted by Pillow; colour profiles
+  are converted to sRGB where that changes pixels visibly;
 * 16-bit values keep their high byte (as Pillow does for 16-bit RGB), fewer bits than 8 or 9 to 15 are scaled to 0 to
   255, floating-point values must lie in [0, 1];
 * of a TIFF whose first directory is a thumbnail, the picture that it stands for is read; camera raw files need rawpy;
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, GifImagePlugin, Image, ImageFile, features
 
 from cinemae.errors import ImageError
+from cinemae.pictures.colour import to_srgb
 from cinemae.pictures.decoding import OpenedPicture, open_encoded
 from cinemae.pictures.jpeg_quality import quality_of
 from cinemae.pictures.picture import (
@@ -184,7 +186,7 @@ def _decode(picture: Picture, max_pixels: int) -> LoadedImage:
             warnings = (*warnings, "exif_unreadable")
         image = opened.decode()
         _check_pixels(image.width, image.height, name, max_pixels)  # HEIF learns its true size while decoding
-        upright = _upright(_to_rgb(image, name), opened.orientation or 1)
+        upright = _upright(_to_rgb(to_srgb(image, opened.profile), name), opened.orientation or 1)
         return LoadedImage(
             upright,
             *upright.size,
@@ -240,7 +242,9 @@ def _describe(image: Image.Image, name: str, warnings: tuple[str, ...] = (), for
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a picture is not refused for damaged metadata
         orientation, warnings = 1, (*warnings, "exif_unreadable")
-    upright = _upright(_to_rgb(image, name), orientation)
+    profile = image.info.get("icc_profile")
+    shown = to_srgb(image, profile) if isinstance(profile, bytes) else image
+    upright = _upright(_to_rgb(shown, name), orientation)
     width, height = upright.size
     digest = hashlib.sha256(f"RGB {width}x{height}\n".encode() + upright.tobytes()).hexdigest()
     return LoadedImage(upright, width, height, format, digest, None, warnings)

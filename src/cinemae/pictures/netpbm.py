@@ -20,7 +20,7 @@ _BLOCK = 2**20
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image | None:
-    """Decode a picture; None if it is one that Pillow reads as fast.
+    r"""Decode a picture; None if it is one that Pillow reads as fast.
 
     Args:
         data: The whole file.
@@ -31,7 +31,7 @@ def decode(data: bytes, max_pixels: int) -> Image.Image | None:
 
     Example:
         >>> decode(b"P2 3 1 15 0 8 15", 100).tobytes()
-        b'\\x00\\x88\\xff'
+        b'\x00\x88\xff'
     """
     header = _HEADER.match(data[:_MAX_HEADER])
     if header is None:
