@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 from tests.unit.tiff_writer import BLACK_IS_ZERO, CMYK, PALETTE, RGB, WHITE_IS_ZERO, Tiff
 
 from cinemae.errors import ImageError
+from cinemae.pictures import tiff_tags
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import load_image
 
@@ -523,3 +524,31 @@ def test_transparency_outlives_a_profile():
     file = io.BytesIO()
     picture.save(file, "PNG", icc_profile=profile(P3, 2.2))
     assert (pixels(file.getvalue()) == 255).all()
+
+
+# --- work is bounded
+
+
+def test_files_of_nothing_but_small_parts_end_soon():
+    """Each would take minutes if every part were walked or every value read; the answer matters, not its time."""
+    many = b"\x89PNG\r\n\x1a\n" + chunk(b"tEXt", b"") * 300_000
+    with pytest.raises(ImageError, match="more than 262,144 chunks"):
+        load_image(many)
+    with pytest.raises(ImageError, match="is JPEG by its first bytes"):
+        load_image(b"\xff\xd8\xff\xe1\0\2" + bytes(2**22))
+    with pytest.raises(ImageError, match="is JPEG by its first bytes"):
+        load_image(b"\xff\xd8" + b"\xff\xe1\0\2" * 100_000)
+
+
+def test_tags_that_share_their_values_are_read_within_a_bound():
+    values = tuple(range(2**16)) * 8
+    data = bytearray(Tiff().write(random_samples(8, 3), t292=(4, values), t293=(4, (0,) * 40)))
+    at = data.index(struct.pack("<HHI", 292, 4, len(values)))
+    place = data[at + 8 : at + 12]
+    for tag in range(256, 290):  # the entries before it, which then name no picture
+        if (entry := data.find(struct.pack("<HH", tag, 4), 8)) > 0:
+            data[entry + 4 : entry + 12] = struct.pack("<I", len(values)) + place
+    layout = tiff_tags.Layout.of(bytes(data[:4]))
+    found, _ = tiff_tags.read_directory(io.BytesIO(data), layout, struct.unpack_from("<I", data, 4)[0])
+    assert sum(map(len, found.values.values())) <= tiff_tags.MAX_VALUES
+    assert layout.left[0] >= 0

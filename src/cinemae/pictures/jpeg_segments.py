@@ -7,6 +7,7 @@ metadata refuse no picture and bring no warning.
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -14,8 +15,11 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 MAX_PROFILE_BYTES = 4 * 2**20
+MAX_SEGMENTS = 2**16
+MAX_STRAY_BYTES = 2**16
 _END = b"\xff\xd9"
 _PROFILE = b"ICC_PROFILE\0"
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
 _PADDING = (b"\xaa" * 64, b"\x55" * 64)
 
 
@@ -45,7 +49,10 @@ def read_parts(file: BinaryIO, *, header_only: bool = False) -> JpegParts:
     """
     file.seek(2)
     kept, exif, profile = [b"\xff\xd8"], b"", dict[int, bytes]()
-    while marker := _next_marker(file):
+    for _ in range(MAX_SEGMENTS):
+        marker = _next_marker(file)
+        if not marker:
+            break
         length = file.read(2)
         body = file.read(max(int.from_bytes(length, "big") - 2, 0))
         if marker == 0xE1 and body.startswith(b"Exif\0\0") and not exif:
@@ -65,15 +72,15 @@ def read_parts(file: BinaryIO, *, header_only: bool = False) -> JpegParts:
 
 def _next_marker(file: BinaryIO) -> int:
     """Skip fill and stray bytes, as libjpeg does, and return the marker; 0 at the end."""
-    byte = file.read(1)
-    while byte:
-        if byte == b"\xff":
-            byte = file.read(1)
-            if byte not in (b"", b"\0", b"\xff"):
-                return 0 if byte == b"\xd9" else byte[0]
-        else:
-            byte = file.read(1)
-    return 0
+    start = file.tell()
+    found = _MARKER.search(file.read(2))
+    if found is None:
+        file.seek(start)
+        found = _MARKER.search(file.read(MAX_STRAY_BYTES))
+    if found is None or found[1] == b"\xd9":
+        return 0
+    file.seek(start + found.end())
+    return found[1][0]
 
 
 def _is_needed(marker: int, body: bytes) -> bool:

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 MAX_PROFILE_BYTES = 4 * 2**20
+MAX_CHUNKS = 2**18
+"""More are refused: libpng's own chunks of 8 kB come to 2 GB."""
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 _READ = {b"tRNS", b"eXIf", b"iCCP", b"acTL"}
@@ -78,7 +81,11 @@ def read_parts(file: BinaryIO, *, header_only: bool = False) -> PngParts:
 
 def _chunks(file: BinaryIO, *, header_only: bool) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
     """Yield length and name as they stand, the name, the body and the checksum of each chunk before the end."""
+    count = 0
     while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        count += 1
+        if count > MAX_CHUNKS:
+            raise ValueError(f"more than {MAX_CHUNKS:,} chunks")
         length = int.from_bytes(head[:4], "big")
         if head[4] & 0x20 and head[4:] not in _READ:
             file.seek(length + 4, io.SEEK_CUR)

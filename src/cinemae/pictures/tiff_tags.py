@@ -6,12 +6,14 @@ import io
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 MAX_DIRECTORIES = 64
 _MAX_ENTRIES = 4096
-_MAX_VALUES = 2**22
+MAX_VALUES = 2**23
+"""Most values that are read from one file: thousands of tags may point to the same million."""
+
 _CODES: Final = {
     1: "B",
     2: "B",
@@ -29,6 +31,8 @@ _CODES: Final = {
 }
 
 ORIENTATION = 274
+_WANTED = {254, 255, *range(256, 350), *range(512, 533), 34675}
+"""Of baseline TIFF, its extensions, JPEG and YCbCr (TIFF 6.0), and the ICC profile."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,11 @@ class Directory:
 
 @dataclass(frozen=True)
 class Layout:
-    """How numbers are written: ``<`` or ``>``, and whether offsets have 64 bits."""
+    """How numbers are written: ``<`` or ``>``, whether offsets have 64 bits, and how many more values will be read."""
 
     order: str
     big: bool
+    left: list[int] = field(default_factory=lambda: [MAX_VALUES])
 
     @classmethod
     def of(cls, head: bytes) -> Layout:
@@ -122,8 +127,9 @@ def _values(file: BinaryIO, layout: Layout, entries: bytes, end: int) -> Iterato
         entry = entries[at : at + size]
         tag, kind, count = layout.unpack("HHQ" if layout.big else "HHI", entry)
         code = _CODES.get(kind)
-        if code is None or not 0 < count <= _MAX_VALUES:
+        if code is None or tag not in _WANTED or not 0 < count <= layout.left[0]:
             continue
+        layout.left[0] -= count
         length = struct.calcsize(f"<{code}") * count
         data = entry[-inline:]
         if length > inline:
