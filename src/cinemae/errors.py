@@ -10,6 +10,9 @@ import logging
 import traceback
 from typing import Any
 
+UNEXPECTED = "an unexpected "
+"""How the sentence about an error that nobody foresaw begins."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -31,7 +34,7 @@ def log_unexpected(error: Exception) -> str:
     number = hashlib.sha256("\n".join(places).encode()).hexdigest()[:8]
     _logger.error("unexpected error %s while an image was examined", number, exc_info=error)
     return (
-        f"an unexpected {type(error).__name__} (error {number}) kept this image from being examined: the log explains "
+        f"{UNEXPECTED}{type(error).__name__} (error {number}) kept this image from being examined: the log explains "
         "it under that id; please report both."
     )
 
