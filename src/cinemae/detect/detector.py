@@ -25,7 +25,7 @@ from cinemae.core.calibration import is_out_of_distribution, ood_score
 from cinemae.core.preprocess import preprocess
 from cinemae.detect.heatmap import shrink, view_box
 from cinemae.detect.verdict import KeptPixels, Verdict, flipped, reasons_for, word_for
-from cinemae.errors import ConfigError, ImageError
+from cinemae.errors import CinemaeError, ConfigError, ImageError, log_unexpected
 from cinemae.evidence.image_warnings import image_warnings
 from cinemae.evidence.provenance import read_provenance
 from cinemae.evidence.redelivery import MASK_SEEDS, redeliver
@@ -237,6 +237,10 @@ class Detector(Publishable):
                 return self._score_alone(examined) if score else examined
         except ImageError as error:
             return _Examined(Verdict(path, "error", error_message=str(error)))
+        except CinemaeError:
+            raise
+        except Exception as error:
+            return _Examined(Verdict(path, "error", error_message=log_unexpected(error)))
 
     @contextmanager
     def _claimed(self, content_hash: str | None, options: _Options) -> Iterator[Verdict | None]:
@@ -278,6 +282,17 @@ class Detector(Publishable):
         return self._decide(Verdict(None, "ok", content_hash=content_hash, model=self.model_id, **known))
 
     def _score(self, batch: Sequence[_Examined]) -> list[Verdict]:
+        """Score a batch; if that fails, score each image by itself, so that no image costs others their score."""
+        try:
+            return self._score_together(batch)
+        except CinemaeError:
+            raise
+        except Exception as error:
+            if len(batch) > 1:
+                return [self._score([examined])[0] for examined in batch]
+            return [Verdict(batch[0].verdict.path, "error", error_message=log_unexpected(error))]
+
+    def _score_together(self, batch: Sequence[_Examined]) -> list[Verdict]:
         """Score the images that could be read, in one call, and put the verdicts in the order of the batch."""
         readable = [examined for examined in batch if examined.pixel_values is not None]
         scored: Iterator[Verdict] = iter(())

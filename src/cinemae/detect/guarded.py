@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from cinemae.detect.job import SET_ASIDE, BulkJob, PartReport, report_rows
 from cinemae.errors import CinemaeError, WorkerError
-from cinemae.settings import DECODING_ENVIRONMENT, Settings, require
+from cinemae.settings import DECODING_ENVIRONMENT, Settings, require, silence_decoders
 from cinemae.sources.records import ImageRecord
 
 MAX_DEATHS = 3
@@ -201,8 +201,10 @@ class _Child:
             value, error = self._connection.recv()
         except EOFError as ended:
             raise self._died() from ended
-        if error is not None:
+        if isinstance(error, CinemaeError):
             raise error
+        if error is not None:
+            raise _DiedError(str(error))
         return value
 
     def _died(self) -> _DiedError:
@@ -225,6 +227,7 @@ def serve(connection: Connection) -> None:
     (None, None) after the last.
     """
     sys.path[:] = connection.recv()  # before anything that has to be imported
+    silence_decoders()
     try:
         score = connection.recv().load(connection.recv())
         connection.send((None, None))
