@@ -103,7 +103,8 @@ class Detector(Publishable):
         cls,
         path_or_id: str | Path | None = None,
         *,
-        device: str = "auto",
+        device: str | int = "auto",
+        revision: str | None = None,
         precision: str = "auto",
         threshold: float | None = None,
         num_threads: int | None = None,
@@ -113,7 +114,9 @@ class Detector(Publishable):
         Args:
             path_or_id: A model directory or a Hub id, ``owner/name`` or ``owner/name@revision``; None for the bundled
                 starter.
-            device: "auto" and "cpu" need only the light install; "cuda" and "mps" need torch.
+            device: "auto" and "cpu" need only the light install; "cuda" and "mps" need torch; a number is that of a
+                CUDA device.
+            revision: Branch, tag or commit of a Hub id, as in ``owner/name@revision``.
             precision: "fp32"; "int8" for a processor, faster, scores differ a little; "bf16" with torch;
                 "auto" is bf16 on CUDA devices that have it, else fp32.
             threshold: prob_fake from which an image is called "ai", in place of the model's own.
@@ -125,11 +128,30 @@ class Detector(Publishable):
             ConfigError: If the threshold lies outside [0, 1], or there is no such device or precision.
             MissingDependencyError: If the model, the device or the precision needs torch and it is not installed.
         """
+        if revision is not None:
+            if path_or_id is None or "@" in str(path_or_id):
+                raise ConfigError(
+                    f"a revision is that of a Hub id without one, got revision {revision!r} of {path_or_id!r}: "
+                    "name the model as owner/name."
+                )
+            path_or_id = f"{path_or_id}@{revision}"
         directory = resolve_model(path_or_id)
+        device = f"cuda:{device}" if isinstance(device, int) else device
         scorer = make_scorer(directory, device, precision=precision, num_threads=num_threads)
         detector = cls(scorer, threshold=threshold)
         detector.directory = directory
         return detector
+
+    def __repr__(self) -> str:
+        """Name the model, what it runs on and where its verdicts lie."""
+        return (
+            f"{type(self).__name__}({self.model_id!r}, {self.scorer.engine}, device={self.scorer.device!r}, "
+            f"ai from {self.decision.threshold:.3f}, real below {self.decision.real_below:.3f})"
+        )
+
+    def __call__(self, image: ImageInput, *, stable: bool = False) -> Verdict:
+        """Score one image: `detect` under a shorter name."""
+        return self.detect(image, stable=stable)
 
     def detect(self, image: ImageInput, *, stable: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> Verdict:
         """Score one image.
@@ -176,6 +198,10 @@ class Detector(Publishable):
             ConfigError: If an argument is none of those above.
             ImageError: With on_error="raise", at the first image that cannot be read.
         """
+        if isinstance(images, str | bytes | os.PathLike):
+            raise ConfigError(
+                f"detect_batch takes several images, got one, {str(images)[:80]!r}: call detect, or put it into a list."
+            )
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
         if on_error not in ("record", "raise"):
