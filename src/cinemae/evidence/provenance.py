@@ -19,6 +19,7 @@ from cinemae.evidence.content_credentials import Credentials, read_credentials
 from cinemae.evidence.known_makers import PROGRAM_KEYS, SOURCE_TYPES, Maker, Says, maker_in_name, maker_in_text
 from cinemae.evidence.metadata_items import MetadataItem, read_items
 from cinemae.evidence.xmp_properties import xmp_properties
+from cinemae.pictures.picture import Picture
 
 MAX_SIGNALS = 32
 MAX_VALUE_CHARS = 200
@@ -90,15 +91,15 @@ class ProvenanceSignal:
 
 
 def read_provenance(
-    source: str | os.PathLike[str] | bytes, *, trust_anchors: str | None = None
+    source: str | os.PathLike[str] | bytes | Picture, *, trust_anchors: str | None = None
 ) -> tuple[ProvenanceSignal, ...]:
     """Read what a file says of its origin, from its header; broken and hostile files give fewer signals, never errors.
 
     Nothing is decoded and nothing is fetched. Content Credentials are checked if c2pa-python is installed (extra
-    ``c2pa``), which reads the whole file; otherwise they are only reported.
+    ``c2pa``); otherwise they are only reported.
 
     Args:
-        source: A path, or encoded bytes.
+        source: A path, encoded bytes, or a picture that was read before. A path that leads to no picture has no signal.
         trust_anchors: Root certificates in PEM that vouch for signers of Content Credentials. None is shipped: without
             them no signal is ever ``verified=True``.
 
@@ -126,11 +127,15 @@ def read_provenance(
         raise ConfigError(
             "trust anchors are PEM certificates ('-----BEGIN CERTIFICATE-----'): give the text of such a file."
         )
-    items = read_items(source)
+    try:
+        data = Picture.read(source).data
+    except ImageError:
+        return ()
+    items = read_items(data)
     signals: dict[tuple[str, str, str], ProvenanceSignal] = {}
     embedded = any(item.source == "c2pa" for item in items)
     if embedded:
-        signals |= {_key(signal): signal for signal in _embedded_credentials(source, trust_anchors)}
+        signals |= {_key(signal): signal for signal in _embedded_credentials(data, trust_anchors)}
     for signal in _unsigned(items):
         if len(signals) < MAX_SIGNALS and not (embedded and signal.source == "c2pa"):
             signals.setdefault(_key(signal), signal)
@@ -162,11 +167,9 @@ def _key(signal: ProvenanceSignal) -> tuple[str, str, str]:
     return signal.source, signal.name, signal.value
 
 
-def _embedded_credentials(
-    source: str | os.PathLike[str] | bytes, trust_anchors: str | None
-) -> Iterator[ProvenanceSignal]:
+def _embedded_credentials(data: bytes, trust_anchors: str | None) -> Iterator[ProvenanceSignal]:
     try:
-        credentials = read_credentials(source, trust_anchors)
+        credentials = read_credentials(data, trust_anchors)
     except MissingDependencyError:
         sentence = "Content Credentials are present; install 'cinemae[c2pa]' to check them"
         yield ProvenanceSignal("c2pa", "manifest", "present", "unknown", None, sentence)
