@@ -11,12 +11,11 @@ import math
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,7 @@ from cinemae.models.directory import fast_tier, resolve_model
 from cinemae.models.publish import Publishable
 from cinemae.models.scorers import Scorer, Scores, make_scorer
 from cinemae.pictures.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image
-from cinemae.pictures.picture import Encoded, Picture
+from cinemae.pictures.picture import Picture
 from cinemae.settings import usable_cores
 from cinemae.sources.records import EncodedImage
 from cinemae.sources.stream import NUM_WORKERS, read_ahead
@@ -49,8 +48,8 @@ THREADS_PER_IMAGE = max(1, usable_cores() // NUM_WORKERS)
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """An image ready for the model; without `pixel_values`, a final verdict. The full picture is gone by now."""
+class _Examined:
+    """An image prepared for the model; without `pixel_values`, a final verdict. The full picture is gone by now."""
 
     verdict: Verdict
     pixel_values: NDArray[np.float32] | None = None
@@ -65,9 +64,6 @@ class _Options:
     keep_picture: bool
     stable: bool
     max_pixels: int = DEFAULT_MAX_PIXELS
-
-
-_Given: TypeAlias = "str | os.PathLike[str] | bytes | EncodedImage | Picture | _Prepared"
 
 
 class Detector(Publishable):
@@ -150,8 +146,8 @@ class Detector(Publishable):
         Raises:
             ImageError: If it cannot be read as an image.
         """
-        prepared = self._prepare(_read(image), _Options(keep_picture=True, stable=stable, max_pixels=max_pixels))
-        return _succeed(self._score([prepared])[0])
+        examined = self._examine(image, _Options(keep_picture=True, stable=stable, max_pixels=max_pixels))
+        return _succeed(self._score([examined])[0])
 
     def detect_batch(
         self,
@@ -187,79 +183,86 @@ class Detector(Publishable):
         if on_error not in ("record", "raise"):
             raise ConfigError(f'on_error must be "record" or "raise", got {on_error!r}.')
         options = _Options(keep_pixels, stable, max_pixels)
-        work = partial(self._work, options=options)
-        prepared = read_ahead(work, self._given(images, options), ahead=batch_size + NUM_WORKERS, pool=pool)
-        return self._stream(prepared, batch_size, on_error == "raise", options)
+        return self._stream(self._examine_ahead(images, batch_size, options, pool), batch_size, on_error, options)
 
-    def _given(self, images: Iterable[ImageInput | EncodedImage], options: _Options) -> Iterator[_Given]:
-        """Yield what threads may work on; what the caller may change meanwhile is read or prepared at once."""
-        for image in images:
-            if isinstance(image, str | os.PathLike | bytes | EncodedImage):
-                yield image
-            else:
-                try:
-                    source = _read(image)
-                    yield source if isinstance(source, Picture) else self._prepare(source, options)
-                except ImageError as error:
-                    yield _failed(None, error)
+    def _examine_ahead(
+        self, images: Iterable[ImageInput | EncodedImage], batch_size: int, options: _Options, pool: Executor | None
+    ) -> Generator[_Examined, None, None]:
+        """Work in threads on what nobody else can change; prepare the rest, which the caller may reuse, at once."""
 
-    def _work(self, image: _Given, options: _Options) -> _Prepared:
-        """Do what an image needs no others for: read it, and recall its verdict or prepare it, and perhaps score it."""
-        if isinstance(image, _Prepared):
-            return self._score_alone(image)
+        def given() -> Iterator[str | os.PathLike[str] | bytes | EncodedImage | _Examined]:
+            for image in images:
+                if isinstance(image, str | os.PathLike | bytes | EncodedImage):
+                    yield image
+                else:
+                    yield self._examine(image, options, score=False)
+
+        def examine(image: ImageInput | EncodedImage | _Examined) -> _Examined:
+            return self._score_alone(image) if isinstance(image, _Examined) else self._examine(image, options)
+
+        return read_ahead(examine, given(), ahead=batch_size + NUM_WORKERS, pool=pool)
+
+    def _stream(
+        self, examined: Generator[_Examined, None, None], batch_size: int, on_error: str, options: _Options
+    ) -> Generator[Verdict, None, None]:
+        with closing(examined):  # the threads go on while a model that takes images together has these
+            while batch := list(islice(examined, batch_size)):
+                for verdict in self._score_once(batch, options):
+                    yield _succeed(verdict) if on_error == "raise" else verdict
+
+    def _examine(self, image: ImageInput | EncodedImage, options: _Options, *, score: bool = True) -> _Examined:
+        """Do with one image what needs no others: read it, and recall its verdict, or prepare and perhaps score it."""
+        path = _path_of(image)
         try:
-            picture = _read(image)
+            source = _read(image)
+            content_hash = source.content_hash if isinstance(source, Picture) else None
+            with self._claimed(content_hash, options) as known:
+                if known is not None:
+                    return _Examined(dataclasses.replace(known, path=path))
+                loaded = load_image(source, max_pixels=options.max_pixels)
+                pixel_values = preprocess(loaded.image, self.config.extractor.image)
+                redelivered = tuple(self._redeliver(loaded)) if options.stable else ()
+                verdict = Verdict(
+                    path,
+                    "ok",
+                    warnings=(*loaded.warnings, *image_warnings(loaded, self.config.extractor.image)),
+                    provenance=read_provenance(source) if isinstance(source, Picture) else (),
+                    width=loaded.width,
+                    height=loaded.height,
+                    format=loaded.format,
+                    content_hash=loaded.content_hash,
+                    model=self.model_id,
+                )
+                kept = shrink(loaded.image) if options.keep_picture else None
+                del loaded, source  # many megabytes, not needed while the model computes
+                examined = _Examined(verdict, pixel_values, redelivered, kept)
+                return self._score_alone(examined) if score else examined
         except ImageError as error:
-            return _failed(_path_of(image), error)
-        cached = self.cache is not None and not options.keep_picture
-        with self.cache.claimed(picture.content_hash) if self.cache and cached else nullcontext():
-            if cached and (known := self._recall(picture.content_hash, picture.path, options)):
-                return _Prepared(known)
-            return self._score_alone(self._prepare(picture, options))
+            return _Examined(Verdict(path, "error", error_message=str(error)))
 
-    def _prepare(self, source: Picture | Image.Image | NDArray[Any], options: _Options) -> _Prepared:
-        path = source.path if isinstance(source, Picture) else None
-        try:
-            loaded = load_image(source, max_pixels=options.max_pixels)
-            pixel_values = preprocess(loaded.image, self.config.extractor.image)
-            redelivered = tuple(self._redeliver(loaded)) if options.stable else ()
-        except ImageError as error:
-            return _failed(path, error)
-        verdict = Verdict(
-            path,
-            "ok",
-            warnings=(*loaded.warnings, *image_warnings(loaded, self.config.extractor.image)),
-            provenance=read_provenance(source) if isinstance(source, Picture) else (),
-            width=loaded.width,
-            height=loaded.height,
-            format=loaded.format,
-            content_hash=loaded.content_hash,
-            model=self.model_id,
-        )
-        return _Prepared(verdict, pixel_values, redelivered, shrink(loaded.image) if options.keep_picture else None)
+    @contextmanager
+    def _claimed(self, content_hash: str | None, options: _Options) -> Iterator[Verdict | None]:
+        """Let one thread at a time work on a content, and give it what the cache knows by then."""
+        if self.cache is None or options.keep_picture or content_hash is None:
+            yield None
+        else:
+            with self.cache.claimed(content_hash):
+                yield self._recall(content_hash, options)
 
     def _redeliver(self, loaded: LoadedImage) -> Iterator[tuple[str, NDArray[np.float32]]]:
         for name, picture in redeliver(loaded.image, loaded.content_hash):
             yield name, preprocess(picture, self.config.extractor.image)
 
-    def _score_alone(self, prepared: _Prepared) -> _Prepared:
+    def _score_alone(self, examined: _Examined) -> _Examined:
         """Score an image where that costs no more than scoring several together, so that threads score side by side."""
-        return _Prepared(self._score([prepared])[0]) if self.scorer.one_by_one else prepared
+        return _Examined(self._score([examined])[0]) if self.scorer.one_by_one else examined
 
-    def _stream(
-        self, prepared: Generator[_Prepared, None, None], batch_size: int, raise_errors: bool, options: _Options
-    ) -> Generator[Verdict, None, None]:
-        with closing(prepared):  # the threads go on while a model that takes images together has these
-            while batch := list(islice(prepared, batch_size)):
-                for verdict in self._score_once(batch, options):
-                    yield _succeed(verdict) if raise_errors else verdict
-
-    def _score_once(self, batch: Sequence[_Prepared], options: _Options) -> list[Verdict]:
+    def _score_once(self, batch: Sequence[_Examined], options: _Options) -> list[Verdict]:
         """Score a batch; with a cache each content once, and none that the cache knows by now."""
         if self.cache is None or options.keep_picture:
             return self._score(batch)
         waiting = {one.verdict.content_hash or "": one for one in batch if one.pixel_values is not None}
-        found = {key: known for key in waiting if (known := self._recall(key, None, options))}
+        found = {key: known for key in waiting if (known := self._recall(key, options))}
         new = {key: one for key, one in waiting.items() if key not in found}
         found |= zip(new, self._score(list(new.values())), strict=True)
         return [
@@ -269,16 +272,16 @@ class Detector(Publishable):
             for one in batch
         ]
 
-    def _recall(self, content_hash: str, path: str | None, options: _Options) -> Verdict | None:
+    def _recall(self, content_hash: str, options: _Options) -> Verdict | None:
         """Return what the cache knows of this content, in the words of today's thresholds."""
         known = self.cache.find(content_hash, stable=options.stable) if self.cache is not None else None
         if known is None or known["width"] * known["height"] > options.max_pixels:
             return None  # one that is too large for today's limit is refused where it is loaded
-        return self._decide(Verdict(path, "ok", content_hash=content_hash, model=self.model_id, **known))
+        return self._decide(Verdict(None, "ok", content_hash=content_hash, model=self.model_id, **known))
 
-    def _score(self, batch: Sequence[_Prepared]) -> list[Verdict]:
+    def _score(self, batch: Sequence[_Examined]) -> list[Verdict]:
         """Score the images that could be read, in one call, and put the verdicts in the order of the batch."""
-        readable = [prepared for prepared in batch if prepared.pixel_values is not None]
+        readable = [examined for examined in batch if examined.pixel_values is not None]
         scored: Iterator[Verdict] = iter(())
         if readable:
             pixel_values = np.stack([p.pixel_values for p in readable if p.pixel_values is not None])
@@ -286,15 +289,15 @@ class Detector(Publishable):
             stable = bool(readable[0].redelivered)
             redeliveries = self._score_redelivered(readable, pixel_values) if stable else [None] * len(readable)
             scored = map(self._verdict, readable, _split(scores), redeliveries)
-        return [prepared.verdict if prepared.pixel_values is None else next(scored) for prepared in batch]
+        return [examined.verdict if examined.pixel_values is None else next(scored) for examined in batch]
 
     def _score_redelivered(
-        self, readable: Sequence[_Prepared], pixel_values: NDArray[np.float32]
+        self, readable: Sequence[_Examined], pixel_values: NDArray[np.float32]
     ) -> Sequence[dict[str, float]]:
         """Return prob_fake of each image's re-deliveries, and of the image under other masks, by name."""
         found: list[dict[str, float]] = [{} for _ in readable]
         for index, (name, _) in enumerate(readable[0].redelivered):
-            scores = self.scorer.score(np.stack([prepared.redelivered[index][1] for prepared in readable]))
+            scores = self.scorer.score(np.stack([examined.redelivered[index][1] for examined in readable]))
             for values, prob_fake in zip(found, scores.prob_fake.tolist(), strict=True):
                 values[name] = prob_fake
         for step in MASK_SEEDS:
@@ -304,9 +307,9 @@ class Detector(Publishable):
                 values[f"mask_seed={seed}"] = prob_fake
         return found
 
-    def _verdict(self, prepared: _Prepared, scores: Scores, redeliveries: dict[str, float] | None) -> Verdict:
+    def _verdict(self, examined: _Examined, scores: Scores, redeliveries: dict[str, float] | None) -> Verdict:
         """Say what one image's scores mean; `scores` holds one image."""
-        verdict, stats = prepared.verdict, scores.stats[0].tolist()
+        verdict, stats = examined.verdict, scores.stats[0].tolist()
         prob_fake, logit = float(scores.prob_fake[0]), float(scores.logit[0])
         if not all(map(math.isfinite, (prob_fake, logit, *stats, *(redeliveries or {}).values()))):
             reason = f"the model {self.model_id} gave a score that is no number: if others fail as well, it is damaged."
@@ -323,7 +326,7 @@ class Detector(Publishable):
             ood_score=None if math.isnan(unlike) else unlike,
             warnings=(*verdict.warnings, *unseen),
             redeliveries=redeliveries,
-            _kept=self._keep(prepared),
+            _kept=self._keep(examined),
         )
         if self.cache is not None:
             self.cache.keep(scored)
@@ -342,12 +345,12 @@ class Detector(Publishable):
             reasons=reasons_for(prob_fake, self.decision, scored.warnings, flips),
         )
 
-    def _keep(self, prepared: _Prepared) -> KeptPixels | None:
-        width, height = prepared.verdict.width, prepared.verdict.height
-        if prepared.picture is None or prepared.pixel_values is None or not width or not height:
+    def _keep(self, examined: _Examined) -> KeptPixels | None:
+        width, height = examined.verdict.width, examined.verdict.height
+        if examined.picture is None or examined.pixel_values is None or not width or not height:
             return None
         box = view_box(width, height, self.config.extractor.image)
-        return KeptPixels(self.scorer, prepared.pixel_values, prepared.picture, box)
+        return KeptPixels(self.scorer, examined.pixel_values, examined.picture, box)
 
 
 def _split(scores: Scores) -> Iterator[Scores]:
@@ -357,27 +360,19 @@ def _split(scores: Scores) -> Iterator[Scores]:
         yield Scores(**parts)
 
 
-@overload
-def _read(image: Encoded | EncodedImage | Picture) -> Picture: ...
-@overload
-def _read(image: ImageInput) -> Picture | Image.Image | NDArray[Any]: ...
-def _read(image: ImageInput | EncodedImage | Picture) -> Picture | Image.Image | NDArray[Any]:
-    """Read an image's bytes, once for all that looks at them; a picture or an array has none."""
+def _read(image: ImageInput | EncodedImage) -> Picture | Image.Image | NDArray[Any]:
+    """Read an image's bytes, once for all that looks at them; a PIL image or an array has none."""
     if isinstance(image, EncodedImage):
         if image.data is None:
             raise ImageError(image.error_message)
-        return dataclasses.replace(Picture.read(image.data), path=image.path)
+        return Picture.read(image.data)
     return image if isinstance(image, Image.Image | np.ndarray) else Picture.read(image)
 
 
 def _path_of(image: object) -> str | None:
-    if isinstance(image, EncodedImage | Picture):
+    if isinstance(image, EncodedImage):
         return image.path
     return os.fsdecode(image) if isinstance(image, str | os.PathLike) else None
-
-
-def _failed(path: str | None, error: ImageError) -> _Prepared:
-    return _Prepared(Verdict(path, "error", error_message=str(error)))
 
 
 def _succeed(verdict: Verdict) -> Verdict:
