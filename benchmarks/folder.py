@@ -21,10 +21,11 @@ from PIL import Image, ImageOps
 
 from benchmarks.measure import Record, Samples, Target, make_parser, require_close, run, take_turns
 from cinemae.core.preprocess import preprocess
-from cinemae.detect.detector import NUM_WORKERS, THREADS_PER_IMAGE, Detector
+from cinemae.detect.detector import THREADS_PER_IMAGE, Detector
 from cinemae.models.directory import resolve_model
 from cinemae.models.scorers import TorchScorer
 from cinemae.pictures.image import load_image
+from cinemae.sources.stream import NUM_WORKERS
 
 SIZE = (4032, 3024)
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_deep_field")

@@ -21,9 +21,9 @@ from cinemae.doctor.near_duplicates import COPY_LIMIT, RADIUS, NearGroups, find_
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.sources.archives import read_encoded
-from cinemae.sources.bounded_map import bounded_map
 from cinemae.sources.datasets import read_records
 from cinemae.sources.records import ImageRecord
+from cinemae.sources.stream import read_ahead
 
 CONDITIONS = (
     "jpeg=95", "jpeg=75", "jpeg=50", "jpeg=30", "jpeg=10", "webp=50", "resize=0.5", "resize=0.25", "resize=0.5+jpeg=50",
@@ -86,7 +86,7 @@ def _distance(first: bytes, second: bytes) -> tuple[int, float]:
 
 def _print_alterations(records: list[ImageRecord]) -> None:
     table: dict[str, list[tuple[int, float]]] = {}
-    for found in bounded_map(_distances, records):
+    for found in read_ahead(_distances, records):
         for name, bits, difference in found:
             table.setdefault(name, []).append((bits, difference))
     print(f"{len(records)} pictures; found again within {RADIUS} of {BITS} bits; a copy below {COPY_LIMIT} of 255\n")

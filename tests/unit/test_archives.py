@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cinemae.errors import ImageError, SourceError
-from cinemae.pictures.image import MAX_BYTES, load_image
+from cinemae.pictures.image import load_image
+from cinemae.pictures.picture import MAX_BYTES
 from cinemae.sources import parquet_images
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.datasets import read_records

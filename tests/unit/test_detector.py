@@ -16,11 +16,12 @@ from PIL import Image
 
 import cinemae
 from cinemae.config import DecisionConfig, ModelConfig
-from cinemae.detect.detector import NUM_WORKERS, Detector
+from cinemae.detect.detector import Detector
 from cinemae.detect.verdict import Verdict
 from cinemae.errors import CinemaeError, ConfigError, ImageError, ModelDirError
 from cinemae.models.directory import STARTER, read_model_config
 from cinemae.models.scorers import Scores
+from cinemae.sources.stream import NUM_WORKERS
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,8 @@ def detector(tiny_model: Path) -> Detector:
 
 class StubScorer:
     """Gives probabilities in turn."""
+
+    one_by_one = False
 
     def __init__(self, config: ModelConfig, *probabilities: float) -> None:
         self.config, self.model_id = config, config.model_id

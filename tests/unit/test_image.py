@@ -23,7 +23,8 @@ from PIL import Image, PngImagePlugin
 from cinemae.config import ImageConfig
 from cinemae.core.preprocess import preprocess
 from cinemae.errors import CinemaeError, ConfigError, ImageError
-from cinemae.pictures import image as module
+from cinemae.pictures import image as image_module
+from cinemae.pictures import picture as module
 from cinemae.pictures.image import load_image
 
 ASTRONAUT = Image.fromarray(skimage.data.astronaut()).resize((96, 64))
@@ -554,7 +555,7 @@ def test_missing_decoders_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     for brands in (b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heix", b"hevc\0\0\0\0msf1hevc"):
         data = struct.pack(">I", 24) + b"ftyp" + brands + bytes(50)
         assert "is HEIF, which needs a plugin: run `pip install 'cinemae[heif]'`." in refusal(data)
-    monkeypatch.setattr(module.features, "check", lambda name: False)
+    monkeypatch.setattr(image_module.features, "check", lambda name: False)
     data = encode(ASTRONAUT, "AVIF")
     assert "is AVIF, which this Pillow was built without: `pip install --upgrade pillow`." in refusal(data)
     video = struct.pack(">I", 20) + b"ftypisom" + bytes(4) + b"mp42"

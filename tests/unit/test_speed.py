@@ -36,7 +36,13 @@ def test_the_report_says_what_was_measured_on_what(report):
 
 def test_the_block_holds_rates_that_are_one_over_the_seconds():
     stages = (Stage("decode", 1, 0.004), Stage("model", 8, 0.5))
-    values = {"engine": "torch", "exact": "torch", "deviation": 2e-7, "peak_memory": 100.0, "when": "2026-01-02"}
+    values = {
+        "engine": "torch on cuda, compiled",
+        "exact": "torch",
+        "deviation": 2e-7,
+        "peak_memory": 100.0,
+        "when": "2026-01-02",
+    }
     report = SpeedReport(
         "m@1",
         "Card",
@@ -48,13 +54,13 @@ def test_the_block_holds_rates_that_are_one_over_the_seconds():
     block = report.to_markdown()
     assert block.startswith("### m@1 on Card, 2026-01-02\n\n| stage | batch size | images/s | ms/image |\n")
     assert "| decode | 1 | 250.0 | 4.00 |\n| model | 8 | 2.0 | 500.00 |\n" in block
-    assert "Computed by torch, compiled. prob_fake differs from torch by 2.0e-07 at most." in block
+    assert "Computed by torch on cuda, compiled. prob_fake differs from torch by 2.0e-07 at most." in block
     assert "Peak memory: 100 MB of the process, 20 MB on the GPU. 4 drawn JPEGs of 60x50" in block
 
 
 def test_a_model_that_runs_with_torch_is_said_to(tiny_model):
     report = measure_speed(str(tiny_model), dataclasses.replace(QUICK, precision="bf16", batch_sizes=(2,), rounds=1))
-    assert report.engine == "torch"
+    assert report.engine == "torch on cpu"
     assert report.model_id.endswith("+bf16")
     assert 0 < report.deviation < 0.1
 

@@ -31,6 +31,8 @@ def detector(tiny_model: Path) -> Detector:
 class StubScorer:
     """Gives probabilities in turn, the picture itself first, and one distance for all."""
 
+    one_by_one = False
+
     def __init__(self, config: ModelConfig, *probabilities: float, distance: float = np.nan) -> None:
         self.config, self.distance, self._left = config, distance, list(probabilities)
         self.model_id = config.model_id

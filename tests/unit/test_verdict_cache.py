@@ -12,11 +12,14 @@ from cinemae.detect.detector import Detector
 from cinemae.detect.verdict_cache import VerdictCache, describe_context
 from cinemae.models.directory import STARTER
 from cinemae.models.scorers import OnnxScorer
+from cinemae.pictures.picture import Picture
 from cinemae.sources.sources import EncodedImage
 
 
 class Counting:
-    """A scorer that counts its images; `together` makes the detector take it for one that scores batches."""
+    """Counts its images, and asks for several at a time."""
+
+    engine, one_by_one = "ONNX Runtime", False
 
     def __init__(self, scorer):
         self.scorer, self.config, self.model_id, self.images = scorer, scorer.config, scorer.model_id, 0
@@ -171,7 +174,7 @@ class TestAcrossRuns:
 
     def test_a_row_that_something_else_wrote_is_as_if_it_were_not_there(self, counting, files):
         cache = VerdictCache.open(None, STARTER, counting)
-        cache.scores.put(cache.context, VerdictCache.hash_of(files[0]), {"logit": 3})
+        cache.scores.put(cache.context, Picture.read(files[0]).content_hash, {"logit": 3})
         assert answers(Detector(counting, cache=cache), files[:1]) == answers(Detector(counting), files[:1])
 
     def test_a_cache_that_fails_ends_no_run(self, counting, files, tmp_path):
@@ -183,14 +186,12 @@ class TestAcrossRuns:
         assert len(told) == 1
 
 
-class TestContentHash:
-    def test_of_what_cannot_be_read(self, tmp_path):
-        os.mkfifo(tmp_path / "pipe")
-        for path in (tmp_path / "missing", tmp_path, tmp_path / "pipe", "a\0b"):
-            assert VerdictCache.hash_of(path) is None
-
-    def test_is_that_of_the_verdict(self, scorer, files):
-        assert Detector(scorer).detect(files[0]).content_hash == VerdictCache.hash_of(files[0])
+def test_what_cannot_be_read_is_a_row_with_a_cache_too(counting, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    paths = [tmp_path / "missing", tmp_path, tmp_path / "pipe", "a\0b"]
+    cached = Detector(counting, cache=VerdictCache.open(None, STARTER, counting))
+    assert answers(cached, paths) == answers(Detector(counting), paths)
+    assert [verdict.status for verdict in cached.detect_batch(paths)] == ["error"] * 4
 
 
 def test_what_is_too_large_for_the_limit_of_today_is_refused_though_it_is_known(counting, files):

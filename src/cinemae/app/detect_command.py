@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from cinemae.app.output import Emit, Writer
     from cinemae.config import DecisionConfig
     from cinemae.detect.detector import Detector
-    from cinemae.detect.verdict import Verdict
     from cinemae.sources.records import ImageRecord
 
 STDIN = "-"
@@ -205,35 +204,32 @@ def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
     """Write every verdict; return how many images were scored and how many failed."""
     from cinemae.app.output import HeatmapFolder, open_output
     from cinemae.app.progress import ProgressBar
+    from cinemae.detect.detector import DEFAULT_BATCH_SIZE
+    from cinemae.sources.sources import encoded_images
 
+    verdicts = job.detector.detect_batch(
+        encoded_images(job.records),
+        batch_size=job.batch_size or DEFAULT_BATCH_SIZE,
+        keep_pixels=job.heatmaps is not None,
+        stable=job.stable,
+    )
     maps = HeatmapFolder(job.heatmaps) if job.heatmaps else None
     counts = [0, 0]
-    with ProgressBar("scoring", job.total) as bar, open_output(style.output, bar.write) as emit:
+    with ProgressBar("scoring", job.total) as bar, open_output(style.output, bar.write) as emit, closing(verdicts):
         writer = _make_writer(style, emit, job.detector.decision)
         bar.update(0)
-        with closing(_verdicts(job)) as verdicts:
-            for verdict in verdicts:
-                if maps and verdict.status == "ok" and verdict.path:
-                    verdict.save_heatmap(maps.path_for(verdict.path))
-                writer.write(verdict)
-                counts[verdict.status == "error"] += 1
-                bar.update(sum(counts))
-                if job.max_failures is not None and counts[1] > job.max_failures:
-                    break
+        for verdict in verdicts:
+            if maps and verdict.status == "ok" and verdict.path:
+                verdict.save_heatmap(maps.path_for(verdict.path))
+            writer.write(verdict)
+            counts[verdict.status == "error"] += 1
+            bar.update(sum(counts))
+            if job.max_failures is not None and counts[1] > job.max_failures:
+                break
         if not sum(counts):
             raise SourceError("the list on standard input names no image: give one path a line.")
         writer.finish()
     return counts[0], counts[1]
-
-
-def _verdicts(job: _Job) -> Generator[Verdict, None, None]:
-    from cinemae.detect.detector import DEFAULT_BATCH_SIZE
-    from cinemae.sources.sources import encoded_images
-
-    batch_size = job.batch_size or DEFAULT_BATCH_SIZE
-    return job.detector.detect_batch(
-        encoded_images(job.records), batch_size=batch_size, keep_pixels=job.heatmaps is not None, stable=job.stable
-    )
 
 
 def _make_writer(style: _Style, emit: Emit, decision: DecisionConfig) -> Writer:

@@ -120,7 +120,7 @@ def summarise(report: FitReport, out: Path, work: Path) -> str:
         f"  AUC {Estimate.from_dict(results['auc']):.3f}",
         *_worst(results["per_generator"]),
         *_verdicts(report),
-        *_beside(report),
+        *_comparison(report),
         "  These figures say nothing of generators and cameras that are not in your folders.",
         *(
             line
@@ -156,7 +156,7 @@ def _worst(rows: list[dict[str, Any]]) -> list[str]:
     return [f"  worst generator {rows[0]['generator']}: AUC {Estimate.from_dict(rows[0]['auc']):.3f}"]
 
 
-def _beside(report: FitReport) -> list[str]:
+def _comparison(report: FitReport) -> list[str]:
     apart, probe = report.comparison, report.format_probe
     verdict = {
         "better": "yours is better here",

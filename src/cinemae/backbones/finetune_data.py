@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -24,13 +22,13 @@ from cinemae.errors import TrainingError
 from cinemae.features.extract import (
     BATCHES_AHEAD,
     DEFAULT_BATCH_SIZE,
-    DEFAULT_NUM_WORKERS,
     decode_record,
     extract_rows,
     split_batches,
 )
 from cinemae.features.training_set import TrainingSet, check_classes
 from cinemae.sources.records import ImageRecord
+from cinemae.sources.stream import read_ahead
 from cinemae.statistics.format_probe import FactColumns, format_probe_of
 from cinemae.stores.store_format import StoreRow
 from cinemae.training.build_model import refuse_shared, shared_generators
@@ -56,8 +54,7 @@ class LabelledImages:
     def read(cls, records: Sequence[ImageRecord], config: ImageConfig) -> Self:
         """Decode every labelled image once, to find out which can be."""
         labelled = [record for record in records if record.label is not None]
-        with ThreadPoolExecutor(DEFAULT_NUM_WORKERS) as pool:
-            rows = list(pool.map(lambda record: decode_record(record, config, None)[0], labelled))
+        rows = list(read_ahead(lambda record: decode_record(record, config, None)[0], labelled))
         good = [(record, row) for record, row in zip(labelled, rows, strict=True) if row.status == "ok"]
         return cls(
             records=tuple(record for record, _ in good),
@@ -169,23 +166,18 @@ def load_views(
         draws: Taken as needed.
         config: How views are cut.
 
-    Yields:
-        The draw, and its `pixel_values`, (n, V', 3, S, S).
+    Returns:
+        Each draw with its `pixel_values`, (n, V', 3, S, S), in order.
 
     Raises:
         TrainingError: If a file that could be read before no longer can.
     """
-    pool = ThreadPoolExecutor(DEFAULT_NUM_WORKERS, thread_name_prefix="cinemae-decode")
-    ahead: deque[tuple[Draw, list[Future[NDArray[np.float32]]]]] = deque()
-    try:
-        for draw in draws:
-            ahead.append((draw, [pool.submit(_pixels, images.records[index], config) for index in draw.images]))
-            if len(ahead) > BATCHES_AHEAD:
-                yield _joined(*ahead.popleft())
-        while ahead:
-            yield _joined(*ahead.popleft())
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+    def load(draw: Draw) -> tuple[Draw, Tensor]:
+        pixels = torch.from_numpy(np.stack([_pixels(images.records[index], config) for index in draw.images]))
+        return draw, pixels if draw.views is None else pixels[torch.arange(len(pixels))[:, None], draw.views]
+
+    return read_ahead(load, draws, ahead=BATCHES_AHEAD)
 
 
 def _pixels(record: ImageRecord, config: ImageConfig) -> NDArray[np.float32]:
@@ -196,11 +188,6 @@ def _pixels(record: ImageRecord, config: ImageConfig) -> NDArray[np.float32]:
             "restore it and train again."
         )
     return pixels
-
-
-def _joined(draw: Draw, waiting: Sequence[Future[NDArray[np.float32]]]) -> tuple[Draw, Tensor]:
-    pixels = torch.from_numpy(np.stack([future.result() for future in waiting]))
-    return draw, pixels if draw.views is None else pixels[torch.arange(len(pixels))[:, None], draw.views]
 
 
 def measure_features(

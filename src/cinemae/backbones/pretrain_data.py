@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from cinemae.config import IMAGENET_MEAN, IMAGENET_STD
 from cinemae.errors import ImageError, SourceError
 from cinemae.pictures.image import load_image
 from cinemae.pretrain_config import PretrainConfig
+from cinemae.sources.stream import read_ahead
 
 CACHE_BYTES = 2 << 30
 MAX_STORED_SIDE = 512
@@ -72,8 +73,7 @@ def readable_photos(paths: Sequence[str], cache: PhotoCache) -> tuple[list[str],
             return False
         return True
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        kept = [path for path, good in zip(paths, pool.map(look, paths), strict=True) if good]
+    kept = [path for path, good in zip(paths, read_ahead(look, paths, num_workers=2), strict=True) if good]
     if not kept:
         raise SourceError(f"pretraining needs readable photographs; none of {len(paths)} files could be read.")
     return kept, sorted(failures)
@@ -171,15 +171,4 @@ class BatchStream:
 
     def iterate(self, start: int) -> Iterator[Tensor]:
         """Yield the batches of steps `start`, `start + 1`, and so on without end."""
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            waiting = [pool.submit(self.batch, start + offset) for offset in range(self.ahead)]
-            step = start + self.ahead
-            try:
-                while True:
-                    batch = waiting.pop(0).result()
-                    waiting.append(pool.submit(self.batch, step))
-                    step += 1
-                    yield batch
-            finally:
-                for future in waiting:
-                    future.cancel()
+        return read_ahead(self.batch, count(start), num_workers=2, ahead=self.ahead)

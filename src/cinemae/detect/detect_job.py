@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from cinemae.config import DecisionConfig
-from cinemae.detect.detector import DEFAULT_BATCH_SIZE, NUM_WORKERS, Detector
+from cinemae.detect.detector import DEFAULT_BATCH_SIZE, Detector
 from cinemae.detect.job import PartReport, ScoreFunction, report_rows
 from cinemae.detect.verdict import Verdict
 from cinemae.detect.verdict_cache import VerdictCache
@@ -19,6 +19,7 @@ from cinemae.models.scorers import make_scorer
 from cinemae.sources.records import ImageRecord, hash_records
 from cinemae.sources.remote_object import is_remote
 from cinemae.sources.sources import encoded_images
+from cinemae.sources.stream import NUM_WORKERS
 from cinemae.stores.results import ResultsHeader, has_part, prepare_results, read_part, write_part
 
 DEFAULT_PART_SIZE = 256

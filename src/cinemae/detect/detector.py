@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,25 +31,25 @@ from cinemae.evidence.provenance import read_provenance
 from cinemae.evidence.redelivery import MASK_SEEDS, redeliver
 from cinemae.models.directory import fast_tier, resolve_model
 from cinemae.models.publish import Publishable
-from cinemae.models.scorers import OnnxScorer, Scorer, Scores, make_scorer
-from cinemae.pictures.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image, read_bytes
+from cinemae.models.scorers import Scorer, Scores, make_scorer
+from cinemae.pictures.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image
+from cinemae.pictures.picture import Picture
 from cinemae.settings import usable_cores
 from cinemae.sources.records import EncodedImage
+from cinemae.sources.stream import NUM_WORKERS, read_ahead
 
 if TYPE_CHECKING:
     from cinemae.detect.verdict_cache import VerdictCache
     from cinemae.pictures.image import ImageInput
 
 DEFAULT_BATCH_SIZE = 8
-NUM_WORKERS = min(4, usable_cores())
-"""Threads that work on different images at the same time; each holds one decoded picture."""
 THREADS_PER_IMAGE = max(1, usable_cores() // NUM_WORKERS)
 """Threads that compute an image where `NUM_WORKERS` images are computed at the same time, so that all cores work."""
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """An image ready for the model, or the reason why it is not; the full picture is gone by now."""
+class _Examined:
+    """An image prepared for the model; without `pixel_values`, a final verdict. The full picture is gone by now."""
 
     verdict: Verdict
     pixel_values: NDArray[np.float32] | None = None
@@ -58,7 +58,7 @@ class _Prepared:
 
 
 @dataclass(frozen=True)
-class _Wishes:
+class _Options:
     """What is to be done with an image beside scoring it."""
 
     keep_picture: bool
@@ -146,8 +146,8 @@ class Detector(Publishable):
         Raises:
             ImageError: If it cannot be read as an image.
         """
-        wishes = _Wishes(keep_picture=True, stable=stable, max_pixels=max_pixels)
-        return _succeed(self._judge([self._prepare(image, wishes)])[0])
+        examined = self._examine(image, _Options(keep_picture=True, stable=stable, max_pixels=max_pixels))
+        return _succeed(self._score([examined])[0])
 
     def detect_batch(
         self,
@@ -158,6 +158,7 @@ class Detector(Publishable):
         keep_pixels: bool = False,
         stable: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        pool: Executor | None = None,
     ) -> Generator[Verdict, None, None]:
         """Score many images, in their order.
 
@@ -168,6 +169,7 @@ class Detector(Publishable):
             keep_pixels: Keep what `lcas_map` and `save_heatmap` need, some megabytes a verdict.
             stable: As in `detect`.
             max_pixels: As in `detect`.
+            pool: Threads to work in, which go on afterwards; None for `NUM_WORKERS` that end with the last verdict.
 
         Returns:
             One verdict an image, as they come.
@@ -180,133 +182,122 @@ class Detector(Publishable):
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
         if on_error not in ("record", "raise"):
             raise ConfigError(f'on_error must be "record" or "raise", got {on_error!r}.')
-        return self._stream(iter(images), batch_size, on_error == "raise", _Wishes(keep_pixels, stable, max_pixels))
+        options = _Options(keep_pixels, stable, max_pixels)
+        return self._stream(self._examine_ahead(images, batch_size, options, pool), batch_size, on_error, options)
+
+    def _examine_ahead(
+        self, images: Iterable[ImageInput | EncodedImage], batch_size: int, options: _Options, pool: Executor | None
+    ) -> Generator[_Examined, None, None]:
+        """Work in threads on what nobody else can change; prepare the rest, which the caller may reuse, at once."""
+
+        def given() -> Iterator[str | os.PathLike[str] | bytes | EncodedImage | _Examined]:
+            for image in images:
+                if isinstance(image, str | os.PathLike | bytes | EncodedImage):
+                    yield image
+                else:
+                    yield self._examine(image, options, score=False)
+
+        def examine(image: ImageInput | EncodedImage | _Examined) -> _Examined:
+            return self._score_alone(image) if isinstance(image, _Examined) else self._examine(image, options)
+
+        return read_ahead(examine, given(), ahead=batch_size + NUM_WORKERS, pool=pool)
 
     def _stream(
-        self, images: Iterator[ImageInput | EncodedImage], batch_size: int, raise_errors: bool, wishes: _Wishes
+        self, examined: Generator[_Examined, None, None], batch_size: int, on_error: str, options: _Options
     ) -> Generator[Verdict, None, None]:
-        pool = ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="cinemae-detect")
-        ahead: deque[Future[_Prepared]] = deque()
+        with closing(examined):  # the threads go on while a model that takes images together has these
+            while batch := list(islice(examined, batch_size)):
+                for verdict in self._score_once(batch, options):
+                    yield _succeed(verdict) if on_error == "raise" else verdict
 
-        def read_ahead() -> None:
-            for image in islice(images, batch_size + NUM_WORKERS - len(ahead)):
-                ahead.append(self._start(pool, image, wishes))
-
+    def _examine(self, image: ImageInput | EncodedImage, options: _Options, *, score: bool = True) -> _Examined:
+        """Do with one image what needs no others: read it, and recall its verdict, or prepare and perhaps score it."""
+        path = _path_of(image)
         try:
-            read_ahead()
-            while ahead:
-                batch = [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
-                read_ahead()  # the workers go on while a model that takes images together has these
-                for verdict in self._judge_once(batch, wishes):
-                    yield _succeed(verdict) if raise_errors else verdict
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _start(self, pool: ThreadPoolExecutor, image: ImageInput | EncodedImage, wishes: _Wishes) -> Future[_Prepared]:
-        """Work in a thread on what nobody else can change; prepare the rest, which the caller may reuse, at once."""
-        if isinstance(image, EncodedImage):
-            return pool.submit(lambda: self._work_named(image, wishes))
-        if isinstance(image, str | os.PathLike | bytes):
-            return pool.submit(lambda: self._work(image, wishes))
-        prepared = self._prepare(image, wishes)
-        return pool.submit(lambda: self._score_alone(prepared))
-
-    def _work_named(self, image: EncodedImage, wishes: _Wishes) -> _Prepared:
-        if image.data is None:
-            return _Prepared(Verdict(image.path, "error", error_message=image.error_message))
-        worked = self._work(image.data, wishes)
-        return dataclasses.replace(worked, verdict=dataclasses.replace(worked.verdict, path=image.path))
-
-    def _work(self, image: str | os.PathLike[str] | bytes, wishes: _Wishes) -> _Prepared:
-        """Say again what was said of the same bytes, or prepare them, and score them where that is done one by one."""
-        content_hash = self.cache.hash_of(image) if self.cache is not None and not wishes.keep_picture else None
-        if self.cache is None or content_hash is None:
-            return self._score_alone(self._prepare(image, wishes))
-        with self.cache.claimed(content_hash):
-            path = None if isinstance(image, bytes) else os.fsdecode(image)
-            if (known := self._recall(content_hash, path, wishes)) is not None:
-                return _Prepared(known)
-            return self._score_alone(self._prepare(image, wishes))
-
-    def _score_alone(self, prepared: _Prepared) -> _Prepared:
-        """Judge an image where that costs no more than judging several together, so that images go side by side."""
-        return _Prepared(self._judge([prepared])[0]) if isinstance(self.scorer, OnnxScorer) else prepared
-
-    def _prepare(self, image: ImageInput, wishes: _Wishes) -> _Prepared:
-        path = os.fsdecode(image) if isinstance(image, str | os.PathLike) else None
-        try:
-            if not isinstance(image, str | os.PathLike | Image.Image | np.ndarray):
-                image = read_bytes(image)  # once, since its metadata is read as well
-            loaded = load_image(image, max_pixels=wishes.max_pixels)
-            pixel_values = preprocess(loaded.image, self.config.extractor.image)
-            redelivered = tuple(self._redeliver(loaded)) if wishes.stable else ()
+            source = _read(image)
+            content_hash = source.content_hash if isinstance(source, Picture) else None
+            with self._claimed(content_hash, options) as known:
+                if known is not None:
+                    return _Examined(dataclasses.replace(known, path=path))
+                loaded = load_image(source, max_pixels=options.max_pixels)
+                pixel_values = preprocess(loaded.image, self.config.extractor.image)
+                redelivered = tuple(self._redeliver(loaded)) if options.stable else ()
+                verdict = Verdict(
+                    path,
+                    "ok",
+                    warnings=(*loaded.warnings, *image_warnings(loaded, self.config.extractor.image)),
+                    provenance=read_provenance(source) if isinstance(source, Picture) else (),
+                    width=loaded.width,
+                    height=loaded.height,
+                    format=loaded.format,
+                    content_hash=loaded.content_hash,
+                    model=self.model_id,
+                )
+                kept = shrink(loaded.image) if options.keep_picture else None
+                del loaded, source  # many megabytes, not needed while the model computes
+                examined = _Examined(verdict, pixel_values, redelivered, kept)
+                return self._score_alone(examined) if score else examined
         except ImageError as error:
-            return _Prepared(Verdict(path, "error", error_message=str(error)))
-        verdict = Verdict(
-            path,
-            "ok",
-            warnings=(*loaded.warnings, *image_warnings(loaded, self.config.extractor.image)),
-            provenance=read_provenance(image) if isinstance(image, str | os.PathLike | bytes) else (),
-            width=loaded.width,
-            height=loaded.height,
-            format=loaded.format,
-            content_hash=loaded.content_hash,
-            model=self.model_id,
-        )
-        return _Prepared(verdict, pixel_values, redelivered, shrink(loaded.image) if wishes.keep_picture else None)
+            return _Examined(Verdict(path, "error", error_message=str(error)))
+
+    @contextmanager
+    def _claimed(self, content_hash: str | None, options: _Options) -> Iterator[Verdict | None]:
+        """Let one thread at a time work on a content, and give it what the cache knows by then."""
+        if self.cache is None or options.keep_picture or content_hash is None:
+            yield None
+        else:
+            with self.cache.claimed(content_hash):
+                yield self._recall(content_hash, options)
 
     def _redeliver(self, loaded: LoadedImage) -> Iterator[tuple[str, NDArray[np.float32]]]:
         for name, picture in redeliver(loaded.image, loaded.content_hash):
             yield name, preprocess(picture, self.config.extractor.image)
 
-    def _judge(self, batch: Sequence[_Prepared]) -> list[Verdict]:
-        """Score the images that could be read, in one call, and put the verdicts in the order of the batch."""
-        readable = [prepared for prepared in batch if prepared.pixel_values is not None]
-        judged: Iterator[Verdict] = iter(())
-        if readable:
-            pixel_values = np.stack([p.pixel_values for p in readable if p.pixel_values is not None])
-            scores = self.scorer.score(pixel_values)
-            again = self._score_again(readable, pixel_values) if readable[0].redelivered else [None] * len(readable)
-            judged = map(self._verdict, readable, _split(scores), again)
-        return [prepared.verdict if prepared.pixel_values is None else next(judged) for prepared in batch]
+    def _score_alone(self, examined: _Examined) -> _Examined:
+        """Score an image where that costs no more than scoring several together, so that threads score side by side."""
+        return _Examined(self._score([examined])[0]) if self.scorer.one_by_one else examined
 
-    def _judge_once(self, batch: Sequence[_Prepared], wishes: _Wishes) -> list[Verdict]:
-        """Judge a batch, each content once, unless a batch before held it."""
-        if self.cache is None or wishes.keep_picture:
-            return self._judge(batch)
-        said: dict[str | None, Verdict] = {}
-        new: dict[str | None, _Prepared] = {}
-        for prepared in batch:
-            content_hash = prepared.verdict.content_hash
-            if prepared.pixel_values is None or content_hash is None or content_hash in new:
-                continue
-            known = self._recall(content_hash, None, wishes)
-            if known is None:
-                new[content_hash] = prepared
-            else:
-                said[content_hash] = known
-        said |= zip(new, self._judge(list(new.values())), strict=True)
+    def _score_once(self, batch: Sequence[_Examined], options: _Options) -> list[Verdict]:
+        """Score a batch; with a cache each content once, and none that the cache knows by now."""
+        if self.cache is None or options.keep_picture:
+            return self._score(batch)
+        waiting = {one.verdict.content_hash or "": one for one in batch if one.pixel_values is not None}
+        found = {key: known for key in waiting if (known := self._recall(key, options))}
+        new = {key: one for key, one in waiting.items() if key not in found}
+        found |= zip(new, self._score(list(new.values())), strict=True)
         return [
             one.verdict
             if one.pixel_values is None
-            else dataclasses.replace(said[one.verdict.content_hash], path=one.verdict.path)
+            else dataclasses.replace(found[one.verdict.content_hash or ""], path=one.verdict.path)
             for one in batch
         ]
 
-    def _recall(self, content_hash: str, path: str | None, wishes: _Wishes) -> Verdict | None:
+    def _recall(self, content_hash: str, options: _Options) -> Verdict | None:
         """Return what the cache knows of this content, in the words of today's thresholds."""
-        known = self.cache.find(content_hash, stable=wishes.stable) if self.cache is not None else None
-        if known is None or known["width"] * known["height"] > wishes.max_pixels:
+        known = self.cache.find(content_hash, stable=options.stable) if self.cache is not None else None
+        if known is None or known["width"] * known["height"] > options.max_pixels:
             return None  # one that is too large for today's limit is refused where it is loaded
-        return self._word(Verdict(path, "ok", content_hash=content_hash, model=self.model_id, **known))
+        return self._decide(Verdict(None, "ok", content_hash=content_hash, model=self.model_id, **known))
 
-    def _score_again(
-        self, readable: Sequence[_Prepared], pixel_values: NDArray[np.float32]
+    def _score(self, batch: Sequence[_Examined]) -> list[Verdict]:
+        """Score the images that could be read, in one call, and put the verdicts in the order of the batch."""
+        readable = [examined for examined in batch if examined.pixel_values is not None]
+        scored: Iterator[Verdict] = iter(())
+        if readable:
+            pixel_values = np.stack([p.pixel_values for p in readable if p.pixel_values is not None])
+            scores = self.scorer.score(pixel_values)
+            stable = bool(readable[0].redelivered)
+            redeliveries = self._score_redelivered(readable, pixel_values) if stable else [None] * len(readable)
+            scored = map(self._verdict, readable, _split(scores), redeliveries)
+        return [examined.verdict if examined.pixel_values is None else next(scored) for examined in batch]
+
+    def _score_redelivered(
+        self, readable: Sequence[_Examined], pixel_values: NDArray[np.float32]
     ) -> Sequence[dict[str, float]]:
         """Return prob_fake of each image's re-deliveries, and of the image under other masks, by name."""
         found: list[dict[str, float]] = [{} for _ in readable]
         for index, (name, _) in enumerate(readable[0].redelivered):
-            scores = self.scorer.score(np.stack([prepared.redelivered[index][1] for prepared in readable]))
+            scores = self.scorer.score(np.stack([examined.redelivered[index][1] for examined in readable]))
             for values, prob_fake in zip(found, scores.prob_fake.tolist(), strict=True):
                 values[name] = prob_fake
         for step in MASK_SEEDS:
@@ -316,9 +307,9 @@ class Detector(Publishable):
                 values[f"mask_seed={seed}"] = prob_fake
         return found
 
-    def _verdict(self, prepared: _Prepared, scores: Scores, redeliveries: dict[str, float] | None) -> Verdict:
+    def _verdict(self, examined: _Examined, scores: Scores, redeliveries: dict[str, float] | None) -> Verdict:
         """Say what one image's scores mean; `scores` holds one image."""
-        verdict, stats = prepared.verdict, scores.stats[0].tolist()
+        verdict, stats = examined.verdict, scores.stats[0].tolist()
         prob_fake, logit = float(scores.prob_fake[0]), float(scores.logit[0])
         if not all(map(math.isfinite, (prob_fake, logit, *stats, *(redeliveries or {}).values()))):
             reason = f"the model {self.model_id} gave a score that is no number: if others fail as well, it is damaged."
@@ -335,13 +326,13 @@ class Detector(Publishable):
             ood_score=None if math.isnan(unlike) else unlike,
             warnings=(*verdict.warnings, *unseen),
             redeliveries=redeliveries,
-            _kept=self._keep(prepared),
+            _kept=self._keep(examined),
         )
         if self.cache is not None:
             self.cache.keep(scored)
-        return self._word(scored)
+        return self._decide(scored)
 
-    def _word(self, scored: Verdict) -> Verdict:
+    def _decide(self, scored: Verdict) -> Verdict:
         """Say what scores mean by today's thresholds, and why."""
         prob_fake = scored.prob_fake or 0.0  # none is None here
         word = word_for(prob_fake, self.decision)
@@ -354,12 +345,12 @@ class Detector(Publishable):
             reasons=reasons_for(prob_fake, self.decision, scored.warnings, flips),
         )
 
-    def _keep(self, prepared: _Prepared) -> KeptPixels | None:
-        width, height = prepared.verdict.width, prepared.verdict.height
-        if prepared.picture is None or prepared.pixel_values is None or not width or not height:
+    def _keep(self, examined: _Examined) -> KeptPixels | None:
+        width, height = examined.verdict.width, examined.verdict.height
+        if examined.picture is None or examined.pixel_values is None or not width or not height:
             return None
         box = view_box(width, height, self.config.extractor.image)
-        return KeptPixels(self.scorer, prepared.pixel_values, prepared.picture, box)
+        return KeptPixels(self.scorer, examined.pixel_values, examined.picture, box)
 
 
 def _split(scores: Scores) -> Iterator[Scores]:
@@ -367,6 +358,21 @@ def _split(scores: Scores) -> Iterator[Scores]:
     for i in range(len(scores.logit)):
         parts = {field.name: getattr(scores, field.name)[i : i + 1] for field in dataclasses.fields(scores)}
         yield Scores(**parts)
+
+
+def _read(image: ImageInput | EncodedImage) -> Picture | Image.Image | NDArray[Any]:
+    """Read an image's bytes, once for all that looks at them; a PIL image or an array has none."""
+    if isinstance(image, EncodedImage):
+        if image.data is None:
+            raise ImageError(image.error_message)
+        return Picture.read(image.data)
+    return image if isinstance(image, Image.Image | np.ndarray) else Picture.read(image)
+
+
+def _path_of(image: object) -> str | None:
+    if isinstance(image, EncodedImage):
+        return image.path
+    return os.fsdecode(image) if isinstance(image, str | os.PathLike) else None
 
 
 def _succeed(verdict: Verdict) -> Verdict:

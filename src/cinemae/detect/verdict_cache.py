@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from cinemae.detect.verdict import Verdict
 from cinemae.evidence.signals import ProvenanceSignal
 from cinemae.models.directory import file_hash
 from cinemae.models.scorers import Scorer
-from cinemae.pictures.image import MAX_BYTES
 from cinemae.stores.score_cache import MEMORY, ScoreCache
 from cinemae.version import __version__
 
@@ -76,21 +74,6 @@ class VerdictCache:
         if path is None:
             return cls(ScoreCache(MEMORY, max_bytes=MEMORY_BYTES, warn=warn), "this process")
         return cls(ScoreCache(path, warn=warn), describe_context(model_dir, scorer))
-
-    @staticmethod
-    def hash_of(image: str | os.PathLike[str] | bytes) -> str | None:
-        """Return the SHA-256 of encoded bytes or of a file; None where whoever loads it will say what is wrong."""
-        if isinstance(image, bytes):
-            return hashlib.sha256(image).hexdigest()
-        try:
-            # A named pipe must be told before it is opened for reading, which would wait for a writer.
-            status = os.stat(image)  # noqa: PTH116 - Path raises for names that are to be refused elsewhere
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-                return None
-            with open(image, "rb") as file:  # noqa: PTH123
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except (OSError, ValueError):
-            return None
 
     @contextmanager
     def claimed(self, content_hash: str) -> Iterator[None]:
@@ -150,7 +133,7 @@ def describe_context(model_dir: Path, scorer: Scorer) -> str:
     names = sorted(path.name for path in model_dir.iterdir() if path.suffix in (".onnx", ".safetensors"))
     facts = {
         "files": {name: file_hash(model_dir / name) for name in names},
-        "engine": getattr(scorer, "engine", type(scorer).__name__),
+        "engine": scorer.engine,
         "cinemae": __version__,
         "packages": {name: _version_of(name) for name in _PACKAGES},
     }

@@ -23,11 +23,11 @@ from cinemae.pictures.alignment import AlignConfig, WindowConfig, align_to_file,
 from cinemae.pictures.file_facts import FileFacts, read_facts
 from cinemae.pictures.image import load_image
 from cinemae.sources.archives import read_encoded
-from cinemae.sources.bounded_map import bounded_map
 from cinemae.sources.layouts import DataSet
 from cinemae.sources.local_files import source_root
 from cinemae.sources.manifest import relative_name, whole_file, write_manifest
 from cinemae.sources.records import ARCHIVE_SUFFIXES, ImageRecord
+from cinemae.sources.stream import read_ahead
 
 REPORT_FILE: Final = "alignment.csv"
 MANIFEST_FILE: Final = "manifest.csv"
@@ -129,7 +129,7 @@ def align_dataset(
     targets = target_names(dataset.records, root, ".png" if isinstance(steps, WindowConfig) else ".jpg")
     items = list(zip(dataset.records, dataset.splits, targets, strict=True))
     rows: list[AlignedRow] = []
-    for row in bounded_map(partial(_align, out=out, steps=steps), items):
+    for row in read_ahead(partial(_align, out=out, steps=steps), items):
         rows.append(row)
         if progress:
             progress(len(rows), len(items))

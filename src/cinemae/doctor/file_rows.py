@@ -18,9 +18,9 @@ from cinemae.errors import ImageError, SourceError
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import LoadedImage, load_image, open_header
 from cinemae.sources.archives import read_encoded
-from cinemae.sources.bounded_map import bounded_map
 from cinemae.sources.manifest import hash_file
 from cinemae.sources.records import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, ImageRecord
+from cinemae.sources.stream import read_ahead
 from cinemae.statistics.format_probe import FactColumns
 
 Status = Literal["ok", "empty", "missing", "unreadable"]
@@ -115,7 +115,7 @@ def read_rows(
     """
     rows = []
     items = zip(records, splits, strict=True)
-    for row in bounded_map(lambda item: read_row(item[0], item[1], root), items):
+    for row in read_ahead(lambda item: read_row(item[0], item[1], root), items):
         rows.append(row)
         if progress:
             progress(len(rows), len(records))

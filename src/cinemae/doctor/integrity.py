@@ -9,8 +9,8 @@ from pathlib import Path
 from cinemae.doctor.file_rows import FileRow
 from cinemae.doctor.findings import Finding, Severity, count_of, singles
 from cinemae.errors import SourceError
-from cinemae.sources.bounded_map import bounded_map
 from cinemae.sources.manifest import ManifestRow, hash_file, read_manifest
+from cinemae.sources.stream import read_ahead
 
 _CLASS_NAMES = {0: "real", 1: "fake"}
 _TEXTS: dict[str, tuple[Severity, str, str, str]] = {
@@ -70,7 +70,7 @@ def check_integrity(
     there = {_normal(row.record.path): row for row in rows if row.record.place is None}
     elsewhere = [path for path in expected if path not in there]
     digests = {path: row.sha256 for path, row in there.items() if row.status != "missing"}
-    digests |= dict(zip(elsewhere, bounded_map(_digest, elsewhere), strict=True))
+    digests |= dict(zip(elsewhere, read_ahead(_digest, elsewhere), strict=True))
     missing = [row.path for path, row in expected.items() if digests.get(path) is None]
     changed = [row.path for path, row in expected.items() if row.sha256 and digests.get(path) not in (None, row.sha256)]
     extra = [row.name for path, row in there.items() if path not in expected]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, overload
 
 from numpy.typing import NDArray
@@ -12,12 +10,10 @@ from PIL import Image
 
 from cinemae.errors import EvaluationError, ImageError
 from cinemae.evaluation.predictions import Images
-from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.records import ImageRecord
-
-NUM_WORKERS = min(4, os.cpu_count() or 1)
+from cinemae.sources.stream import read_ahead
 
 
 class PictureList(Sequence[Image.Image]):
@@ -48,9 +44,7 @@ def load_row(record: ImageRecord) -> tuple[dict[str, Any], LoadedImage | None]:
     """Return what is known of one image, as `Images.from_rows` takes it, and its picture unless it cannot be read."""
     row: dict[str, Any] = {"path": record.path, "label": record.label, "generator": record.generator}
     try:
-        encoded = read_encoded(record)
-        loaded = load_image(encoded)
-        facts = read_facts(encoded)
+        loaded = load_image(read_encoded(record))
     except ImageError as error:
         return {**row, "error_message": str(error)}, None
     row |= {
@@ -59,15 +53,18 @@ def load_row(record: ImageRecord) -> tuple[dict[str, Any], LoadedImage | None]:
         "width": loaded.width,
         "height": loaded.height,
         "num_bytes": loaded.num_bytes,
-        "jpeg_quality": facts.jpeg_quality,
+        "jpeg_quality": loaded.jpeg_quality,
     }
     return row, loaded
 
 
 def survey(records: Sequence[ImageRecord]) -> Images:
     """Open every image once and return what is known of it."""
-    with ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="cinemae-survey") as pool:
-        return Images.from_rows([row for row, _ in pool.map(load_row, records)])
+    return Images.from_rows(list(read_ahead(_known, records)))
+
+
+def _known(record: ImageRecord) -> dict[str, Any]:
+    return load_row(record)[0]  # without the picture, which would wait in memory to be taken
 
 
 def require_labels(records: Sequence[ImageRecord], name: str) -> None:

@@ -7,8 +7,9 @@ every detector sees the same pictures. An image that cannot be read is a row wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cinemae.errors import EvaluationError, ImageError
-from cinemae.evaluation.pictures import NUM_WORKERS, load_row, require_judgeable, require_labels, require_photographs
+from cinemae.evaluation.pictures import load_row, require_judgeable, require_labels, require_photographs
 from cinemae.evaluation.predictions import RAW, Column, Images, Predictions, require_distinct
 from cinemae.pictures.corruptions import Corruption, parse_condition
 from cinemae.pictures.image import LoadedImage
 from cinemae.sources.records import ImageRecord
+from cinemae.sources.stream import read_ahead
 
 BATCH_SIZE = 16
 
@@ -113,17 +115,9 @@ def _decoded(
     records: Sequence[ImageRecord],
 ) -> Iterator[tuple[list[dict[str, Any]], list[LoadedImage | None]]]:
     """Yield batches of rows and pictures; one batch is decoded while the detectors work on another."""
-    with ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="cinemae-decode") as pool:
-        starts = range(0, len(records), BATCH_SIZE)
-        ahead = None
-        for start in [*starts, None]:
-            batch = None
-            if start is not None:
-                batch = [pool.submit(load_row, record) for record in records[start : start + BATCH_SIZE]]
-            if ahead is not None:
-                rows, loaded = zip(*(future.result() for future in ahead), strict=True)
-                yield list(rows), list(loaded)
-            ahead = batch
+    with closing(read_ahead(load_row, records, ahead=BATCH_SIZE)) as decoded:
+        while batch := list(islice(decoded, BATCH_SIZE)):
+            yield [row for row, _ in batch], [loaded for _, loaded in batch]
 
 
 def _scored(

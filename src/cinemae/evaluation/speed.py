@@ -24,7 +24,7 @@ from cinemae.detect.detector import Detector
 from cinemae.errors import EvaluationError, MissingDependencyError, ModelDirError
 from cinemae.evaluation.versions import processor, versions
 from cinemae.models.directory import resolve_model
-from cinemae.models.scorers import OnnxScorer, Scorer, TorchScorer, find_device, make_scorer
+from cinemae.models.scorers import OnnxScorer, Scorer, TorchScorer, make_scorer
 from cinemae.pictures.image import load_image
 from cinemae.settings import Settings, require, usable_cores
 
@@ -112,7 +112,7 @@ class SpeedReport:
                 "|---|---:|---:|---:|",
                 *rows,
                 "",
-                f"Computed by {self.engine}{', compiled' if config.compiled else ''}. prob_fake differs from "
+                f"Computed by {self.engine}. prob_fake differs from "
                 f"{self.exact} by {self.deviation:.1e} at most. Peak memory: {memory or 'unknown'}. {config.images} "
                 f"drawn JPEGs of {config.width}x{config.height}, median of {config.rounds} rounds, {usable_cores()} "
                 f"cores. Versions: {packages}.",
@@ -136,7 +136,7 @@ def measure_speed(model: str | None, config: SpeedConfig) -> SpeedReport:
     files = [_draw(config, index) for index in range(config.images)]
     image = scorer.config.extractor.image
     pixel_values = np.stack([preprocess(load_image(file).image, image) for file in files])
-    cuda = _cuda(scorer, config.device)
+    cuda = _cuda(scorer)
     if cuda is not None:
         cuda.reset_peak_memory_stats()
     stages = _time_stages(scorer, files, pixel_values, config)
@@ -145,7 +145,7 @@ def measure_speed(model: str | None, config: SpeedConfig) -> SpeedReport:
     return SpeedReport(
         model_id=scorer.model_id,
         device=processor() if cuda is None else cuda.get_device_name(),
-        engine="ONNX Runtime" if isinstance(scorer, OnnxScorer) else "torch",
+        engine=scorer.engine,
         config=config,
         stages=tuple(stages),
         exact=exact,
@@ -221,9 +221,9 @@ def _peak_memory() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def _cuda(scorer: Scorer, device: str) -> Any:  # noqa: ANN401 - torch is optional here
+def _cuda(scorer: Scorer) -> Any:  # noqa: ANN401 - torch is optional here
     """Return torch.cuda if that is where the model runs."""
-    if not isinstance(scorer, TorchScorer) or find_device(device).type != "cuda":
+    if not scorer.device.startswith("cuda"):
         return None
     import torch
 

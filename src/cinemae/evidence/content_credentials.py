@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from cinemae.errors import ConfigError, ImageError, MissingDependencyError
 from cinemae.evidence.known_makers import source_type_code
@@ -57,11 +55,11 @@ class Credentials:
     actions: tuple[str, ...]
 
 
-def read_credentials(source: str | os.PathLike[str] | bytes, trust_anchors: str | None = None) -> Credentials:
+def read_credentials(data: bytes, trust_anchors: str | None = None) -> Credentials:
     """Read and check the Content Credentials embedded in a file, by its bytes alone.
 
     Args:
-        source: A path to a regular file, or encoded bytes.
+        data: The whole file.
         trust_anchors: Root certificates (PEM) that vouch for signers; with None no signer can be trusted.
 
     Raises:
@@ -85,9 +83,7 @@ def read_credentials(source: str | os.PathLike[str] | bytes, trust_anchors: str 
                 f"trust anchors must be PEM certificates that c2pa-python can read ({error}): mend or leave them out."
             ) from error
         try:
-            opened: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")  # noqa: SIM115
-            file = stack.enter_context(opened)
-            return _credentials(stack.enter_context(c2pa.Reader(None, file, context=context)).json())
+            return _credentials(stack.enter_context(c2pa.Reader(None, io.BytesIO(data), context=context)).json())
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise ImageError(

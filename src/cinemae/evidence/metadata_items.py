@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -89,30 +88,30 @@ _Found = Iterator[MetadataItem | _Folded]
 _CREDENTIALS = MetadataItem("c2pa", "manifest")
 
 
-def read_items(source: str | os.PathLike[str] | bytes) -> list[MetadataItem]:
+def read_items(data: bytes) -> list[MetadataItem]:
     """Read the fields of JPEG, PNG, WebP, GIF, TIFF, AVIF or HEIF; damage ends the reading and never raises.
 
     Args:
-        source: A path, or encoded bytes.
+        data: The whole file.
 
     Returns:
-        Fields in the order of the file; none for other formats and for what cannot be opened.
+        Fields in the order of the file; none for other formats.
     """
-    basket = _Basket()
-    with suppress(Exception), open_regular(source) as file:
-        for found in _walk(file, source):
-            basket.put(found)
-    return basket.items
+    collected = _BoundedItems()
+    with suppress(Exception):
+        for found in _walk(data):
+            collected.add(found)
+    return collected.items
 
 
-class _Basket:
-    """Takes items until they come to `MAX_TOTAL_BYTES`."""
+class _BoundedItems:
+    """Collects items until they come to `MAX_TOTAL_BYTES`."""
 
     def __init__(self) -> None:
         self.items: list[MetadataItem] = []
         self._left = MAX_TOTAL_BYTES
 
-    def put(self, found: MetadataItem | _Folded) -> None:
+    def add(self, found: MetadataItem | _Folded) -> None:
         """Keep an item, or those that are folded into it as far as they can be read; raise `_FullError` at the end."""
         self._left -= 64 + (len(found.data) if isinstance(found, MetadataItem) else found.unpacked)
         if self._left < 0:
@@ -128,29 +127,15 @@ class _Basket:
                 return
             if part is None:
                 return
-            self.put(part)
+            self.add(part)
 
 
 class _FullError(Exception):
     """Never leaves this module."""
 
 
-def open_regular(source: str | os.PathLike[str] | bytes) -> BinaryIO:
-    """Open a regular file, or bytes as one; a pipe would wait for its writer.
-
-    Raises:
-        OSError: If it is none.
-    """
-    if isinstance(source, bytes):
-        return io.BytesIO(source)
-    if not stat.S_ISREG(os.stat(source).st_mode):  # noqa: PTH116 - a Path would raise on names that no file can have
-        raise OSError("not a regular file")
-    return io.BufferedReader(io.FileIO(os.fspath(source)))
-
-
-def _walk(file: BinaryIO, source: str | os.PathLike[str] | bytes) -> _Found:
-    head = file.read(16)
-    file.seek(0)
+def _walk(data: bytes) -> _Found:
+    file, head = io.BytesIO(data), data[:16]
     if head.startswith(b"\xff\xd8\xff"):
         yield from _jpeg(file)
     elif head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -163,7 +148,7 @@ def _walk(file: BinaryIO, source: str | os.PathLike[str] | bytes) -> _Found:
         yield from _tags(file)
     elif head[4:8] == b"ftyp":
         yield from _boxes(file)
-        yield from _by_pillow(source)
+        yield from _by_pillow(data)
 
 
 def _jpeg(file: BinaryIO) -> _Found:
@@ -334,9 +319,9 @@ def _boxes(file: BinaryIO) -> _Found:
         file.seek(start + length)
 
 
-def _by_pillow(source: str | os.PathLike[str] | bytes) -> _Found:
+def _by_pillow(data: bytes) -> _Found:
     """AVIF and HEIF keep their metadata where only their decoders look."""
-    with open_header(source) as (_, image, _):
+    with open_header(data) as (_, image, _):
         exif, xmp = image.info.get("exif"), image.info.get("xmp")
     if isinstance(exif, bytes):
         yield _Folded(_structure, exif[:MAX_FOLDED_BYTES])

@@ -13,15 +13,12 @@ from dataclasses import replace
 
 from cinemae.errors import ConfigError, ImageError, MissingDependencyError
 from cinemae.evidence.content_credentials import Credentials, read_credentials
-from cinemae.evidence.known_makers import (
-    SOURCE_TYPES,
-    Says,
-    maker_in_name,
-)
-from cinemae.evidence.metadata_items import MetadataItem, open_regular, read_items
+from cinemae.evidence.known_makers import SOURCE_TYPES, Says, maker_in_name
+from cinemae.evidence.metadata_items import MetadataItem, read_items
 from cinemae.evidence.signals import ProvenanceSignal, clean, role
 from cinemae.evidence.stealth_text import read_stealth_text
 from cinemae.evidence.unsigned_signals import CREDIT_FIELDS, HIDDEN, PROGRAM_FIELDS, unsigned_signals
+from cinemae.pictures.picture import Picture
 
 MAX_SIGNALS = 32
 
@@ -52,15 +49,15 @@ _PROBLEMS = {
 
 
 def read_provenance(
-    source: str | os.PathLike[str] | bytes, *, trust_anchors: str | None = None
+    source: str | os.PathLike[str] | bytes | Picture, *, trust_anchors: str | None = None
 ) -> tuple[ProvenanceSignal, ...]:
     """Read what a file says of its origin, from its header; broken and hostile files give fewer signals, never errors.
 
     Nothing is decoded and nothing is fetched. Content Credentials are checked if c2pa-python is installed (extra
-    ``c2pa``), which reads the whole file; otherwise they are only reported.
+    ``c2pa``); otherwise they are only reported.
 
     Args:
-        source: A path, or encoded bytes.
+        source: A path, encoded bytes, or a picture that was read before. A path that leads to no picture has no signal.
         trust_anchors: Root certificates in PEM that vouch for signers of Content Credentials. None is shipped: without
             them no signal is ever ``verified=True``.
 
@@ -88,11 +85,15 @@ def read_provenance(
         raise ConfigError(
             "trust anchors are PEM certificates ('-----BEGIN CERTIFICATE-----'): give the text of such a file."
         )
-    items = [*read_items(source), *_hidden_text(source)]
+    try:
+        data = Picture.read(source).data
+    except ImageError:
+        return ()
+    items = [*read_items(data), *_hidden_text(data)]
     signals: dict[tuple[str, str, str], ProvenanceSignal] = {}
     embedded = any(item.source == "c2pa" for item in items)
     if embedded:
-        signals |= {_key(signal): signal for signal in _embedded_credentials(source, trust_anchors)}
+        signals |= {_key(signal): signal for signal in _embedded_credentials(data, trust_anchors)}
     for signal in unsigned_signals(items):
         if len(signals) < MAX_SIGNALS and not (embedded and signal.source == "c2pa"):
             signals.setdefault(_key(signal), signal)
@@ -133,14 +134,12 @@ def _outranked(signals: tuple[ProvenanceSignal, ...]) -> tuple[ProvenanceSignal,
     )
 
 
-def _hidden_text(source: str | os.PathLike[str] | bytes) -> Iterator[MetadataItem]:
+def _hidden_text(data: bytes) -> Iterator[MetadataItem]:
     """Yield the fields that are hidden in the pixels of a PNG with an alpha channel."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n") or data[25:26] != b"\6":
+        return
     try:
-        with open_regular(source) as file:
-            head = file.read(26)
-        if not head.startswith(b"\x89PNG\r\n\x1a\n") or head[25:] != b"\6":
-            return
-        text = read_stealth_text(source)
+        text = read_stealth_text(data)
     except Exception:  # a damaged picture: the reader of pixels says so
         return
     if text:
@@ -151,11 +150,9 @@ def _key(signal: ProvenanceSignal) -> tuple[str, str, str]:
     return signal.source, signal.name, signal.value
 
 
-def _embedded_credentials(
-    source: str | os.PathLike[str] | bytes, trust_anchors: str | None
-) -> Iterator[ProvenanceSignal]:
+def _embedded_credentials(data: bytes, trust_anchors: str | None) -> Iterator[ProvenanceSignal]:
     try:
-        credentials = read_credentials(source, trust_anchors)
+        credentials = read_credentials(data, trust_anchors)
     except MissingDependencyError:
         sentence = "Content Credentials are present; install 'cinemae[c2pa]' to check them"
         yield ProvenanceSignal("c2pa", "manifest", "present", "unknown", None, sentence)

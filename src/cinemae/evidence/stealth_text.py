@@ -7,7 +7,6 @@ in gzip where the mark says so. It stands in the alpha channel, or in turn in re
 from __future__ import annotations
 
 import io
-import os
 import zlib
 
 import numpy as np
@@ -27,18 +26,18 @@ _MARKS = {
 }
 
 
-def read_stealth_text(source: str | os.PathLike[str] | bytes) -> bytes:
+def read_stealth_text(data: bytes) -> bytes:
     """Return the hidden text of a PNG with an alpha channel and at most `MAX_PIXELS`; empty if there is none.
 
     Without an alpha channel nobody looks: a hidden text would be too rare to decode every PNG twice.
 
     Args:
-        source: A path, or encoded bytes.
+        data: The whole file.
 
     Raises:
         OSError: If the picture cannot be decoded. (Pillow raises other errors too.)
     """
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=("PNG",)) as image:
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         if image.mode != "RGBA" or image.width * image.height > MAX_PIXELS:
             return b""
         pixels = np.asarray(image)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from cinemae.errors import ImageError, TrainingError
 from cinemae.fit.config import MIN_HELD_OUT, MIN_IMAGES, FitRecipe
 from cinemae.pictures.file_facts import FileFacts, read_facts
+from cinemae.pictures.picture import Picture
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.one_class import read_class
 from cinemae.sources.records import ImageRecord
-
-NUM_WORKERS = min(4, os.cpu_count() or 1)
+from cinemae.sources.stream import read_ahead
 
 
 @dataclass(frozen=True)
@@ -147,28 +143,19 @@ def _survey(
 ) -> list[Sample | tuple[str, str]]:
     """Look at every file, in order; of one that cannot be read, return path and reason."""
     found = []
-    with ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="cinemae-survey") as pool:
-        for each in pool.map(_look, records):
-            found.append(each)
-            if progress:
-                progress(len(found), len(records))
+    for each in read_ahead(_look, records):
+        found.append(each)
+        if progress:
+            progress(len(found), len(records))
     return found
 
 
 def _look(record: ImageRecord) -> Sample | tuple[str, str]:
     try:
-        encoded = read_encoded(record)
-        facts = read_facts(encoded)
-        return Sample(record, _hash(encoded), facts)
-    except (ImageError, OSError) as error:
+        picture = Picture.read(read_encoded(record))
+        return Sample(record, picture.content_hash, read_facts(picture))
+    except ImageError as error:
         return record.path, str(error)
-
-
-def _hash(encoded: str | bytes) -> str:
-    if isinstance(encoded, bytes):
-        return hashlib.sha256(encoded).hexdigest()
-    with Path(encoded).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _each_once(samples: Iterable[Sample]) -> dict[str, Sample]:

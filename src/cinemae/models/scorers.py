@@ -79,10 +79,17 @@ class Scorer(Protocol):
         config: The model's settings.
         model_id: `ModelConfig.model_id`, with ``+bf16`` or ``+int8`` where that is what it computes in: scores of
             different precision are not those of the same model.
+        engine: What computes, in words; another engine rounds differently.
+        device: Where: "cpu", "cuda", "cuda:1", "mps".
+        one_by_one: Whether an image alone costs no more than one among others, so that threads should score images side
+            by side; if not, they should be given together.
     """
 
     config: ModelConfig
     model_id: str
+    engine: str
+    device: str
+    one_by_one: bool
 
     def score(self, pixel_values: NDArray[np.float32], *, mask_seed: int | None = None) -> Scores:
         """Score N images of V views, (N, V, 3, S, S), with the model's masks or those of another seed."""
@@ -96,7 +103,9 @@ class Scorer(Protocol):
 class _ModelScorer:
     """Views, calibration and full-coverage maps around `_run`: the same for every engine."""
 
-    engine = "ONNX Runtime"  # another one rounds otherwise
+    engine = "ONNX Runtime"
+    device = "cpu"
+    one_by_one = True
 
     def __init__(self, config: ModelConfig, precision: str) -> None:
         self.config = config
@@ -238,7 +247,9 @@ class TorchScorer(_ModelScorer):
         self._torch = torch
         self._device = find_device(device)
         super().__init__(config, _torch_precision(precision, self._device))
-        self.engine = f"torch on {self._device}{', compiled' if compiled else ''}"
+        self.device = str(self._device)
+        self.engine = f"torch on {self.device}{', compiled' if compiled else ''}"
+        self.one_by_one = False
         self._chunk = self.config.extractor.image.num_views * (1 if self._device.type == "cpu" else 8)
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self._model = load_model(directory, self.config, device=self._device, dtype=dtype)

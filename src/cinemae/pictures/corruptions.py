@@ -116,8 +116,8 @@ class Corruption:
         require(seed >= 0, f"the seed of a corruption must not be negative, got {seed}.")
         picture = int.from_bytes(hashlib.sha256(content_hash.encode()).digest()[:8], "big")
         for place, step in enumerate(self.steps):
-            means = _Means(np.random.default_rng([seed, picture, place]), self.align)
-            image = _FAMILIES[step.family].change(image, step.level or 0.0, means)
+            context = _StepContext(np.random.default_rng([seed, picture, place]), self.align)
+            image = _FAMILIES[step.family].change(image, step.level or 0.0, context)
         return image
 
 
@@ -174,7 +174,7 @@ def _parse_step(part: str, text: str) -> Step:
 
 
 @dataclass(frozen=True)
-class _Means:
+class _StepContext:
     """What a step may need beside picture and level."""
 
     rng: np.random.Generator
@@ -186,47 +186,47 @@ def _scaled(image: Image.Image, factor: float, filter: Image.Resampling) -> Imag
     return image.resize(size, filter)
 
 
-def _aligned(image: Image.Image, level: float, means: _Means) -> Image.Image:
-    return align_picture(image, means.align)
+def _aligned(image: Image.Image, level: float, context: _StepContext) -> Image.Image:
+    return align_picture(image, context.align)
 
 
-def _jpeg(image: Image.Image, level: float, means: _Means) -> Image.Image:
+def _jpeg(image: Image.Image, level: float, context: _StepContext) -> Image.Image:
     return through_codec(image, "JPEG", int(level))
 
 
-def _webp(image: Image.Image, level: float, means: _Means) -> Image.Image:
+def _webp(image: Image.Image, level: float, context: _StepContext) -> Image.Image:
     return through_codec(image, "WEBP", int(level))
 
 
-def _noise(image: Image.Image, level: float, means: _Means) -> Image.Image:
+def _noise(image: Image.Image, level: float, context: _StepContext) -> Image.Image:
     pixels = np.array(image)
     for top in range(0, image.height, _NOISE_ROWS):  # the largest pictures would need gigabytes at once
         rows = pixels[top : top + _NOISE_ROWS]
-        noisy = rows + np.float32(level) * means.rng.standard_normal(rows.shape, np.float32)
+        noisy = rows + np.float32(level) * context.rng.standard_normal(rows.shape, np.float32)
         rows[:] = np.rint(noisy).clip(0, 255)
     return Image.fromarray(pixels)
 
 
-def _blur(image: Image.Image, level: float, means: _Means) -> Image.Image:
+def _blur(image: Image.Image, level: float, context: _StepContext) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(level))
 
 
-def _resize(image: Image.Image, level: float, means: _Means) -> Image.Image:
+def _resize(image: Image.Image, level: float, context: _StepContext) -> Image.Image:
     return _scaled(image, level, Image.Resampling.BICUBIC)
 
 
-def _crop(image: Image.Image, level: float, means: _Means) -> Image.Image:
+def _crop(image: Image.Image, level: float, context: _StepContext) -> Image.Image:
     width, height = max(1, round(image.width * level)), max(1, round(image.height * level))
-    across, down = means.rng.random(2)  # shares of the free room, so that every level crops at the same place
+    across, down = context.rng.random(2)  # shares of the free room, so that every level crops at the same place
     left, top = round(across * (image.width - width)), round(down * (image.height - height))
     return image.crop((left, top, left + width, top + height))
 
 
-def _grayscale(image: Image.Image, level: float, means: _Means) -> Image.Image:
+def _grayscale(image: Image.Image, level: float, context: _StepContext) -> Image.Image:
     return image.convert("L").convert("RGB")
 
 
-def _screenshot(image: Image.Image, level: float, means: _Means) -> Image.Image:
+def _screenshot(image: Image.Image, level: float, context: _StepContext) -> Image.Image:
     """Show a picture on a screen and cut it out again by hand; a likeness, the numbers are ours.
 
     1. Scaled by a factor drawn from 0.75 to 1.5 (a window's width, a display's pixel ratio, zoom), bilinear as graphics
@@ -235,7 +235,7 @@ def _screenshot(image: Image.Image, level: float, means: _Means) -> Image.Image:
        of one colour, white, light grey (240) or near black (18).
     3. Level 1: saved as PNG, which loses nothing. Level 2: the same, then a JPEG, 4:2:0, of a quality from 80 to 95.
     """
-    rng = means.rng
+    rng = context.rng
     factor = min(rng.uniform(0.75, 1.5), SCREEN_SIDE / max(image.size))
     shown = _scaled(image, factor, Image.Resampling.BILINEAR)
     shares = rng.uniform(-0.03, 0.03, 4)
@@ -247,7 +247,7 @@ def _screenshot(image: Image.Image, level: float, means: _Means) -> Image.Image:
     return cut if level < 2 else through_codec(cut, "JPEG", quality)
 
 
-def _social(image: Image.Image, level: float, means: _Means) -> Image.Image:
+def _social(image: Image.Image, level: float, context: _StepContext) -> Image.Image:
     """Upload a picture and save it again, `level` times; a likeness, networks change their ways and publish none.
 
     1. Scaled by a factor drawn from 0.75 to 1 (feeds serve smaller copies), Lanczos, and to at most one of
@@ -256,7 +256,7 @@ def _social(image: Image.Image, level: float, means: _Means) -> Image.Image:
 
     ``social=2`` shares once more what ``social=1`` gives.
     """
-    rng = means.rng
+    rng = context.rng
     for _ in range(int(level)):
         limit = SOCIAL_SIDES[rng.integers(len(SOCIAL_SIDES))]
         factor = min(rng.uniform(0.75, 1), limit / max(image.size))
@@ -277,7 +277,7 @@ class _Levels:
 @dataclass(frozen=True)
 class _Family:
     levels: _Levels | None
-    change: Callable[[Image.Image, float, _Means], Image.Image]
+    change: Callable[[Image.Image, float, _StepContext], Image.Image]
 
 
 _FAMILIES: Final[dict[str, _Family]] = {

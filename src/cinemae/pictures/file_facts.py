@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageFile
 
 from cinemae.pictures.image import open_header
 from cinemae.pictures.jpeg_quality import estimate_jpeg_quality, quality_of
+from cinemae.pictures.picture import Picture
 
 __all__ = ["FileFacts", "estimate_jpeg_quality", "read_facts"]
 
@@ -36,13 +37,13 @@ class FileFacts:
     jpeg_quality: int | None
 
 
-def read_facts(source: str | os.PathLike[str] | bytes) -> FileFacts:
+def read_facts(source: str | os.PathLike[str] | bytes | Picture) -> FileFacts:
     """Read the facts of one picture from its header.
 
     Damage after the header is not seen, so a file with facts may still fail in `cinemae.pictures.image.load_image`.
 
     Args:
-        source: A path, or encoded bytes.
+        source: A path, encoded bytes, or a `Picture` read before.
 
     Raises:
         ImageError: If the header cannot be read; the message is one sentence.

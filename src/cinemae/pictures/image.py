@@ -20,7 +20,6 @@ import importlib
 import io
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -32,14 +31,19 @@ from PIL import ExifTags, GifImagePlugin, Image, ImageFile, features
 
 from cinemae.errors import ImageError
 from cinemae.pictures.jpeg_quality import quality_of
+from cinemae.pictures.picture import (
+    Encoded,
+    Picture,
+    check_length,
+    failures_as_image_errors,
+    name_of,
+    open_regular,
+)
 
 DEFAULT_MAX_PIXELS = 178_956_970
 """Pictures with more pixels are refused before they are decoded: where Pillow itself refuses, twice its warning."""
 
-MAX_BYTES = 512 * 2**20
-"""Encoded files above this size are refused before they are read."""
-
-ImageInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]
+ImageInput: TypeAlias = Encoded | Image.Image | NDArray[Any]
 
 # Format, its first bytes, and the class that reads it. Pillow knows more formats, but some of its readers start other
 # programs (EPS runs Ghostscript). The classes are called without `Image.open`, whose warning at half of
@@ -66,7 +70,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_CHUNK = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,13 @@ class LoadedImage:
     jpeg_quality: int | None = None
 
 
-def load_image(source: ImageInput, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> LoadedImage:
+def load_image(source: ImageInput | Picture, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> LoadedImage:
     """Read one still picture as upright 8-bit RGB.
 
     Args:
-        source: A path; encoded bytes; a binary file object, read from its position to its end and left open; a PIL
-            image, which is not changed; or an array ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` of
-            uint8, uint16, or floating point in [0, 1].
+        source: A path; encoded bytes; a binary file object, read from its position to its end and left open; a
+            `Picture`, read before; a PIL image, which is not changed; or an array ``(H, W)``, ``(H, W, 1)``,
+            ``(H, W, 3)`` or ``(H, W, 4)`` of uint8, uint16, or floating point in [0, 1].
         max_pixels: Most pixels (width times height) allowed, told from the header before anything is decoded.
             For TIFF and WebP Pillow's own limit, twice ``PIL.Image.MAX_IMAGE_PIXELS``, holds beside it.
 
@@ -127,24 +130,17 @@ HEIF, but the byte string given began with b'hello': convert it first.
     if isinstance(source, np.ndarray):
         name = "the array given"
         return _describe(Image.fromarray(_array_to_uint8(source, name, max_pixels)).copy(), name)  # the array is theirs
-    if isinstance(source, str | os.PathLike):
-        path = os.fsdecode(source)
-        name = f"image file {_shorten(repr(path))}"
-        data = _read_path(path, name)
-    else:
-        name = "the file object given" if hasattr(source, "read") else "the byte string given"
-        data = read_bytes(source, name)
-    return _load_bytes(data, name, max_pixels)
+    return _decode(Picture.read(source), max_pixels)
 
 
 @contextmanager
 def open_header(
-    source: str | os.PathLike[str] | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS
+    source: str | os.PathLike[str] | bytes | Picture, *, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> Iterator[tuple[str, ImageFile.ImageFile, int]]:
     """Open a picture as far as its header; whatever fails inside the ``with`` block is an `ImageError` too.
 
     Args:
-        source: A path, or encoded bytes.
+        source: A path, of which no more than the header is read; encoded bytes; or a `Picture`.
         max_pixels: Most pixels allowed, as in `load_image`.
 
     Yields:
@@ -153,14 +149,16 @@ def open_header(
     Raises:
         ImageError: As `load_image` does where the header is wrong; damage further on is not seen.
     """
-    name = "the byte string given" if isinstance(source, bytes) else f"image file {_shorten(repr(os.fsdecode(source)))}"
+    picture = Picture(source) if isinstance(source, bytes) else source
+    name = picture.name if isinstance(picture, Picture) else name_of(os.fsdecode(picture))
     advice = "check that it is a whole picture, and that this user may read it"
     with ExitStack() as stack:
-        stack.enter_context(_failures_as_image_errors(f"the header of {name} could not be read", advice))
-        opened = io.BytesIO(source) if isinstance(source, bytes) else _open_regular(os.fsdecode(source), name)
-        file = stack.enter_context(opened)
+        stack.enter_context(failures_as_image_errors(f"the header of {name} could not be read", advice))
+        file = stack.enter_context(
+            io.BytesIO(picture.data) if isinstance(picture, Picture) else open_regular(os.fsdecode(picture))
+        )
         num_bytes = file.seek(0, os.SEEK_END)
-        _check_length(num_bytes, name)
+        check_length(num_bytes, name)
         file.seek(0)
         kind, reader = _reader(file.read(256), name)
         file.seek(0)
@@ -169,92 +167,16 @@ def open_header(
         yield kind, image, num_bytes
 
 
-def _open_regular(path: str, name: str) -> BinaryIO:
-    _check_regular(os.stat(path), name)  # noqa: PTH116 - as in _read_path
-    file = io.BufferedReader(io.FileIO(path, "rb", opener=_open_without_waiting))
-    try:
-        _check_regular(os.fstat(file.fileno()), name)
-    except ImageError:
-        file.close()
-        raise
-    return file
-
-
-def _read_path(path: str, name: str) -> bytes:
-    """Read a regular file whole; anything that could wait for a writer is refused before it is opened."""
-    try:
-        _check_regular(os.stat(path), name)  # noqa: PTH116 - a Path would raise on the names that are to be refused
-        with io.BufferedReader(io.FileIO(path, "rb", opener=_open_without_waiting)) as file:
-            before = os.fstat(file.fileno())
-            _check_regular(before, name)  # the path may have changed hands since
-            data = file.read(before.st_size + 1)
-            after = os.fstat(file.fileno())
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        advice = "check the path, which must lead to a local file that this user may read"
-        raise ImageError(f"{name} could not be read ({_reason(error)}): {advice}.") from error
-    if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        raise ImageError(f"{name} changed while it was read: wait until it is written, then try again.")
-    return data
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
-
-
-def _check_regular(status: os.stat_result, name: str) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO (named pipe)", stat.S_IFSOCK: "a socket"}
-        kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
-        raise ImageError(f"{name} is {kind}, not a regular file: give the path of one image.")
-    _check_length(status.st_size, name)
-
-
-def _check_length(length: int, name: str) -> None:
-    if length == 0:
-        raise ImageError(f"{name} is empty (0 bytes): give a complete image.")
-    if length > MAX_BYTES:
-        raise ImageError(f"{name} has more than the {MAX_BYTES:,} bytes allowed: give a smaller image.")
-
-
-def read_bytes(source: object, name: str = "the file object given") -> bytes:
-    """Return the bytes of a buffer, or of a file object from its position to its end.
-
-    Args:
-        source: Bytes, bytearray, memoryview, or a binary file object, left open.
-        name: What an error calls it.
-
-    Raises:
-        ImageError: If it is none of these, cannot be read, or is longer than `MAX_BYTES`.
-    """
-    if isinstance(source, bytes | bytearray | memoryview):
-        _check_length(memoryview(source).nbytes, name)
-        return bytes(source)
-    if not hasattr(source, "read"):
-        raise ImageError(
-            "an image is given as a path, bytes, a binary file object, a PIL image or a NumPy array, got "
-            f"{type(source).__name__}: convert it first."
-        )
-    chunks, length = [], 0
-    with _failures_as_image_errors(f"{name} could not be read", "open it anew, in binary mode"):
-        while chunk := source.read(_CHUNK):
-            if not isinstance(chunk, bytes):
-                raise ImageError(f"{name} must give bytes, got {type(chunk).__name__}: open it in binary mode, 'rb'.")
-            chunks.append(chunk)
-            length += len(chunk)
-            _check_length(length, name)
-    _check_length(length, name)
-    return b"".join(chunks)
-
-
-def _load_bytes(data: bytes, name: str, max_pixels: int) -> LoadedImage:
-    kind, reader = _reader(data, name)
+def _decode(picture: Picture, max_pixels: int) -> LoadedImage:
+    name = picture.name
+    kind, reader = _reader(picture.data, name)
     wrong = f"{name} is {kind} by its first bytes, but the rest is damaged, incomplete or of a variety not read"
-    with _failures_as_image_errors(wrong, "save it again from the original"), reader(io.BytesIO(data)) as image:
+    with failures_as_image_errors(wrong, "save it again from the original"), reader(io.BytesIO(picture.data)) as image:
         _check_pixels(image.width, image.height, name, max_pixels)
         warnings = ("animated_first_frame",) if getattr(image, "is_animated", False) else ()
         image.load()
         _check_pixels(image.width, image.height, name, max_pixels)  # HEIF learns its true size while decoding
-        loaded = _describe(image, name, warnings=warnings, format=kind, data=data)
+        loaded = _describe(image, name, warnings=warnings, format=kind, encoded=picture)
         return dataclasses.replace(loaded, jpeg_quality=quality_of(image))
 
 
@@ -277,7 +199,7 @@ def _reader(data: bytes, name: str) -> tuple[str, Callable[[BinaryIO], ImageFile
 def _load_pil(source: Image.Image, max_pixels: int) -> LoadedImage:
     name = "the PIL image given"
     _check_pixels(source.width, source.height, name, max_pixels)
-    with _failures_as_image_errors(f"{name} could not be decoded", "open it anew, and keep its file open until read"):
+    with failures_as_image_errors(f"{name} could not be decoded", "open it anew, and keep its file open until read"):
         image = source.copy()
         frame = "animated_first_frame" if source.tell() == 0 else "animated_other_frame"
         loaded = _describe(image, name, warnings=(frame,) if _is_animated(source) else (), format=source.format)
@@ -297,7 +219,11 @@ def _is_animated(image: Image.Image) -> bool:
 
 
 def _describe(
-    image: Image.Image, name: str, warnings: tuple[str, ...] = (), format: str | None = None, data: bytes | None = None
+    image: Image.Image,
+    name: str,
+    warnings: tuple[str, ...] = (),
+    format: str | None = None,
+    encoded: Picture | None = None,
 ) -> LoadedImage:
     """Turn a decoded picture, which nobody else holds, upright and RGB, and name its content."""
     try:
@@ -308,9 +234,10 @@ def _describe(
     upright = rgb if turn is None else rgb.transpose(turn)
     upright.info = {}  # an orientation left here would be applied again by whoever loads this image next
     width, height = upright.size
-    hashed = data if data is not None else f"RGB {width}x{height}\n".encode() + upright.tobytes()
-    num_bytes = None if data is None else len(data)
-    return LoadedImage(upright, width, height, format, hashlib.sha256(hashed).hexdigest(), num_bytes, warnings)
+    if encoded is not None:
+        return LoadedImage(upright, width, height, format, encoded.content_hash, len(encoded.data), warnings)
+    digest = hashlib.sha256(f"RGB {width}x{height}\n".encode() + upright.tobytes()).hexdigest()
+    return LoadedImage(upright, width, height, format, digest, None, warnings)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -367,26 +294,3 @@ def _check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:
             f"{name} has {width}x{height} = {width * height:,} pixels, more than the {max_pixels:,} allowed: scale it "
             "down, or raise max_pixels if you trust where it came from."
         )
-
-
-@contextmanager
-def _failures_as_image_errors(wrong: str, advice: str) -> Iterator[None]:
-    """Hostile input makes decoders raise nearly anything; each becomes one sentence, interrupts pass."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{wrong} ({_reason(error)}): scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS.") from error
-    except Exception as error:
-        raise ImageError(f"{wrong} ({_reason(error)}): {advice}.") from error
-
-
-def _reason(error: Exception) -> str:
-    """Return an error's own words on one short line without addresses of objects."""
-    words = str((isinstance(error, OSError) and error.strerror) or error)
-    return _shorten(" ".join(words.split()).encode("ascii", "backslashreplace").decode()) or type(error).__name__
-
-
-def _shorten(text: str, limit: int = 200) -> str:
-    return text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 2 :]}"

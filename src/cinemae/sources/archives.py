@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cinemae.errors import ImageError, RemoteError, SourceError
-from cinemae.pictures.image import MAX_BYTES
+from cinemae.pictures.picture import MAX_BYTES
 from cinemae.sources.records import ImageRecord, RemotePlace, TarPlace
 from cinemae.sources.remote import fetch
 from cinemae.sources.tars import read_member, read_tar

@@ -19,9 +19,9 @@ from typing import TextIO
 
 from cinemae.errors import ImageError, SourceError
 from cinemae.pictures.file_facts import read_facts
-from cinemae.sources.bounded_map import bounded_map
 from cinemae.sources.labels import LABEL_WORDS
 from cinemae.sources.records import ImageRecord
+from cinemae.sources.stream import read_ahead
 
 COLUMNS = ("path", "label", "generator", "split", "sha256", "bytes", "width", "height", "format")
 """In this order; what is not known is left empty."""
@@ -121,7 +121,7 @@ def write_manifest(
     with whole_file(out) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        described = bounded_map(lambda item: _describe(item[0], item[1], folder), items)
+        described = read_ahead(lambda item: _describe(item[0], item[1], folder), items)
         for done, ((record, _), row) in enumerate(zip(items, described, strict=True), 1):
             if isinstance(row, str):
                 left_out.append((record.path, row))

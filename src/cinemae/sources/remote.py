@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
 
 from cinemae.errors import MissingDependencyError, RemoteError
-from cinemae.pictures.image import MAX_BYTES
+from cinemae.pictures.picture import MAX_BYTES
 from cinemae.sources.remote_object import RefusedError, RemoteObject, RemoteStore, TransientError, is_remote, shown
 
 ATTEMPTS = 4

@@ -14,9 +14,7 @@ import functools
 import itertools
 import os
 import re
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -27,6 +25,7 @@ from cinemae.sources.local_files import find_images
 from cinemae.sources.records import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, EncodedImage, ImageRecord, RemotePlace
 from cinemae.sources.remote import fetch, find_objects
 from cinemae.sources.remote_object import RemoteObject, is_remote, shown
+from cinemae.sources.stream import read_ahead
 
 LIST_SUFFIX = ".txt"
 MAX_LIST_BYTES = 2**30
@@ -69,20 +68,13 @@ def encoded_images(
         records: Taken as needed; a local file of its own becomes its path, and is read by whoever scores it.
         num_fetchers: How many are fetched at the same time, and about how many are held.
     """
-    pool = ThreadPoolExecutor(num_fetchers, thread_name_prefix="cinemae-fetch")
-    waiting: deque[str | Future[str | EncodedImage]] = deque()
-    try:
-        for record in records:
-            if record.place is None and not waiting:  # nothing to wait for, so that names from a pipe pass at once
-                yield record.path
-                continue
-            waiting.append(record.path if record.place is None else pool.submit(_encoded, record))
-            if len(waiting) > num_fetchers:
-                yield _taken(waiting.popleft())
-        while waiting:
-            yield _taken(waiting.popleft())
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    listed = iter(records)
+    for record in listed:
+        if record.place is None:  # nothing to wait for, so that names from a pipe pass at once
+            yield record.path
+        else:
+            rest = itertools.chain([record], listed)
+            yield from read_ahead(_encoded, rest, num_workers=num_fetchers, ahead=num_fetchers)
 
 
 def read_far_records(source: str) -> list[ImageRecord]:
@@ -135,10 +127,6 @@ def _encoded(record: ImageRecord) -> str | EncodedImage:
     except ImageError as error:
         return EncodedImage(record.path, error_message=str(error))
     return found if isinstance(found, str) else EncodedImage(record.path, found)
-
-
-def _taken(found: str | Future[str | EncodedImage]) -> str | EncodedImage:
-    return found if isinstance(found, str) else found.result()
 
 
 def _listed(text: str) -> Iterator[ImageRecord]:

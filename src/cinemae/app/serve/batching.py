@@ -13,13 +13,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 from cinemae.detect.detector import Detector
 from cinemae.detect.verdict import Verdict
+from cinemae.sources.stream import NUM_WORKERS
 
 FIRST_GUESS_SECONDS = 0.1
 """What an image is taken to need until one was scored."""
@@ -105,6 +106,7 @@ class Batcher:
         self._seconds = FIRST_GUESS_SECONDS
         self._closing = False
         self._changed = threading.Condition()
+        self._pool = ThreadPoolExecutor(max(settings.workers, NUM_WORKERS), thread_name_prefix="cinemae-image")
         self._threads = [
             threading.Thread(target=self._work, name=f"cinemae-score-{index}", daemon=True)
             for index in range(settings.workers)
@@ -179,6 +181,7 @@ class Batcher:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
+        self._pool.shutdown()
 
     def _work(self) -> None:
         while batch := self._take():
@@ -229,6 +232,7 @@ class Batcher:
             keep_pixels=kind.draws,
             stable=kind is Kind.STABLE,
             max_pixels=self.settings.max_pixels,
+            pool=self._pool,
         )
 
     def _score_alone(self, job: _Job) -> Scored | None:

@@ -26,7 +26,6 @@ from cinemae.app.serve.problems import Problem, overloaded
 from cinemae.detect.detector import DEFAULT_BATCH_SIZE, Detector
 from cinemae.detect.heatmap import lcas_levels
 from cinemae.errors import ModelDirError
-from cinemae.models.scorers import OnnxScorer
 
 _COME_AGAIN_SECONDS = 5.0
 
@@ -119,7 +118,7 @@ class Service:
 
 def _useful_batch(detector: Detector) -> int:
     """Return how many images the model gains from being given together."""
-    return 1 if isinstance(detector.scorer, OnnxScorer) else DEFAULT_BATCH_SIZE
+    return 1 if detector.scorer.one_by_one else DEFAULT_BATCH_SIZE
 
 
 async def _disconnect(request: Request) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +17,13 @@ from cinemae.evaluation.analyses.correlation import correlation_table, plot_corr
 from cinemae.evaluation.analyses.distributions import plot_distributions, score_distributions
 from cinemae.evaluation.analyses.image_statistics import HIGH_FREQUENCY_RADIUS, image_statistics
 from cinemae.evaluation.analyses.transfer import plot_transfer, transfer_matrix
-from cinemae.evaluation.pictures import NUM_WORKERS, PictureList
+from cinemae.evaluation.pictures import PictureList
 from cinemae.evaluation.predictions import RAW
 from cinemae.evaluation.protocols.finetuning import FinetuneOptions, unfrozen
 from cinemae.evaluation.protocols.measure import Bench
 from cinemae.evaluation.protocols.protocol import Protocol, ProtocolRow
 from cinemae.evaluation.protocols.table import Measurement
+from cinemae.sources.stream import read_ahead
 from cinemae.statistics.metrics import auc
 
 _RHO = {
@@ -93,8 +93,7 @@ def correlations(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> 
     def of_picture(index: int) -> NDArray[np.float64]:
         return image_statistics(looked_at(pictures[index], config))  # of the very pixels that s1, s2, s3 are of
 
-    with ThreadPoolExecutor(NUM_WORKERS) as pool:
-        values = np.stack(list(pool.map(of_picture, range(len(pictures)))))
+    values = np.stack(list(read_ahead(of_picture, range(len(pictures)))))
     table = correlation_table(scores.stats, values, scores.labels)
     names = {"variability": "s1", "overall": "s2", "sensitivity": "s3"}
     figures = {}
