@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit as to_log_odds
 
 from benchmarks.measure import RESULTS, ROOT, describe_machine, require_close
-from cinemae.calibration.calibrate import CrossFitted, choose_decision, cross_fit
+from cinemae.calibration.decision import CrossFitted, choose_decision, cross_fit
 from cinemae.calibration.record import plot_before_and_after
 from cinemae.calibration.report import CalibrationReport, report_calibration
 from cinemae.config import DecisionConfig, ModelConfig, TrainConfig
@@ -52,7 +53,7 @@ def main() -> None:
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe_machine(),
         "model": read_model_config(resolve_model(options.model)).model_id,
-        "clean": report.to_dict(),
+        "clean": msgspec.to_builtins(report.to_figures()),
         "unseen_generators": unseen_generators(report),
         "other_folds": other_folds(report),
         "conditions": {name: of_condition(report, of_images) for name, of_images in logits.items()},

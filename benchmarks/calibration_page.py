@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from benchmarks.measure import RESULTS, ROOT
-from cinemae.models.calibration_card import KINDS
+from cinemae.models.card import KINDS
 
 PAGE = ROOT / "docs" / "calibration.md"
 FOLDER = RESULTS / "calibration"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from cinemae.config import (
 from cinemae.core.backbone import hash_weights
 from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.head import CinemaeHead
-from cinemae.models.directory import BACKBONE_DIR, HEAD_FILE, ONNX_FILE, write_model_config
+from cinemae.models.directory import BACKBONE_DIR, CONFIG_FILE, HEAD_FILE, ONNX_FILE
 from cinemae.models.export import export_onnx
 
 
@@ -49,7 +50,7 @@ def _write_large_model(directory: Path) -> None:
         reference=LcasReference(),
         provenance={},
     )
-    write_model_config(config, directory)
+    (directory / CONFIG_FILE).write_text(json.dumps(config.to_dict()))
 
 
 def make_large_graph(directory: Path) -> Path:

@@ -26,14 +26,16 @@ from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.drawn_pictures import KINDS, draw_pictures
 from benchmarks.measure import RESULTS, ROOT, describe_machine
-from cinemae.calibration.outliers import distances, fit_distance, ood_reference, summarise
+from cinemae.calibration.outliers import fit_distance, ood_reference
 from cinemae.config import ModelConfig
 from cinemae.core.calibration import calibrate, is_out_of_distribution, ood_score
 from cinemae.core.features import features_to_stats
+from cinemae.core.mahalanobis import MahalanobisDistance, view_summary
 from cinemae.core.model import CinemaeModel
 from cinemae.core.preprocess import preprocess
 from cinemae.features.training_set import TrainingSet
 from cinemae.models.directory import read_model_config, resolve_model
+from cinemae.models.distance import load_distance
 from cinemae.models.weights import load_model
 from cinemae.statistics.metrics import rate
 from cinemae.stores.features import FeatureStore
@@ -86,7 +88,14 @@ def main() -> None:
         "n": {"trained_on": sum(len(part.logits) for part in trained), "clean": len(clean.logits)},
         "pictures": options.pictures,
         "candidates": {name: compare(distance, clean, drawn, config) for name, distance in candidates.items()},
-        "shipped": of_shipped(config, model, clean, drawn, {_condition(path): path for path in options.under}),
+        "shipped": of_shipped(
+            config,
+            model,
+            load_distance(directory, config),
+            clean,
+            drawn,
+            {_condition(path): path for path in options.under},
+        ),
     }
     for name, row in values["candidates"].items():
         print(f"{name:60} AUC {row['mean_auc']:.3f}  drawn beyond the limit {row['beyond_limit']:.2f}")
@@ -148,7 +157,7 @@ def _deviation(seen: Seen) -> NDArray[np.float32]:
 
 
 def _log_deviation(seen: Seen) -> NDArray[np.float32]:
-    return summarise(seen.views)
+    return view_summary(seen.views)
 
 
 def _statistics(seen: Seen) -> NDArray[np.float32]:
@@ -163,7 +172,7 @@ def _of_class(seen: Seen, label: int) -> Seen:
 
 def _one(trained: Seen, feature: Callable[[Seen], NDArray[np.float32]]) -> Distance:
     distance = fit_distance(feature(trained))
-    return lambda seen: distances(distance, feature(seen))
+    return lambda seen: distance.of_summary(feature(seen))
 
 
 def _per_class(trained: Seen, feature: Callable[[Seen], NDArray[np.float32]]) -> Distance:
@@ -214,16 +223,20 @@ def compare(distance: Distance, clean: Seen, drawn: Mapping[str, Seen], config: 
 
 
 def of_shipped(
-    config: ModelConfig, model: CinemaeModel, clean: Seen, drawn: Mapping[str, Seen], under: Mapping[str, Path]
+    config: ModelConfig,
+    model: CinemaeModel,
+    distance: MahalanobisDistance | None,
+    clean: Seen,
+    drawn: Mapping[str, Seen],
+    under: Mapping[str, Path],
 ) -> dict[str, Any]:
     """Return what the model's own distance says of clean, corrupted and drawn pictures, and of errors."""
-    if model.distance is None:
+    if distance is None:
         raise SystemExit(f"{config.name} does not know what it has seen: run cinemae calibrate.")
 
     def flagged(seen: Seen, label: int | None = None) -> dict[str, Any]:
-        assert model.distance is not None
         views = seen.views if label is None else seen.views[seen.labels == label]
-        beyond = is_out_of_distribution(ood_score(distances(model.distance, summarise(views)), config.ood), config.ood)
+        beyond = is_out_of_distribution(ood_score(distance.of_summary(view_summary(views)), config.ood), config.ood)
         return rate(int(beyond.sum()), len(beyond)).to_dict()
 
     conditions = {"raw": clean, **{name: read_store(path, model) for name, path in under.items()}}
@@ -233,7 +246,7 @@ def of_shipped(
         "conditions": {
             name: {"photographs": flagged(seen, 0), "fakes": flagged(seen, 1)} for name, seen in conditions.items()
         },
-        "fifths": _fifths(config, clean, distances(model.distance, summarise(clean.views))),
+        "fifths": _fifths(config, clean, distance.of_summary(view_summary(clean.views))),
     }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,16 +25,9 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.measure import RESULTS, Record, make_parser, median_ratio, require_close, run, take_turns
 from cinemae.core.preprocess import preprocess
-from cinemae.detect.verdict import word_for
 from cinemae.fit.compare import auc_difference
-from cinemae.models.directory import (
-    BACKBONE_DIR,
-    HEAD_FILE,
-    OOD_FILE,
-    read_model_config,
-    resolve_model,
-    write_model_config,
-)
+from cinemae.models.bundle import ModelBundle
+from cinemae.models.directory import INT8_FILE, ONNX_FILE, read_model_config, resolve_model
 from cinemae.models.export import export_onnx
 from cinemae.models.export_int8 import quantize_graph
 from cinemae.models.scorers import OnnxScorer
@@ -63,7 +55,6 @@ def measure(options: argparse.Namespace) -> Record:
             name: lambda scorer=scorer: list(_score(scorer, few)) for name, scorer in scorers.items()
         }
         samples = take_turns(contestants, options.rounds, clock=time.process_time)
-        cascade = _cascade(model, pixels)
     figures: dict[str, float] = {}
     points = {}
     for name in scorers:
@@ -75,10 +66,6 @@ def measure(options: argparse.Namespace) -> Record:
         figures[f"looked at | {name} | AUC over all images, gained"] = difference.value
         figures[f"looked at | {name} | 95 % interval from"] = difference.low
         figures[f"looked at | {name} | to"] = difference.high
-    if cascade is not None:
-        spent = points["half of the tiles, 1 mask"][0] + 1 - cascade
-        figures["early exit: share of images that the fast tier decides, %"] = 100 * cascade
-        figures["early exit: time / paper's settings, the others scored whole as well"] = spent
     if options.save:
         _draw(points)
     settings = {"images": len(labels), "timed": len(few), "rounds": options.rounds, "model": exact.config.model_id}
@@ -97,10 +84,8 @@ def _contestants(model: Path, folder: Path) -> Iterator[tuple[str, OnnxScorer]]:
             mask=dataclasses.replace(extractor.mask, num_passes=passes),
         )
         made = folder / f"{views}-{passes}"
-        shutil.copytree(model / BACKBONE_DIR, made / BACKBONE_DIR)
-        for name in (HEAD_FILE, OOD_FILE):
-            shutil.copy(model / name, made / name)
-        write_model_config(dataclasses.replace(config, extractor=changed), made)
+        bundle = ModelBundle.read(model).changed(without=(ONNX_FILE, INT8_FILE))
+        dataclasses.replace(bundle, config=dataclasses.replace(config, extractor=changed)).write(made)
         export_onnx(made)
         quantize_graph(made, made)
         name = f"{VIEWS[views]}, {passes} mask{'s' if passes > 1 else ''}"
@@ -138,19 +123,6 @@ def _mean_auc(logits: NDArray[np.float64], labels: NDArray[Any], generators: NDA
         fake = logits[(labels == 1) & (generators == name)]
         found.append(roc_auc_score([0] * len(real) + [1] * len(fake), np.concatenate([real, fake])))
     return float(np.mean(found))
-
-
-def _cascade(model: Path, pixels: list[NDArray[np.float32]]) -> float | None:
-    """Return the share of images on which the model's fast tier does not say "uncertain"; None if there is none."""
-    if not (model / "fast").is_dir():
-        return None
-    scorer = OnnxScorer(model / "fast", num_threads=1)
-    image = scorer.config.extractor.image
-    chosen = [index for index, place in enumerate(_places(image)) if place in image.tile_places]
-    words = [
-        word_for(float(scorer.score(tiles[None, chosen]).prob_fake[0]), scorer.config.decision) for tiles in pixels
-    ]
-    return float(np.mean([word != "uncertain" for word in words]))
 
 
 def _draw(points: dict[str, tuple[float, float]]) -> None:

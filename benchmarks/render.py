@@ -50,8 +50,9 @@ BENCHMARKS = {
     "mixed_folder": "A folder of 2,000 mixed photographs (thumbnails to 12 megapixels, JPEG, WebP and PNG) scored with "
     "the bundled model: both cores against one, and whether memory grows.",
     "pareto": "What looking at less costs, `python -m benchmarks.pareto DATA`: the bundled model on the images that "
-    "its thresholds were chosen on. `--fast` is half of the tiles under one mask, `--precision int8` all of them in "
-    "int8; the default is what the paper does.\n\n![AUC and time](../benchmarks/results/pareto.png)",
+    "its thresholds were chosen on. `--precision int8` is all of the tiles in int8; the default is what the paper "
+    "does. The fast tier of early exit was half of the tiles under one mask, with thresholds of its own (decision "
+    "0017).\n\n![AUC and time](../benchmarks/results/pareto.png)",
     "serve": "Throughput of `cinemae serve` with 32 clients against a service that scores one request after the other, "
     'each on all cores, and latency at half of that load; the clients share the cores. "One client" sends a '
     'request when its last was answered. "Most that the cores allow" '

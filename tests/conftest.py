@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ def write_tiny_model(
     from cinemae.core.backbone import FrozenMAE
     from cinemae.core.checkpoint import new_mae
     from cinemae.core.head import CinemaeHead, pooled_dim
-    from cinemae.models.directory import BACKBONE_DIR, HEAD_FILE, write_model_config
+    from cinemae.models.directory import BACKBONE_DIR, CONFIG_FILE, HEAD_FILE
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -91,7 +92,7 @@ def write_tiny_model(
         reference=reference or LcasReference(levels=(0.0, 0.5, 1.0), values=(-2.0, 0.0, 2.0)),
         provenance={"made_for": "tests"},
     )
-    write_model_config(config, directory)
+    (directory / CONFIG_FILE).write_text(json.dumps(config.to_dict(), indent=2), encoding="utf-8")
     return directory
 
 

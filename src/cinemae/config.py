@@ -58,6 +58,16 @@ class ImageConfig(Settings):
             f"jpeg_quality must be from 1 to 100, or None for no recompression, got {self.jpeg_quality}.",
         )
 
+    @classmethod
+    def of_size(cls, size: int) -> Self:
+        """Return the paper's settings at a backbone's image size: the shorter side is 8/7 of it, as 256 is of 224.
+
+        Example:
+            >>> ImageConfig.of_size(224) == ImageConfig(), ImageConfig.of_size(64).resize_to
+            (True, 73)
+        """
+        return cls(size=size, resize_to=round(size * 8 / 7))
+
     @property
     def num_views(self) -> int:
         """How many crops of one picture are scored."""
@@ -306,6 +316,11 @@ class BackboneInfo(Settings):
     patch_size: int
     num_patches: int
     hidden_size: int
+
+    @property
+    def patch_dim(self) -> int:
+        """How many values a patch has: three channels of `patch_size` squared."""
+        return 3 * self.patch_size**2
 
 
 @dataclass(frozen=True)

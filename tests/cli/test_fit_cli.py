@@ -14,6 +14,7 @@ from sklearn.ensemble import RandomForestClassifier
 from typer.testing import CliRunner, Result
 
 from cinemae.app.cli import app
+from cinemae.statistics.plot_style import new_figure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,7 +47,7 @@ def base(tiny_model, tmp_path_factory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for module in ("fit", "compare"):
             patch.setattr(f"cinemae.fit.{module}.STARTER", folder)
-        patch.setattr("cinemae.training.train._plot_history", lambda history, out: None)
+        patch.setattr("cinemae.training.build_model.plot_history", lambda history: new_figure(1, 1))
         patch.setattr(
             "cinemae.statistics.format_probe._forest", lambda seed: RandomForestClassifier(5, random_state=seed)
         )
@@ -91,7 +92,7 @@ def test_the_calibration_lies_in_the_model(fitted):
 
 
 def test_json_and_an_unreadable_file(fitted, images, base, tmp_path, monkeypatch):
-    monkeypatch.setattr("cinemae.training.build_model.export_onnx", lambda directory: None)
+    monkeypatch.setattr("cinemae.training.build_model.write_graph", lambda model, head, folder: None)
     more = shutil.copytree(images / "photos", tmp_path / "photos")
     (more / "phone" / "torn.png").write_text("not a picture")
     arguments = ("--real", more, "--fake", images / "made", "--model", base, "--work", fitted[0].with_name("mine.work"))

@@ -26,15 +26,15 @@ from cinemae.config import (
     OodReference,
 )
 from cinemae.core.backbone import FrozenMAE
-from cinemae.core.calibration import calibrate
 from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.head import CinemaeHead
 from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.core.masking import complementary_noise, mask_noise, noise_from_config
 from cinemae.errors import FingerprintMismatchError, ModelDirError
-from cinemae.models.directory import read_model_config, write_model_config
+from cinemae.models.directory import CONFIG_FILE, OOD_FILE, read_model_config
+from cinemae.models.distance import distance_bytes
 from cinemae.models.export import OUTPUTS, export_onnx
-from cinemae.models.weights import load_model, save_distance
+from cinemae.models.weights import load_model
 from cinemae.pretrain_config import PretrainConfig
 
 SIZE, NUM_PATCHES = 32, 16
@@ -89,8 +89,8 @@ def other_model(tmp_path_factory):
     )
     generator = torch.Generator().manual_seed(4)
     mean, whitening = torch.randn(24, generator=generator), torch.randn(24, 24, generator=generator)
-    save_distance(MahalanobisDistance.of(mean, whitening), directory)
-    write_model_config(config, directory)
+    (directory / OOD_FILE).write_bytes(distance_bytes(MahalanobisDistance(mean.numpy(), whitening.numpy())))
+    (directory / CONFIG_FILE).write_text(json.dumps(config.to_dict()))
     export_onnx(directory)
     return directory
 
@@ -127,9 +127,8 @@ def _run_torch(directory, pixel_values, noise=None):
 
 
 def _assert_parity(found, expected):
-    np.testing.assert_allclose(found["prob_fake"], expected["prob_fake"], rtol=0, atol=1e-4)
     np.testing.assert_array_equal(np.isnan(found["lcas"]), np.isnan(expected["lcas"]))
-    for name in ("logit", "stats", "lcas", "global_feature", "ood_distance"):
+    for name in OUTPUTS:
         assert found[name].shape == expected[name].shape
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
@@ -147,7 +146,7 @@ def test_any_number_of_images_and_passes_scores_alike(model, n, passes):
     pixel_values = _images(model, n)
     found = _run_onnx(model, pixel_values, noise)
     assert found["lcas"].shape == (len(pixel_values), passes, NUM_PATCHES)
-    assert found["logit"].shape == found["prob_fake"].shape == found["ood_distance"].shape == (n,)
+    assert found["logit"].shape == (n,)
     assert found["stats"].shape == (n, 3)
     _assert_parity(found, _run_torch(model, pixel_values, noise))
 
@@ -163,7 +162,7 @@ def test_flat_images_score_alike(model):
     flat = np.stack([np.full((3, SIZE, SIZE), value, np.float32) for value in (-2.0, 0.0, 2.5)])
     pixel_values = flat.repeat(read_model_config(model).extractor.image.num_views, axis=0)
     found, expected = _run_onnx(model, pixel_values), _run_torch(model, pixel_values)
-    np.testing.assert_allclose(found["prob_fake"], expected["prob_fake"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found["logit"], expected["logit"], rtol=0, atol=1e-4)
     np.testing.assert_allclose(found["lcas"], expected["lcas"], rtol=1e-3)
 
 
@@ -180,30 +179,6 @@ def test_other_noise_overrides_the_default(model):
     default, other = _run_onnx(model, pixel_values), _run_onnx(model, pixel_values, mask_noise(99, 2, NUM_PATCHES))
     np.testing.assert_array_equal(default["global_feature"], other["global_feature"])
     assert not np.array_equal(default["stats"], other["stats"])
-
-
-def test_prob_fake_is_the_calibrated_logit(model):
-    found, decision = _run_onnx(model, _images(model, 20)), read_model_config(model).decision
-    np.testing.assert_allclose(found["prob_fake"], calibrate(found["logit"], decision), rtol=0, atol=1e-6)
-
-
-def test_the_bent_curve_is_met_on_every_piece(other_model):
-    decision = read_model_config(other_model).decision
-    pixel_values = np.concatenate([scale * _images(other_model, 40, seed) for seed, scale in ((0, 1), (1, 3), (2, 9))])
-    logit = _run_onnx(other_model, pixel_values)["logit"]
-    assert set(np.searchsorted(decision.knot_logits, logit)) == {0, 1, 2, 3}, "the test is to meet every piece"
-
-
-def test_the_distance_is_that_of_the_features_to_the_training_images(other_model):
-    found, weights = _run_onnx(other_model, _images(other_model, 6)), load_file(other_model / "ood.safetensors")
-    offset = found["global_feature"].astype(np.float64) - weights["mean"].numpy()
-    inverse = weights["whitening"].numpy().astype(np.float64).T @ weights["whitening"].numpy()
-    expected = np.sqrt(np.einsum("ni,ij,nj->n", offset, inverse, offset))
-    np.testing.assert_allclose(found["ood_distance"], expected, rtol=1e-4)
-
-
-def test_a_model_that_has_not_learnt_what_it_has_seen_gives_no_distance(tiny_model):
-    assert np.isnan(_run_onnx(tiny_model, _images(tiny_model, 3))["ood_distance"]).all()
 
 
 def test_the_mask_ratio_in_the_graph_is_the_configurations(model):
@@ -306,7 +281,7 @@ class TestNothingWrongPassesSilently:
         pixel_values = _images(model, 2)
         pixel_values[0] = np.nan  # one view is enough
         found = _run_onnx(model, pixel_values)
-        assert np.isnan(found["prob_fake"]).tolist() == [True, False]
+        assert np.isnan(found["logit"]).tolist() == [True, False]
 
     def test_a_head_of_another_shape_is_refused(self, tiny_model, other_model, tmp_path):
         directory = tmp_path / "mixed"

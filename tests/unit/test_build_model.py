@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 
 from cinemae import Detector
-from cinemae.calibration.outliers import distances, fit_distance, ood_reference, summarise
+from cinemae.calibration.outliers import fit_distance, ood_reference
 from cinemae.config import AugmentConfig, ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import new_mae, save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
+from cinemae.core.mahalanobis import view_summary
 from cinemae.core.preprocess import preprocess
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.features.extract import extract
 from cinemae.features.training_set import TrainingSet
-from cinemae.models.card import MUST_NOT, refresh_model_card
+from cinemae.models.bundle import ModelBundle
+from cinemae.models.card import MUST_NOT, model_card
 from cinemae.models.directory import read_model_config
 from cinemae.models.scorers import OnnxScorer, TorchScorer
 from cinemae.pictures.image import load_image
@@ -107,11 +109,14 @@ def test_the_directory_is_complete(model):
         "README.md",
         "backbone/config.json",
         "backbone/model.safetensors",
+        "calibration.json",
         "config.json",
         "head.safetensors",
         "model.onnx",
         "ood.safetensors",
+        "reliability.png",
         "results.json",
+        "risk-coverage.png",
         "training.png",
     ]
 
@@ -167,8 +172,8 @@ def test_rates_of_the_results_are_those_of_the_shipped_detector(model, root, res
 def test_what_has_been_seen_is_learnt_from_training_and_measured_on_validation(model, root):
     stores = {name: FeatureStore.open(root / f"{name}-store") for name in ("train", "val")}
     views = {name: store.load(("global_feature", "label")) for name, store in stores.items()}
-    distance = fit_distance(summarise(views["train"]["global_feature"]))
-    of_validation = distances(distance, summarise(views["val"]["global_feature"]))
+    distance = fit_distance(view_summary(views["train"]["global_feature"]))
+    of_validation = distance.of_summary(view_summary(views["val"]["global_feature"]))
     assert read_model_config(model).ood == ood_reference(of_validation, views["val"]["label"])
     paths = stores["val"].load(("path",))["path"]
     pixels = np.stack([preprocess(load_image(path).image, EXTRACTOR.image) for path in paths])
@@ -261,11 +266,8 @@ class TestCard:
         assert "farther from the training images than 99% of these photographs" in card
         assert "Calibrated again" not in card
 
-    def test_a_card_written_anew_is_the_same(self, card, model, tmp_path):
-        for name in ("config.json", "results.json"):
-            shutil.copyfile(model / name, tmp_path / name)
-        refresh_model_card(tmp_path)
-        assert (tmp_path / "README.md").read_text() == card
+    def test_is_what_settings_and_figures_on_disk_make(self, model, card):
+        assert model_card(ModelBundle.read(model)) == card
 
     def test_format_probe_is_stated_for_both_sets(self, card, results):
         probe = results["format_probe"]
@@ -309,11 +311,11 @@ def test_without_validation_stores_the_reference_is_of_all_photographs(root):
 
 
 def test_without_validation_stores_whole_generators_are_held_out(root, tmp_path, monkeypatch):
-    monkeypatch.setattr("cinemae.training.build_model.export_onnx", lambda directory: None)
+    monkeypatch.setattr("cinemae.training.build_model.write_graph", lambda model, head, folder: None)
     recipe = make_recipe(root, val_stores=(), val_generators=["gan"], provenance={})
     report = build_model(recipe, tmp_path)
-    assert report.results["split"] == "generators held out: gan; a quarter of the photographs"
-    assert [row["generator"] for row in report.results["per_generator"]] == ["gan"]
+    assert report.results.split == "generators held out: gan; a quarter of the photographs"
+    assert [row.generator for row in report.results.per_generator] == ["gan"]
     assert "did not state its data" in (tmp_path / "README.md").read_text()
 
 
@@ -325,7 +327,7 @@ def test_altered_copies_need_a_validation_store(root, tmp_path):
     with pytest.raises(TrainingError, match=r"copies holds altered copies of pictures: .* Give a validation store"):
         build_model(dataclasses.replace(recipe, val_stores=()), tmp_path / "model")
     report = build_model(recipe, tmp_path / "model")
-    assert report.results["n_real"] == 24, "copies are never validated on"
+    assert report.results.n_real == 24, "copies are never validated on"
 
 
 def test_an_image_in_training_and_validation_is_refused_by_content_unless_allowed(root, tmp_path):
@@ -338,13 +340,13 @@ def test_an_image_in_training_and_validation_is_refused_by_content_unless_allowe
     with pytest.raises(TrainingError, match=sentence):
         build_model(recipe, tmp_path / "model")
     report = build_model(dataclasses.replace(recipe, allow_overlap=True), tmp_path / "model")
-    assert report.results["n_real"] == 25
+    assert report.results.n_real == 25
 
 
 def test_a_generator_in_both_stores_is_named_in_the_split(root, tmp_path, monkeypatch):
-    monkeypatch.setattr("cinemae.training.build_model.export_onnx", lambda directory: None)
+    monkeypatch.setattr("cinemae.training.build_model.write_graph", lambda model, head, folder: None)
     report = build_model(make_recipe(root, val_stores=[root / "train-store"], allow_overlap=True), tmp_path)
-    assert report.results["split"] == "validation from its own store; generators in both: diffusion, gan"
+    assert report.results.split == "validation from its own store; generators in both: diffusion, gan"
 
 
 def test_another_backbone_than_the_stores_is_refused_naming_both(root, tmp_path):
@@ -388,7 +390,7 @@ def test_a_streamed_model_is_near_the_one_from_memory(root, tmp_path):
     assert found.reference == expected.reference
     np.testing.assert_allclose(found.ood.values, expected.ood.values, rtol=1e-3)
     assert streamed.history[-1].val_auc == pytest.approx(whole.history[-1].val_auc, abs=0.1)
-    assert streamed.results["format_probe"] == whole.results["format_probe"]
+    assert streamed.results.format_probe == whole.results.format_probe
     image = next((root / "val" / "real" / "scan").glob("1*.png"))
     assert Detector.from_pretrained(tmp_path / "streamed").detect(image).status == "ok"
 

@@ -1,262 +1,275 @@
-import dataclasses
+"""A model calibrated on images: its own scores decide, what must not change does not, and nothing half is left."""
 
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as st_numpy
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss as sklearn_log_loss
-from sklearn.model_selection import StratifiedKFold
 
-from cinemae.calibration import calibrate
-from cinemae.calibration.calibrate import (
-    choose_decision,
-    cross_fit,
-    cross_fitted_rates,
-    held_out_probabilities,
-    log_loss,
-)
-from cinemae.config import DecisionConfig, TrainConfig
-from cinemae.core.calibration import calibrate as apply_calibration
-from cinemae.errors import TrainingError
+from cinemae import Detector
+from cinemae.calibration.calibrate import UNREADABLE, CalibrationRecipe, calibrate_model, save_calibrated
+from cinemae.calibration.decision import choose_decision
+from cinemae.calibration.outliers import fit_distance, ood_reference
+from cinemae.config import TrainConfig
+from cinemae.core.calibration import ood_score
+from cinemae.core.mahalanobis import view_summary
+from cinemae.errors import FingerprintMismatchError, ModelDirError, SourceError, TrainingError
+from cinemae.features.extract import extract
+from cinemae.models.directory import read_model_config
+from cinemae.models.scorers import OnnxScorer
+from cinemae.models.weights import load_extractor
+from cinemae.sources.datasets import read_records
+from cinemae.stores.features import FeatureStore
 
-CONFIG = TrainConfig()
-QUICK = settings(max_examples=30, deadline=None)
+pytestmark = pytest.mark.usefixtures("one_thread")
+TARGETS = TrainConfig(target_fpr=0.1, target_fnr=0.2)
+REALS, FAKES = 24, 20
 
 
-def normal(shift=1.0, count=200, seed=0):
-    """Logits of as many photographs as fakes, the fakes' moved up."""
-    logits = np.random.default_rng(seed).normal(size=2 * count)
-    labels = np.repeat([0, 1], count)
-    return logits + shift * labels, labels
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory, picture) -> Path:
+    """Noisy "photographs" of two sources and smooth "fakes"; and as many of both to train on."""
+    root = tmp_path_factory.mktemp("images")
+    for part, first in (("own", 0), ("train", 1000)):
+        for folder, count, noise in (("real/phone", 14, 4), ("real/scan", 10, 3), ("fake/gan", FAKES, 0)):
+            (root / part / folder).mkdir(parents=True)
+            for index in range(count):
+                picture(first + 5 * index + noise).save(root / part / folder / f"{index}.png")
+    return root
 
 
-@st.composite
-def validation_sets(draw):
-    real = draw(st_numpy.arrays(np.float64, st.integers(2, 60), elements=st.floats(-10, 10, width=32)))
-    fake = draw(st_numpy.arrays(np.float64, st.integers(2, 60), elements=st.floats(-10, 10, width=32)))
-    return np.concatenate([real, fake]), np.repeat([0, 1], [len(real), len(fake)])
+@pytest.fixture(scope="module")
+def store(images: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stores") / "train"
+    extract(read_records(images / "train"), folder, load_extractor(tiny_model, read_model_config(tiny_model)))
+    return folder
 
 
-TARGETS = st.builds(
-    TrainConfig, target_fpr=st.sampled_from([0.001, 0.02, 0.1, 0.5]), target_fnr=st.sampled_from([0.001, 0.1, 0.3])
-)
+def make_recipe(model: Path, images: Path, **changes: object) -> CalibrationRecipe:
+    values: dict[str, object] = {"real": [str(images / "own/real")], "fake": [str(images / "own/fake")]}
+    return CalibrationRecipe(model=model, **{**values, "targets": TARGETS, **changes})  # type: ignore[arg-type]
 
 
-def _prob(decision, logits):
-    return apply_calibration(logits, decision)
+@pytest.fixture(scope="module")
+def found(tiny_model: Path, images: Path):
+    return calibrate_model(make_recipe(tiny_model, images))
 
 
-class TestThresholds:
-    @given(validation_sets(), TARGETS)
-    @QUICK
-    def test_no_more_than_the_target_shares_are_misjudged_and_no_tighter_thresholds_would_do(self, data, config):
-        logits, labels = data
-        decision = choose_decision(logits, labels, config)
-        prob = _prob(decision, logits)
-        real, fake = prob[labels == 0], prob[labels == 1]
-        assert (real >= decision.threshold).mean() <= config.target_fpr
-        assert (real >= real[real < decision.threshold].max()).mean() > config.target_fpr
-        assert (fake < decision.real_below).mean() <= config.target_fnr
-        assert 0 <= decision.real_below <= decision.threshold <= 1
-        if decision.real_below < decision.threshold:
-            assert (fake <= fake[fake >= decision.real_below].min()).mean() > config.target_fnr
-
-    @pytest.mark.parametrize(("target", "called"), [(0.02, 4), (0.05, 10), (0.004, 0)])
-    def test_without_ties_the_target_is_met_exactly(self, target, called):
-        logits, labels = normal()
-        decision = choose_decision(logits, labels, dataclasses.replace(CONFIG, target_fpr=target, target_fnr=target))
-        prob = _prob(decision, logits)
-        assert (prob[labels == 0] >= decision.threshold).sum() == called
-        assert (prob[labels == 1] < decision.real_below).sum() == called
-
-    def test_thresholds_lie_halfway_between_the_scores_that_they_divide(self):
-        logits, labels = normal()
-        decision = choose_decision(logits, labels, CONFIG)
-        prob = np.sort(_prob(decision, logits))
-        for value in (decision.threshold, decision.real_below):
-            assert value == pytest.approx((prob[prob < value].max() + prob[prob >= value].min()) / 2, abs=1e-12)
-
-    def test_a_perfect_separation_leaves_nothing_uncertain(self):
-        logits, labels = normal(shift=30.0)
-        decision = choose_decision(logits, labels, CONFIG)
-        prob = _prob(decision, logits)
-        assert (prob[labels == 1] >= decision.threshold).all()
-        assert decision.real_below == decision.threshold
-
-    def test_the_rule_says_targets_and_numbers(self):
-        logits, labels = normal(count=50)
-        rule = choose_decision(logits, labels, dataclasses.replace(CONFIG, target_fpr=0.04, target_fnr=0.3)).rule
-        assert rule == (
-            '"ai" where at most 4% of 50 validation photographs are, '
-            '"real" where at most 30% of 50 validation fakes are'
-        )
-
-    def test_targets_are_kept_as_numbers_and_small_ones_are_not_rounded_away(self):
-        logits, labels = normal(count=50)
-        decision = choose_decision(logits, labels, dataclasses.replace(CONFIG, target_fpr=0.005))
-        assert (decision.target_fpr, decision.target_fnr) == (0.005, 0.1)
-        assert '"ai" where at most 0.5% of 50' in decision.rule
+@pytest.fixture(scope="module")
+def model(found, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_calibrated(found, tmp_path_factory.mktemp("models") / "calibrated")
 
 
-class TestChoiceOfCalibration:
-    @given(validation_sets())
-    @QUICK
-    def test_never_turns_the_score_around(self, data):
-        decision = choose_decision(*data, CONFIG)
-        assert decision.platt_scale > 0
-        ordered = np.linspace(-10, 10, 41)
-        assert (np.diff(_prob(decision, ordered)) >= 0).all()
-
-    def test_a_straight_relation_takes_platt_and_a_bent_one_isotonic(self):
-        rng = np.random.default_rng(0)
-        logits = rng.uniform(-4, 4, 3000)
-        kinds = {}
-        for name, truth in (("straight", logits), ("bent", np.where(np.abs(logits) < 2, 0, 2 * logits))):
-            labels = (rng.random(3000) < 1 / (1 + np.exp(-truth))).astype(int)
-            kinds[name] = choose_decision(logits, labels, CONFIG).calibration
-        assert kinds == {"straight": "platt", "bent": "isotonic"}
-
-    def test_the_lower_log_loss_on_held_out_folds_decides(self):
-        for seed in range(4):
-            logits, labels = normal(count=60, seed=seed)
-            logits = np.sinh(logits) if seed % 2 else logits
-            found = held_out_probabilities(logits, labels, CONFIG.seed)
-            losses = {kind: log_loss(prob, labels) for kind, prob in found.items()}
-            assert choose_decision(logits, labels, CONFIG).calibration == min(losses, key=losses.get)
-
-    def test_held_out_probabilities_come_from_the_other_folds(self):
-        logits, labels = normal(count=40)
-        found = held_out_probabilities(logits, labels, 3)
-        for fitted, judged in StratifiedKFold(5, shuffle=True, random_state=3).split(logits, labels):
-            model = LogisticRegression(C=1e6, class_weight="balanced").fit(logits[fitted, None], labels[fitted])
-            expected = model.predict_proba(logits[judged, None])[:, 1]
-            np.testing.assert_allclose(found["platt"][judged], expected, rtol=1e-6)
-        assert not np.array_equal(found["platt"], found["isotonic"])
-
-    def test_log_loss_is_that_of_scikit_learn_with_both_classes_weighing_half(self):
-        rng = np.random.default_rng(0)
-        prob, labels = rng.random(50), np.repeat([0, 1], [40, 10])
-        weights = np.where(labels == 1, 1 / 10, 1 / 40)
-        assert log_loss(prob, labels) == pytest.approx(sklearn_log_loss(labels, prob, sample_weight=weights))
-        assert np.isfinite(log_loss(np.array([0.0, 1.0]), np.array([1, 0])))
-
-    def test_a_class_of_one_image_takes_platt(self):
-        assert choose_decision(np.array([0.0, 1.0, 5.0]), np.array([0, 0, 1]), CONFIG).calibration == "platt"
+def _files(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
 
 
-class TestPlatt:
-    def test_a_score_worse_than_chance_is_left_uncalibrated(self):
-        logits, labels = normal(shift=-2.0)
-        decision = choose_decision(logits, labels, CONFIG)
-        assert (decision.platt_scale, decision.platt_offset, decision.calibration) == (1.0, 0.0, "platt")
+def test_the_decision_is_chosen_on_what_the_model_itself_gives(found, tiny_model, images):
+    paths = [record.path for part in ("real", "fake") for record in read_records(images / "own" / part)]
+    logits = np.array([verdict.logit for verdict in Detector.from_pretrained(tiny_model).detect_batch(paths)])
+    np.testing.assert_allclose(found.images.logits, logits, atol=1e-5)
+    assert found.images.paths == tuple(paths)
+    assert found.images.labels.tolist() == [0] * REALS + [1] * FAKES
+    expected = choose_decision(found.images.logits, found.images.labels, TARGETS)
+    assert found.config.decision.threshold == expected.threshold
+    assert found.config.decision.target_fpr == 0.1
+    assert found.config.decision.measured_fpr is not None
 
-    @pytest.mark.parametrize("count", [20, 180])
-    def test_both_classes_weigh_alike(self, count):
-        logits, labels = normal(seed=1)
-        kept = np.r_[0:200, 200 : 200 + count]
-        decision = choose_decision(logits[kept], labels[kept], CONFIG)
-        assert decision.calibration == "platt"
-        prob = _prob(decision, logits[kept])
-        means = [prob[labels[kept] == label].mean() for label in (0, 1)]
-        assert sum(means) == pytest.approx(1, abs=1e-3)
 
-    def test_recovers_known_scale_and_offset(self):
-        rng = np.random.default_rng(0)
-        logits = rng.normal(size=40_000)
-        labels = (rng.random(40_000) < 1 / (1 + np.exp(-2 * logits))).astype(int)
-        decision = choose_decision(logits, labels, CONFIG)
-        assert decision.platt_scale == pytest.approx(2.0, rel=0.05)
-        assert decision.platt_offset == pytest.approx(0.0, abs=0.05)
+def test_the_written_model_judges_by_it(model, found, images):
+    detector = Detector(OnnxScorer(model))
+    words = {
+        part: [verdict.verdict for verdict in detector.detect_batch([record.path for record in records])]
+        for part in ("real", "fake")
+        if (records := read_records(images / "own" / part))
+    }
+    assert words["real"].count("ai") == 2, "a tenth of 24, rounded down"
+    assert words["fake"].count("real") <= 4, "at most a fifth of 20"
+    assert detector.model_id == found.config.model_id
+
+
+def test_backbone_head_and_settings_of_the_frozen_half_stay(model, tiny_model):
+    before, after = _files(tiny_model), _files(model)
+    for name in ("backbone/config.json", "backbone/model.safetensors", "head.safetensors"):
+        assert after[name] == before[name]
+    old, new = read_model_config(tiny_model), read_model_config(model)
+    assert (new.fingerprint, new.head, new.lcas, new.reference) == (old.fingerprint, old.head, old.lcas, old.reference)
+    assert new.model_id != old.model_id
+    assert new.decision.rule.startswith('"ai" where at most 10% of 24 calibration photographs')
+
+
+def test_a_model_that_has_not_learnt_what_it_has_seen_learns_it_here(model, found):
+    reference = read_model_config(model).ood
+    fitted = ood_reference(fit_distance(found.images.summary).of_summary(found.images.summary), found.images.labels)
+    assert reference.values[5] > fitted.values[5], "quantiles are those of held-out images"
+    scorer = OnnxScorer(model)
+    rng = np.random.default_rng(0)
+    drawn = scorer.score(rng.normal(size=(3, 1, 3, 32, 32)).astype(np.float32))
+    assert np.isfinite(drawn.ood_distance).all()
+    assert ((ood_score(drawn.ood_distance, reference) >= 0) & (ood_score(drawn.ood_distance, reference) <= 1)).all()
+
+
+def test_what_a_model_knows_of_its_training_is_kept(model, images):
+    again = calibrate_model(make_recipe(model, images))
+    np.testing.assert_array_equal(again.distance.whitening, load_weights(model)["whitening"])
+    expected = ood_reference(again.distance.of_summary(again.images.summary), again.images.labels)
+    assert again.config.ood == expected
+
+
+def load_weights(model: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(model / "ood.safetensors")
+
+
+def test_stores_that_were_trained_on_say_what_has_been_seen(tiny_model, images, store):
+    found = calibrate_model(make_recipe(tiny_model, images, trained_on=[store]))
+    expected = fit_distance(view_summary(FeatureStore.open(store).load(("global_feature",))["global_feature"]))
+    np.testing.assert_array_equal(found.distance.mean, expected.mean)
+
+
+def test_images_that_were_trained_on_are_refused_by_content(tiny_model, images, store, tmp_path):
+    shutil.copytree(images / "own" / "real", tmp_path / "real")
+    shutil.copyfile(images / "train/real/scan/3.png", tmp_path / "real" / "renamed.png")
+    recipe = make_recipe(tiny_model, images, real=[str(tmp_path / "real")], trained_on=[store])
+    with pytest.raises(TrainingError, match=r"it was not trained on, .* 1 of them were, such as .*renamed\.png"):
+        calibrate_model(recipe)
+
+
+def test_a_store_of_another_frozen_half_is_refused(tiny_model, images, store, tmp_path):
+    config = read_model_config(tiny_model)
+    masks = replace(config.extractor, mask=replace(config.extractor.mask, seed=7))
+    (tmp_path / "config.json").write_text(json.dumps(replace(config, extractor=masks).to_dict()))
+    with pytest.raises(FingerprintMismatchError, match=r"tiny was trained on features .*\(--trained-on\)"):
+        calibrate_model(make_recipe(tmp_path, images, trained_on=[store]))
+
+
+def test_broken_files_and_copies_are_counted_not_the_end(tiny_model, images, tmp_path):
+    shutil.copytree(images / "own" / "fake", tmp_path / "fake")
+    (tmp_path / "fake" / "broken.png").write_bytes(b"no picture")
+    shutil.copyfile(tmp_path / "fake/gan/0.png", tmp_path / "fake" / "copy.png")
+    seen = []
+    recipe = make_recipe(tiny_model, images, fake=[str(tmp_path / "fake")])
+    found = calibrate_model(recipe, progress=lambda done, total: seen.append((done, total)))
+    assert found.report.left_out == {"unreadable": 1, "duplicates": 1}
+    assert len(found.images.logits) == REALS + FAKES
+    assert seen[0] == (0, 46)
+    assert seen[-1] == (46, 46)
+    out = save_calibrated(found, tmp_path / "model")
+    assert "broken.png" in (out / UNREADABLE).read_text()
+    assert "(1 unreadable, 1 duplicates left out)" in (out / "README.md").read_text()
+
+
+def test_several_sources_of_a_class_are_joined(tiny_model, images):
+    recipe = make_recipe(tiny_model, images, real=[str(images / "own/real/phone"), str(images / "own/real/scan/*.png")])
+    assert (calibrate_model(recipe).images.labels == 0).sum() == REALS
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("label", [0, 1])
-    def test_one_class_alone(self, label):
+    def test_an_image_in_both_classes(self, tiny_model, images, tmp_path):
+        shutil.copytree(images / "own" / "fake", tmp_path / "fake")
+        shutil.copyfile(images / "own/real/phone/2.png", tmp_path / "fake" / "same.png")
+        with pytest.raises(TrainingError, match=r"2\.png and .*same\.png have the same content: take it out of one"):
+            calibrate_model(make_recipe(tiny_model, images, fake=[str(tmp_path / "fake")]))
+
+    def test_a_source_that_says_otherwise(self, tiny_model, images):
         with pytest.raises(
-            TrainingError, match="chosen on photographs and generated images; validation holds one class"
+            SourceError,
+            match=r"--real names photographs, but in .* the image .*0\.png is said to be among the generated",
         ):
-            choose_decision(np.zeros(4), np.full(4, label), CONFIG)
+            calibrate_model(make_recipe(tiny_model, images, real=[str(images / "own")]))
 
-    @pytest.mark.parametrize("value", [np.nan, np.inf])
-    def test_logits_that_are_no_numbers(self, value):
-        logits, labels = normal(count=3)
-        logits[2] = value
-        with pytest.raises(TrainingError, match="a validation logit is not finite"):
-            choose_decision(logits, labels, CONFIG)
+    def test_too_few_images_before_any_is_scored(self, tiny_model, images):
+        def fail(done: int, total: int) -> None:
+            raise AssertionError
+
+        with pytest.raises(TrainingError, match="needs at least 50 photographs, got 24"):
+            calibrate_model(make_recipe(tiny_model, images, targets=TrainConfig()), progress=fail)
+
+    def test_too_few_images_that_can_be_read(self, tiny_model, images, tmp_path):
+        for index in range(12):
+            (tmp_path / f"{index}.png").write_bytes(b"no picture")
+        with pytest.raises(TrainingError, match="none of the 24 images could be read, the first: .*0.png"):
+            calibrate_model(make_recipe(tiny_model, images, real=[str(tmp_path)], fake=[str(tmp_path)]))
+        with pytest.raises(TrainingError, match="needs at least 10 photographs, got 0"):
+            calibrate_model(make_recipe(tiny_model, images, real=[str(tmp_path)]))
+
+    def test_a_folder_that_holds_files(self, found, tmp_path):
+        (tmp_path / "letter.txt").write_text("mine")
+        with pytest.raises(ModelDirError, match="written into a new folder, and .* holds files"):
+            save_calibrated(found, tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
-class TestCrossFitting:
-    def test_every_image_is_judged_once_by_thresholds_chosen_without_it(self, monkeypatch):
-        logits, labels = normal(count=30)
-        chosen = []
-        real_choose = choose_decision
+class TestWriting:
+    @pytest.fixture
+    def copied(self, tiny_model: Path, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(tiny_model, tmp_path / "copied"))
 
-        def spy(fitted_logits, fitted_labels, config):
-            decision = real_choose(fitted_logits, fitted_labels, config)
-            chosen.append((fitted_logits, decision))
-            return decision
+    def test_in_place_gives_what_a_new_folder_gives(self, copied, images, model):
+        assert save_calibrated(calibrate_model(make_recipe(copied, images))) == copied
+        ours, theirs = _files(copied), _files(model)
+        assert set(ours) == set(theirs)
+        assert [name for name in ours if ours[name] != theirs[name] and name != "model.onnx"] == []
+        assert [path.name for path in copied.parent.iterdir()] == ["copied"], "nothing is left beside it"
 
-        monkeypatch.setattr(calibrate, "choose_decision", spy)
-        rates = cross_fitted_rates(logits, labels, CONFIG)
-        judged, called_ai, called_real = [], [], []
-        for fitted, decision in chosen:
-            held_out = np.flatnonzero(~np.isin(logits, fitted))
-            prob = _prob(decision, logits[held_out])
-            judged.extend(held_out.tolist())
-            called_ai.extend(held_out[prob >= decision.threshold].tolist())
-            called_real.extend(held_out[prob < decision.real_below].tolist())
-        assert sorted(judged) == list(range(60))
-        assert len(chosen) == 5
-        assert rates == pytest.approx(
-            {
-                "photographs_called_ai": sum(labels[i] == 0 for i in called_ai) / 30,
-                "photographs_called_real": sum(labels[i] == 0 for i in called_real) / 30,
-                "fakes_called_ai": sum(labels[i] == 1 for i in called_ai) / 30,
-                "fakes_called_real": sum(labels[i] == 1 for i in called_real) / 30,
-            }
-        )
+    def test_nothing_is_exported(self, model, tiny_model):
+        assert (model / "model.onnx").read_bytes() == (tiny_model / "model.onnx").read_bytes()
 
-    def test_folds_hold_both_classes_in_their_shares(self, monkeypatch):
-        logits, labels = normal(count=50)
-        seen = []
+    def test_what_fails_leaves_the_model_as_it_was(self, copied, images, tmp_path, monkeypatch):
+        before, found = _files(copied), calibrate_model(make_recipe(copied, images))
 
-        def spy(fitted_logits, fitted_labels, config):
-            seen.append(np.bincount(fitted_labels).tolist())
-            return DecisionConfig()
+        def fail(path: Path) -> None:
+            raise OSError("disk full")
 
-        monkeypatch.setattr(calibrate, "choose_decision", spy)
-        cross_fitted_rates(logits, labels, CONFIG)
-        assert seen == [[40, 40]] * 5
+        monkeypatch.setattr("cinemae.models.bundle._flush", fail)
+        for out in (None, tmp_path / "new"):
+            with pytest.raises(OSError, match="disk full"):
+                save_calibrated(found, out)
+        assert _files(copied) == before
+        assert not list((tmp_path / "new").iterdir())
 
-    def test_the_rates_follow_from_the_seed(self):
-        logits, labels = normal(count=40)
-        rates = [cross_fitted_rates(logits, labels, dataclasses.replace(CONFIG, seed=seed)) for seed in (0, 0, 1)]
-        assert rates[0] == rates[1]
-        assert rates[0] != rates[2]
+    def test_settings_are_replaced_last(self, copied, images, monkeypatch):
+        found, order = calibrate_model(make_recipe(copied, images)), []
+        move = Path.replace
 
-    def test_on_average_they_are_near_the_targets_but_not_forced_to_meet_them(self):
-        config = dataclasses.replace(CONFIG, target_fpr=0.1, target_fnr=0.1)
-        rates = [cross_fitted_rates(*normal(count=100, seed=seed), config) for seed in range(6)]
-        false_alarms = [rate["photographs_called_ai"] for rate in rates]
-        assert np.mean(false_alarms) == pytest.approx(0.1, abs=0.04)
-        assert max(false_alarms) > 0.1
+        def spy(self: Path, target: Path) -> Path:
+            if Path(target).is_relative_to(copied):
+                order.append(Path(target).name)
+            return move(self, target)
 
-    def test_the_probability_of_each_image_is_that_of_its_folds_decision(self):
-        logits, labels = normal(count=30)
-        crossed = cross_fit(logits, labels, CONFIG)
-        assert sorted(set(crossed.fold.tolist())) == list(range(5)) == list(range(len(crossed.decisions)))
-        for number, decision in enumerate(crossed.decisions):
-            held_out = crossed.fold == number
-            expected = choose_decision(logits[~held_out], labels[~held_out], CONFIG)
-            assert decision == expected
-            np.testing.assert_array_equal(crossed.prob_fake[held_out], _prob(decision, logits[held_out]))
-        assert crossed.rates(labels) == cross_fitted_rates(logits, labels, CONFIG)
+        monkeypatch.setattr(Path, "replace", spy)
+        save_calibrated(found)
+        assert order[-1] == "config.json"
+        assert {"ood.safetensors", "README.md", "results.json"} <= set(order)
+        assert not {"head.safetensors", "model.onnx"} & set(order)
 
-    @pytest.mark.parametrize(("real", "fake"), [(1, 3), (2, 2), (3, 50), (50, 4)])
-    def test_few_images_of_a_class_make_fewer_folds(self, real, fake):
-        logits, labels = normal(count=50)
-        kept = np.r_[0:real, 50 : 50 + fake]
-        rates = cross_fitted_rates(logits[kept], labels[kept], CONFIG)
-        assert all(0 <= rate <= 1 for rate in rates.values())
+    def test_plots_are_kept_and_shown_on_the_card(self, model):
+        for name in ("reliability.png", "risk-coverage.png"):
+            assert (model / name).read_bytes().startswith(b"\x89PNG")
+            assert f"]({name})" in (model / "README.md").read_text()
+
+    def test_figures_are_in_results_and_on_the_card(self, model, found):
+        values = json.loads((model / "results.json").read_text())
+        assert values["recalibration"]["held_out"] == msgspec.to_builtins(found.report.to_figures())["held_out"]
+        assert values["decision"]["rule"] == "drawn from a hat, for tests", "what came before is not forgotten"
+        card = (model / "README.md").read_text()
+        assert f"{REALS} photographs and {FAKES} generated" in card
+        assert "The figures of training do not lie in this directory." in card
+        for quality in values["recalibration"]["held_out"].values():
+            assert f"| {quality['log_loss']:.3f} |" in card
+        assert "| phone, photographs | 14 |" in card
+        assert "| gan, generated | 20 |" in card
+        assert "* 24 photographs are few:" in card
+        assert "farther from the training images than 99% of these photographs" in card
+
+    def test_no_path_of_this_machine_is_written(self, model, images):
+        for name in ("config.json", "results.json", "README.md"):
+            assert str(images) not in (model / name).read_text()

@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from cinemae.calibration.calibrate import choose_decision
+from cinemae.calibration.decision import choose_decision
 from cinemae.calibration.report import report_calibration
 from cinemae.config import DecisionConfig, TrainConfig
 from cinemae.core.calibration import calibrate
@@ -43,7 +44,7 @@ def test_clean_images_are_judged_as_in_the_report(report):
     np.testing.assert_array_equal(prob, report.crossed.prob_fake)
     np.testing.assert_array_equal(called_ai, report.crossed.called_ai)
     np.testing.assert_array_equal(called_real, report.crossed.called_real)
-    row, values = of_condition(report, report.logits), report.to_dict()
+    row, values = of_condition(report, report.logits), msgspec.to_builtins(report.to_figures())
     assert row["after"]["calibration_error"] == values["held_out"]["chosen"]["calibration_error"]
     for name, found in values["rates"].items():
         assert row["rates"][name] == found

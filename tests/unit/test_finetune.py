@@ -58,7 +58,7 @@ def data(tmp_path_factory, picture):
 @pytest.fixture
 def no_graph(monkeypatch):
     """Leave the ONNX graph out where a test does not look at it; writing one takes seconds."""
-    monkeypatch.setattr(build_model, "export_onnx", lambda directory: directory)
+    monkeypatch.setattr(build_model, "write_graph", lambda model, head, folder: folder)
 
 
 def make_recipe(data, model, unfrozen="both", **changes):
@@ -109,7 +109,7 @@ def model(data, tiny_model, tmp_path_factory):
     finetune(recipe, root / "model")
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - it must not move
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build_model, "export_onnx", lambda directory: directory)
+        patch.setattr(build_model, "write_graph", lambda model, head, folder: folder)
         finetune(recipe, root / "again")
     assert torch.equal(torch.get_rng_state(), state)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
@@ -155,8 +155,8 @@ class TestWhatIsComputed:
             [line.train_loss for line in report.history], [line.train_loss for line in expected.history], rtol=1e-4
         )
         assert [(line.seed, line.epoch) for line in report.history] == [(s, e) for s in (0, 1) for e in (1, 2, 3)]
-        seeds = report.results["mean_generator_auc_over_seeds"]
-        assert seeds["values"] == expected.results["mean_generator_auc_over_seeds"]["values"]
+        seeds = report.results.mean_generator_auc_over_seeds
+        assert seeds.values == expected.results.mean_generator_auc_over_seeds.values
         for name in ("config.json", "model.safetensors"):
             copied, source = (folder / "backbone" / name for folder in (tmp_path / "model", tiny_model))
             assert copied.read_bytes() == source.read_bytes()
@@ -271,7 +271,7 @@ class TestBudget:
 
     def test_the_clock_ends_a_run_after_a_step_at_least(self, data, tiny_model, tmp_path, no_graph):
         report = finetune(make_recipe(data, tiny_model, max_seconds=1e-9), tmp_path)
-        assert report.results["finetune"]["steps_of_each_seed"] == [1]
+        assert report.results.finetune["steps_of_each_seed"] == [1]
 
 
 class TestModelDirectory:
@@ -281,11 +281,14 @@ class TestModelDirectory:
             "README.md",
             "backbone/config.json",
             "backbone/model.safetensors",
+            "calibration.json",
             "config.json",
             "head.safetensors",
             "model.onnx",
             "ood.safetensors",
+            "reliability.png",
             "results.json",
+            "risk-coverage.png",
             "training.png",
             "unreadable.txt",
         ]
@@ -455,7 +458,7 @@ class TestRefusals:
         with pytest.raises(TrainingError, match=r"1 of the validation images are in the training images as well"):
             finetune(recipe, tmp_path)
         report = finetune(dataclasses.replace(recipe, allow_overlap=True), tmp_path)
-        assert report.results["split"] == "validation from its own images; generators in both: diffusion"
+        assert report.results.split == "validation from its own images; generators in both: diffusion"
 
     def test_learning_that_runs_away(self, data, tiny_model, tmp_path):
         with pytest.raises(TrainingError, match=r"diverged to .* not finite: lower the"):

@@ -18,6 +18,7 @@ from cinemae.fit import fit as job
 from cinemae.fit.config import FitRecipe
 from cinemae.fit.fit import fit
 from cinemae.models.directory import read_model_config
+from cinemae.statistics.plot_style import new_figure
 from cinemae.stores.features import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -59,9 +60,8 @@ def exported(base):
     with pytest.MonkeyPatch.context() as patch:
         for module in ("fit", "compare"):
             patch.setattr(f"cinemae.fit.{module}.STARTER", base)
-        for module in ("fit.fit", "training.build_model"):
-            patch.setattr(f"cinemae.{module}.export_onnx", folders.append)
-        patch.setattr("cinemae.training.train._plot_history", lambda history, out: None)
+        patch.setattr("cinemae.training.build_model.write_graph", lambda model, head, folder: folders.append(folder))
+        patch.setattr("cinemae.training.build_model.plot_history", lambda history: new_figure(1, 1))
         patch.setattr(
             "cinemae.statistics.format_probe._forest", lambda seed: RandomForestClassifier(5, random_state=seed)
         )
@@ -87,13 +87,13 @@ def test_whole_generators_and_some_photographs_are_held_out(fitted):
     photographs, fakes = report.splits
     assert (photographs.kind, photographs.num_train, photographs.num_held_out) == ("images", 45, 15)
     assert (fakes.kind, fakes.num_train, fakes.num_held_out, len(fakes.held_out)) == ("groups", 60, 20, 1)
-    assert report.training.results["n_real"] == 15
-    assert [row["generator"] for row in report.training.results["per_generator"]] == list(fakes.held_out)
+    assert report.training.results.n_real == 15
+    assert [row.generator for row in report.training.results.per_generator] == list(fakes.held_out)
 
 
 def test_what_they_show_is_learnt_and_formats_are_not(fitted):
     _, report, _ = fitted
-    assert report.training.results["auc"]["value"] > 0.95
+    assert report.training.results.auc.value > 0.95
     assert report.format_probe.value == pytest.approx(0.5, abs=0.1)
     assert report.format_auc.value == 0.5
     assert report.comparison.verdict == "better"
@@ -137,7 +137,7 @@ def test_the_card_and_the_results_have_it_all(fitted):
 def test_the_report_is_plain_json(fitted):
     _, report, _ = fitted
     values = json.loads(json.dumps(report.to_dict()))
-    assert values["results"]["auc"] == report.training.results["auc"]
+    assert values["results"]["auc"] == report.training.results.auc.to_dict()
     assert values["comparison"]["verdict"] == "better"
     assert (values["num_reused"], values["num_extracted"], values["unread"]) == (0, 140, [])
 
@@ -164,8 +164,8 @@ def test_another_run_looks_at_new_images_only_and_forgets_nothing(fitted, images
     assert afresh.num_reused == 0
     assert afresh.summary() == again.summary()
     np.testing.assert_allclose(
-        afresh.training.results["cross_fitted"]["fakes_called_ai"],
-        again.training.results["cross_fitted"]["fakes_called_ai"],
+        afresh.training.results.cross_fitted.fakes_called_ai,
+        again.training.results.cross_fitted.fakes_called_ai,
     )
 
 
@@ -198,11 +198,11 @@ def test_a_model_that_learnt_nothing_is_uncertain_of_every_image(images, base, t
     exported.clear()
     report = fit(recipe(images, base, fake=(str(tmp_path / "made"),)), tmp_path / "model")
     assert exported == [tmp_path / "model"] * 2, "the graph holds the calibration, which was replaced"
-    assert report.training.results["auc"]["low"] <= 0.5
+    assert report.training.results.auc.low <= 0.5
     assert report.warnings[0].name == "chance"
-    assert report.training.results["uncertain"]["value"] == 1
-    assert report.training.results["per_generator"][0]["called_ai"]["value"] == 0
-    assert report.training.results["per_generator"][0]["auc"]["value"] == report.training.results["auc"]["value"]
+    assert report.training.results.uncertain.value == 1
+    assert report.training.results.per_generator[0].called_ai.value == 0
+    assert report.training.results.per_generator[0].auc.value == report.training.results.auc.value
     detector = Detector.from_pretrained(tmp_path / "model")
     verdicts = detector.detect_batch(sorted((tmp_path / "made").iterdir())[:8])
     assert {(verdict.verdict, verdict.prob_fake) for verdict in verdicts} == {("uncertain", 0.5)}

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from scipy.stats import binomtest
 
+from cinemae.config import DecisionConfig
 from cinemae.fit.split import ClassSplit
 from cinemae.fit.warnings import (
     accused,
@@ -11,7 +13,9 @@ from cinemae.fit.warnings import (
     warn_of_format,
     warn_of_results,
 )
+from cinemae.models.results import CalibrationFigures, SeedSpread, TrainingResults
 from cinemae.statistics.estimate import Estimate
+from cinemae.statistics.figures import CalledRates, GeneratorFigures, HeldOutRates
 from cinemae.statistics.metrics import rate
 
 
@@ -25,12 +29,21 @@ def names(warnings) -> list[str]:
     return [warning.name for warning in warnings]
 
 
-def results(low: float = 0.7, hits: int = 4, n: int = 250) -> dict:
-    return {
-        "auc": {"value": 0.8, "low": low, "high": 0.9, "n": 500},
-        "per_generator": [{"generator": "gan", "auc": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 300}}],
-        "calibration": {"rates": {"photographs_called_ai": rate(hits, n).to_dict()}},
-    }
+def results(low: float = 0.7, hits: int = 4, n: int = 250) -> TrainingResults:
+    """What the rules look at; all other figures are no matter."""
+    auc, other = Estimate(0.8, low, 0.9, 500), Estimate(0.5, 0.4, 0.6, 500)
+    rates = HeldOutRates(rate(hits, n), other, other, other, other)
+    calibration = CalibrationFigures(
+        origin="validation", n_real=n, n_fake=250, left_out={}, seed=0, decision=DecisionConfig(), held_out={},
+        rates=rates, warnings=(),
+    )  # fmt: skip
+    return TrainingResults(
+        n_real=n, n_fake=250, auc=auc, mean_generator_auc=0.8, average_precision=other, tpr_at_fpr_1_percent=other,
+        tpr_at_fpr_5_percent=other, brier_score=other, calibration_error=other, false_positive_rate=other,
+        called_ai=other, uncertain=other, per_photo_source=(), cross_fitted=CalledRates(0.0, 0.0, 0.0, 0.0),
+        per_generator=(GeneratorFigures("gan", Estimate(0.7, 0.6, 0.8, 300), other, other),),
+        mean_generator_auc_over_seeds=SeedSpread((0,), (0.8,), 0.8, None), calibration=calibration,
+    )  # fmt: skip
 
 
 def test_nothing_is_said_of_enough_images_from_many_places():
@@ -91,12 +104,11 @@ def test_a_model_no_better_than_chance_is_told_before_all_else():
 
 
 def test_generators_that_are_missed_are_named():
-    found = results()
-    found["per_generator"] += [
-        {"generator": name, "auc": {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 300}}
-        for name, value in (("flux", 0.304), ("sdxl", 0.55), ("ldm", 0.62))
-    ]
-    (warning,) = warn_of_results(found, 0.02)
+    rows = tuple(
+        GeneratorFigures(name, Estimate(value, value - 0.1, value + 0.1, 300), rate(1, 2), rate(1, 2))
+        for name, value in (("gan", 0.7), ("flux", 0.304), ("sdxl", 0.55), ("ldm", 0.62))
+    )
+    (warning,) = warn_of_results(msgspec.structs.replace(results(), per_generator=rows), 0.02)
     assert warning.name == "missed_generator"
     assert warning.sentence.endswith("reaches down to 0.5): flux (AUC 0.30), sdxl (AUC 0.55).")
 
@@ -117,7 +129,7 @@ def test_a_threshold_needs_one_photograph_a_share_of_the_target():
 @pytest.mark.parametrize(("hits", "n", "words"), [(1, 50, ("is", "it")), (3, 120, ("are", "them"))])
 def test_the_share_of_false_accusations_has_wilsons_interval(hits, n, words):
     interval = binomtest(hits, n).proportion_ci(method="wilson")
-    assert accused(rate(hits, n).to_dict()) == (
+    assert accused(rate(hits, n)) == (
         f'{hits} of {n} held-out photographs {words[0]} called "ai" by thresholds chosen without {words[1]}: the true '
         f"share lies between {100 * interval.low:.1f} % and {100 * interval.high:.1f} % (95 %), for photographs like "
         "these"
@@ -126,7 +138,7 @@ def test_the_share_of_false_accusations_has_wilsons_interval(hits, n, words):
 
 def test_none_of_n_is_the_rule_of_three():
     """The share p at which none of n is seen in one case of twenty: (1 - p) ** n = 0.05."""
-    assert accused(rate(0, 100).to_dict()).endswith("the true share may still be 3.0 % (3 / 100)")
+    assert accused(rate(0, 100)).endswith("the true share may still be 3.0 % (3 / 100)")
     share = 1 - 0.05 ** (1 / 100)
     assert share == pytest.approx(0.03, abs=0.001)
-    assert accused(rate(0, 2).to_dict()).endswith("100.0 % (3 / 2)")
+    assert accused(rate(0, 2)).endswith("100.0 % (3 / 2)")

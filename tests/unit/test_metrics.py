@@ -1,5 +1,6 @@
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -182,7 +183,7 @@ class TestEvaluate:
     @pytest.fixture(scope="class")
     @classmethod
     def table(cls):
-        return evaluate(cls.PROB, cls.LABELS, cls.GENERATORS, cls.DECISION)
+        return msgspec.to_builtins(evaluate(cls.PROB, cls.LABELS, cls.GENERATORS, cls.DECISION))
 
     def test_generators_come_worst_first(self, table):
         assert [row["generator"] for row in table["per_generator"]] == ["hard", "middling", "easy"]
@@ -205,7 +206,9 @@ class TestEvaluate:
 
     def test_a_score_right_at_a_threshold_is_ai_and_right_at_the_floor_is_not_real(self):
         prob = np.array([0.3, 0.1, 0.8, 0.3])
-        table = evaluate(prob, np.array([0, 0, 1, 1]), np.array(["r", "r", "g", "g"]), self.DECISION)
+        table = msgspec.to_builtins(
+            evaluate(prob, np.array([0, 0, 1, 1]), np.array(["r", "r", "g", "g"]), self.DECISION)
+        )
         assert table["called_ai"]["value"] == 0.5
         assert table["uncertain"]["value"] == 0.5
         assert table["per_photo_source"][0]["called_real"]["value"] == 0.5
@@ -218,5 +221,5 @@ class TestEvaluate:
 
     def test_unnamed_generators_are_a_group_of_their_own(self):
         generators = np.where(self.GENERATORS == "easy", "", self.GENERATORS)
-        table = evaluate(self.PROB, self.LABELS, generators, self.DECISION)
+        table = msgspec.to_builtins(evaluate(self.PROB, self.LABELS, generators, self.DECISION))
         assert [row["generator"] for row in table["per_generator"]] == ["hard", "middling", ""]

@@ -2,21 +2,20 @@
 
 import numpy as np
 import pytest
-import torch
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
 
 from cinemae.calibration.outliers import (
     LEVELS,
     cross_fitted_distances,
-    distances,
     fit_distance,
     learn_outliers,
     ood_reference,
-    summarise,
 )
-from cinemae.core.mahalanobis import MahalanobisDistance, summary_dim, view_summary
+from cinemae.core.mahalanobis import summary_dim, view_summary
 from cinemae.errors import TrainingError
+from cinemae.models.directory import read_model_config
+from cinemae.models.distance import distance_bytes, load_distance
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,17 +31,17 @@ class TestSummary:
     def test_is_mean_and_log_deviation_of_the_views(self):
         views = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
         expected = np.concatenate([views.mean(1), np.log(views.std(1, ddof=1) + 1e-3)], axis=1)
-        np.testing.assert_allclose(summarise(views), expected, rtol=1e-5, atol=1e-6)
-        assert summarise(views).shape == (3, summary_dim(4, 5))
+        np.testing.assert_allclose(view_summary(views), expected, rtol=1e-5, atol=1e-6)
+        assert view_summary(views).shape == (3, summary_dim(4, 5))
 
     def test_of_one_view_is_the_view(self):
         views = np.random.default_rng(0).normal(size=(3, 1, 4)).astype(np.float32)
-        np.testing.assert_array_equal(summarise(views), views[:, 0])
+        np.testing.assert_array_equal(view_summary(views), views[:, 0])
         assert summary_dim(4, 1) == 4
 
     def test_of_views_that_are_all_alike_is_finite(self):
-        found = view_summary(torch.ones(2, 3, 4))
-        np.testing.assert_allclose(found[:, 4:].numpy(), np.log(1e-3), rtol=1e-6)
+        found = view_summary(np.ones((2, 3, 4), np.float32))
+        np.testing.assert_allclose(found[:, 4:], np.log(1e-3), rtol=1e-6)
 
 
 class TestFit:
@@ -51,46 +50,51 @@ class TestFit:
         mean, spread = train.astype(np.float64).mean(0), train.astype(np.float64).std(0)
         precision = np.linalg.inv(LedoitWolf().fit((train - mean) / spread).covariance_)
         expected = [mahalanobis((row - mean) / spread, np.zeros(6), precision) for row in other]
-        np.testing.assert_allclose(distances(fit_distance(train), other), expected, rtol=1e-4)
+        np.testing.assert_allclose(fit_distance(train).of_summary(other), expected, rtol=1e-4)
 
     def test_neither_scale_nor_origin_of_a_feature_matters(self):
         train, other = drawn(80), drawn(5, seed=1)
         scale, origin = np.array([1, 10, 0.1, 3, 2, 7], np.float32), np.arange(6, dtype=np.float32)
-        expected = distances(fit_distance(train), other)
+        expected = fit_distance(train).of_summary(other)
         np.testing.assert_allclose(
-            distances(fit_distance(train * scale + origin), other * scale + origin), expected, rtol=1e-3
+            fit_distance(train * scale + origin).of_summary(other * scale + origin), expected, rtol=1e-3
         )
 
     def test_a_gaussians_squared_distances_average_to_its_dimension(self):
-        squared = distances(fit_distance(drawn(20_000)), drawn(4000, seed=1)) ** 2
+        squared = fit_distance(drawn(20_000)).of_summary(drawn(4000, seed=1)) ** 2
         assert squared.mean() == pytest.approx(6, rel=0.05)
 
     def test_fewer_images_than_features_and_constant_features_are_borne(self):
         train = drawn(4)
         train[:, 0] = 3.0
-        found = distances(fit_distance(train), drawn(5, seed=1))
+        found = fit_distance(train).of_summary(drawn(5, seed=1))
         assert np.isfinite(found).all()
         assert (found > 0).all()
 
     def test_images_farther_out_are_farther(self):
         distance, train = fit_distance(drawn(100)), drawn(100)
         steps = np.stack([train.mean(0) + step * train.std(0) for step in (0, 1, 2, 5)])
-        assert (np.diff(distances(distance, steps)) > 0).all()
+        assert (np.diff(distance.of_summary(steps)) > 0).all()
 
     @pytest.mark.parametrize("summary", [drawn(1), np.full((3, 2), np.nan, np.float32)])
     def test_too_few_or_broken_features_are_refused(self, summary):
         with pytest.raises(TrainingError, match="two images or more with finite features, got"):
             fit_distance(summary)
 
-    def test_the_module_gives_distances_of_views(self):
+    def test_the_distance_of_an_image_does_not_depend_on_the_others(self):
         views = np.random.default_rng(0).normal(size=(30, 4, 3)).astype(np.float32)
-        distance = fit_distance(summarise(views))
-        np.testing.assert_allclose(
-            distance(torch.from_numpy(views)).numpy(), distances(distance, summarise(views)), rtol=1e-6
-        )
-        restored = MahalanobisDistance(summary_dim(3, 4))
-        restored.load_state_dict(distance.state_dict())
-        assert torch.equal(restored(torch.from_numpy(views)), distance(torch.from_numpy(views)))
+        distance = fit_distance(view_summary(views))
+        found = distance(views)
+        np.testing.assert_allclose(found, distance.of_summary(view_summary(views)), rtol=1e-5)
+        np.testing.assert_array_equal(distance(views[7:9]), found[7:9])
+
+    def test_is_read_back_to_the_last_bit(self, tiny_model, tmp_path):
+        views = np.random.default_rng(0).normal(size=(30, 1, 16)).astype(np.float32)
+        distance = fit_distance(view_summary(views))
+        (tmp_path / "ood.safetensors").write_bytes(distance_bytes(distance))
+        restored = load_distance(tmp_path, read_model_config(tiny_model))
+        np.testing.assert_array_equal(restored.mean, distance.mean)
+        np.testing.assert_array_equal(restored.whitening, distance.whitening)
 
 
 class TestReference:
@@ -106,8 +110,8 @@ class TestReference:
     def test_images_that_were_fitted_on_lie_too_near(self):
         """With few images the difference is large, and cross-fitting measures what a new image would be at."""
         few, new = drawn(30), drawn(2000, seed=1)
-        fitted, crossed = distances(fit_distance(few), few), cross_fitted_distances(few, seed=0)
-        truth = np.median(distances(fit_distance(few), new))
+        fitted, crossed = fit_distance(few).of_summary(few), cross_fitted_distances(few, seed=0)
+        truth = np.median(fit_distance(few).of_summary(new))
         assert np.median(fitted) < 0.95 * truth
         assert np.median(crossed) == pytest.approx(truth, rel=0.15)
         np.testing.assert_array_equal(crossed, cross_fitted_distances(few, seed=0))
@@ -118,6 +122,6 @@ class TestReference:
         trained, validated = (rng.normal(size=(count, 2, 3)).astype(np.float32) for count in (60, 20))
         labels = np.repeat([0, 1], 10)
         distance, reference = learn_outliers(trained, validated, labels)
-        expected = ood_reference(distances(fit_distance(summarise(trained)), summarise(validated)), labels)
+        expected = ood_reference(fit_distance(view_summary(trained)).of_summary(view_summary(validated)), labels)
         assert reference == expected
         assert len(distance.mean) == 6

@@ -1,5 +1,6 @@
 """int8 graphs, bf16 and compiled models: what they compute, what they are called, and what is refused."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -22,9 +23,11 @@ from cinemae.evaluation import precision as job
 from cinemae.evaluation.detectors import Setup, make_sources
 from cinemae.evaluation.precision import CHECK_KEY, compare_precisions, export_int8
 from cinemae.models import export
+from cinemae.models.bundle import ModelBundle
+from cinemae.models.card import model_card
 from cinemae.models.directory import INT8_FILE, ONNX_FILE, STARTER, read_model_config
-from cinemae.models.export_int8 import install_graph, linear_layers, quantize_graph
-from cinemae.models.precision_card import precision_section
+from cinemae.models.export_int8 import linear_layers, quantize_graph
+from cinemae.models.results import PrecisionCheck, Results
 from cinemae.models.scorers import OnnxScorer, TorchScorer, make_scorer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -152,31 +155,27 @@ class TestLargeWeights:
         with pytest.raises(ModelDirError, match=r"onnx cannot be used \("):
             OnnxScorer(copy, precision=precision)
 
-    def test_of_another_model_are_never_taken_for_them(self, copy: Path, monkeypatch):
+    def test_go_with_the_graph_they_belong_to_and_no_other(self, copy: Path, tmp_path: Path, monkeypatch):
+        monkeypatch.setattr(export, "LARGE", 1000)
+        (copy / "model.int8.0123456789ab.data").write_bytes(b"of the graph before")
+        (copy / "model.0123456789ab.data").write_bytes(b"of the float32 graph")
+        quantize_graph(copy, tmp_path / "made")
+        made = {path.name: path for path in (tmp_path / "made").iterdir()}
+        assert len(made) == 2, "a graph and its weights"
+        ModelBundle.read(copy).changed(without=(INT8_FILE,), files=made).write(copy)
+        OnnxScorer(copy, precision="int8").score(PIXELS)
+        names = sorted(file.name for file in copy.glob("*.data"))
+        assert names == sorted(["model.0123456789ab.data", *(name for name in made if name.endswith(".data"))])
+
+    def test_are_named_by_their_content(self, copy: Path, monkeypatch):
         monkeypatch.setattr(export, "LARGE", 1000)
         export.save_graph(onnx.load(copy / ONNX_FILE), copy / ONNX_FILE)
-        (first,) = copy.glob("*.data")
-        export.save_graph(onnx.load(copy / INT8_FILE), copy / INT8_FILE)
-        assert len(list(copy.glob("*.data"))) == 2
         graph = onnx.load(copy / ONNX_FILE)
         largest = max(graph.graph.initializer, key=lambda weight: np.prod(weight.dims))
         values = numpy_helper.to_array(largest) + 1
         largest.CopyFrom(numpy_helper.from_array(values, largest.name))
         export.save_graph(graph, copy / ONNX_FILE)
-        assert not first.exists()
-        assert len(list(copy.glob("*.data"))) == 2
-
-    def test_move_with_their_graph(self, copy: Path, tmp_path: Path, monkeypatch):
-        monkeypatch.setattr(export, "LARGE", 1000)
-        (copy / "model.int8.0123456789ab.data").write_bytes(b"of the graph before")
-        (copy / "model.0123456789ab.data").write_bytes(b"of the float32 graph")
-        assert install_graph(quantize_graph(copy, tmp_path / "made"), copy) == copy / INT8_FILE
-        OnnxScorer(copy, precision="int8").score(PIXELS)
-        assert not list((tmp_path / "made").iterdir())
-        names = sorted(file.name for file in copy.glob("*.data"))
-        assert names[0] == "model.0123456789ab.data"
-        assert len(names) == 2
-        assert "0123456789ab" not in names[1]
+        assert len(list(copy.glob("model.*.data"))) == 2
 
 
 class TestWhatIsRefused:
@@ -365,7 +364,7 @@ class TestExport:
 
     def test_results_that_are_no_json_are_named(self, copy: Path, pictures):
         (copy / "results.json").write_text("{")
-        with pytest.raises(ModelDirError, match=r"results\.json is not JSON .* restore it, or delete it"):
+        with pytest.raises(ModelDirError, match=r"results\.json cannot be used: Expecting property name"):
             export_int8(copy, [pictures[0]], [pictures[1]])
 
 
@@ -390,19 +389,22 @@ class TestCard:
     FIGURES = dict.fromkeys(
         ("mean_deviation", "p99_deviation", "max_deviation", "auc_fp32", "auc_int8", "auc_drop", "auc_drop_low",
          "auc_drop_high"), 0.0
-    ) | {"num_real": 5, "num_fake": 6, "verdict_changes": 7}  # fmt: skip
+    ) | {"num_real": 5, "num_fake": 6, "num_unread": 0, "verdict_changes": 7}  # fmt: skip
+
+    def _card(self, model: Path, of_model: str | None) -> str:
+        """The card of a model that says so of its int8 graph; None for nothing."""
+        found = None if of_model is None else PrecisionCheck(**{**self.FIGURES, "model": of_model})
+        return model_card(dataclasses.replace(ModelBundle.read(model), results=Results(int8=found)))
 
     def test_says_nothing_without_a_graph_or_figures(self, tiny_model: Path, int8_model: Path):
-        config = read_model_config(tiny_model)
-        assert precision_section(config, {"int8": {**self.FIGURES, "model": config.model_id}}, tiny_model) == ""
-        assert precision_section(config, {}, int8_model) == ""
+        assert "In int8" not in self._card(tiny_model, read_model_config(tiny_model).model_id)
+        assert "In int8" not in self._card(int8_model, None)
 
     def test_does_not_show_figures_of_another_calibration(self, int8_model: Path):
-        config = read_model_config(int8_model)
-        found = precision_section(config, {"int8": {**self.FIGURES, "model": "tiny@other"}}, int8_model)
-        assert "calibrated again" in found
-        assert "|" not in found
-        found = precision_section(config, {"int8": {**self.FIGURES, "model": config.model_id}}, int8_model)
+        found = self._card(int8_model, "tiny@other")
+        assert "calibrated again since its int8 graph was measured" in found
+        assert "5 photographs and 6 generated images" not in found
+        found = self._card(int8_model, read_model_config(int8_model).model_id)
         assert "5 photographs and 6 generated images" in found
 
 

@@ -15,15 +15,14 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.core.masking import complementary_noise, mask_noise
 from cinemae.errors import ConfigError, FingerprintMismatchError, ModelDirError
 from cinemae.models.directory import read_model_config
-from cinemae.models.export import export_onnx
+from cinemae.models.distance import distance_bytes
 from cinemae.models.scorers import OnnxScorer, Scorer, TorchScorer, make_scorer
-from cinemae.models.weights import save_distance
 
 PIXELS = np.random.default_rng(0).normal(size=(5, 1, 3, 32, 32)).astype(np.float32)
 
@@ -49,7 +48,6 @@ def test_scores_are_those_of_the_graph(scorer: Scorer, tiny_model: Path):
     scores = scorer.score(PIXELS)
     expected = _reference(tiny_model, PIXELS[:, 0], mask_noise(0, 2, 16))
     np.testing.assert_allclose(scores.logit, expected["logit"], atol=1e-5)
-    np.testing.assert_allclose(scores.prob_fake, expected["prob_fake"], atol=1e-6)
     np.testing.assert_allclose(scores.stats, expected["stats"], atol=1e-5)
     np.testing.assert_allclose(scores.lcas, expected["lcas"], atol=1e-5)
     assert scores.lcas.shape == (5, 2, 16)
@@ -141,10 +139,8 @@ def test_the_distance_comes_from_either_engine_alike(tiny_model_pooled: Path, tm
     pixels = np.random.default_rng(1).normal(size=(3, 4, 3, 32, 32)).astype(np.float32)
     assert np.isnan(OnnxScorer(directory).score(pixels).ood_distance).all()
     assert np.isnan(TorchScorer(directory, device="cpu").score(pixels).ood_distance).all()
-    save_distance(MahalanobisDistance.of(torch.full((32,), 0.1), 2 * torch.eye(32)), directory)
-    with pytest.raises(ModelDirError, match="run cinemae export again"):
-        OnnxScorer(directory)
-    export_onnx(directory)
+    distance = MahalanobisDistance(np.full(32, 0.1, np.float32), 2 * np.eye(32, dtype=np.float32))
+    (directory / "ood.safetensors").write_bytes(distance_bytes(distance))  # the graph stays as it is
     of_onnx, of_torch = (kind(directory).score(pixels) for kind in (OnnxScorer, TorchScorer))
     np.testing.assert_allclose(of_onnx.ood_distance, of_torch.ood_distance, rtol=1e-5)
     features = _reference(directory, pixels.reshape(-1, 3, 32, 32), mask_noise(0, 2, 16))["global_feature"]
@@ -153,18 +149,38 @@ def test_the_distance_comes_from_either_engine_alike(tiny_model_pooled: Path, tm
     np.testing.assert_allclose(of_onnx.ood_distance, 2 * np.linalg.norm(summary - 0.1, axis=1), rtol=1e-5)
 
 
-def test_a_graph_of_before_there_was_a_distance_still_scores(copied_model: Path):
+def _with_old_outputs(model: Path, distance: float) -> None:
+    """Give a graph the outputs that graphs had when calibration was part of them."""
+    graph = onnx.load(model / "model.onnx")
+    for name in ("prob_fake", "ood_distance"):
+        value = numpy_helper.from_array(np.array([distance], np.float32), f"{name}.value")
+        graph.graph.initializer.append(value)
+        graph.graph.node.append(helper.make_node("Identity", [f"{name}.value"], [name]))
+        graph.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]))
+    onnx.save(graph, model / "model.onnx")
+
+
+def test_a_graph_that_calibrates_itself_still_scores_and_its_calibration_does_not_count(copied_model: Path):
     expected = OnnxScorer(copied_model).score(PIXELS)
-    graph = onnx.load(copied_model / "model.onnx")
-    outputs = [output for output in graph.graph.output if output.name != "ood_distance"]
-    assert len(outputs) == len(graph.graph.output) - 1
-    del graph.graph.output[:]
-    graph.graph.output.extend(outputs)
-    onnx.save(graph, copied_model / "model.onnx")
+    _with_old_outputs(copied_model, 7.0)
     scores = OnnxScorer(copied_model).score(PIXELS)
-    np.testing.assert_array_equal(scores.prob_fake, expected.prob_fake)
-    assert scores.ood_distance.shape == (5,)
-    assert np.isnan(scores.ood_distance).all()
+    for name in ("logit", "prob_fake", "stats", "lcas"):
+        np.testing.assert_array_equal(getattr(scores, name), getattr(expected, name))
+    assert scores.ood_distance.tolist() == [7.0] * 5, "nothing else lies there to tell it by"
+    distance = MahalanobisDistance(np.zeros(16, np.float32), np.eye(16, dtype=np.float32))
+    (copied_model / "ood.safetensors").write_bytes(distance_bytes(distance))
+    assert (OnnxScorer(copied_model).score(PIXELS).ood_distance != 7).all()
+
+
+def test_a_missing_file_of_distances_is_named(copied_model: Path):
+    config = json.loads((copied_model / "config.json").read_text())
+    config["ood"] = {"levels": [0.0, 1.0], "values": [1.0, 2.0], "limit": 0.99}
+    (copied_model / "config.json").write_text(json.dumps(config))
+    for kind in (OnnxScorer, TorchScorer):
+        with pytest.raises(ModelDirError, match=r"ood\.safetensors cannot be used .*run cinemae calibrate"):
+            kind(copied_model)
+    _with_old_outputs(copied_model, 7.0)
+    assert OnnxScorer(copied_model).score(PIXELS).ood_distance.tolist() == [7.0] * 5
 
 
 def test_a_missing_graph_is_named(copied_model: Path):
@@ -192,7 +208,7 @@ def test_a_foreign_graph_is_named(copied_model: Path):
     graph = helper.make_graph([helper.make_node("Identity", ["pixel_values"], ["logit"])], "g", values[:1], values[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, copied_model / "model.onnx")
-    with pytest.raises(ModelDirError, match="has no lcas, noise, stats: it is not a cinemae graph"):
+    with pytest.raises(ModelDirError, match="has no global_feature, lcas, noise, stats: it is not a cinemae graph"):
         OnnxScorer(copied_model)
 
 
@@ -272,7 +288,7 @@ def test_devices_that_are_not_there_are_refused(tiny_model: Path):
             make_scorer(tiny_model, "cuda")
 
 
-@pytest.mark.parametrize("package", ["torch", "transformers", "safetensors"])
+@pytest.mark.parametrize("package", ["torch", "transformers"])
 def test_without_torch_the_install_line_is_given(tiny_model: Path, package: str):
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"

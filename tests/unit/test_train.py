@@ -1,21 +1,21 @@
 import dataclasses
-import json
+import io
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.core.anomaly_stats import anomaly_stats
-from cinemae.core.head import CinemaeHead, pool_views
+from cinemae.core.head import pool_views
 from cinemae.errors import ConfigError, FingerprintMismatchError, TrainingError
 from cinemae.features.training_set import TrainingSet, require_both_classes, split_by_generator
+from cinemae.statistics.plot_style import to_png
 from cinemae.stores.features import FeatureStore, prepare_store, write_shard
 from cinemae.stores.store_format import StoreHeader, StoreRow
 from cinemae.training.samples import sample_weights
-from cinemae.training.train import fit_head, predict_logits, save_training, seeded_head, train
+from cinemae.training.train import fit_head, plot_history, predict_logits, seeded_head, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -150,19 +150,19 @@ class TestTrainingSet:
 
 class TestTrain:
     def test_what_can_be_learnt_is_learnt(self, report):
-        assert report.results["mean_generator_auc"] > 0.95
-        assert report.results["auc"]["value"] > 0.95
+        assert report.results.mean_generator_auc > 0.95
+        assert report.results.auc.value > 0.95
 
     def test_from_the_statistics_alone_too(self, tmp_path):
         data = [read(tmp_path / name, make_rows(start, 60, of_fidelity=4.0)) for name, start in (("a", 0), ("b", 1000))]
         only_stats = dataclasses.replace(HEAD, use_global=False)
         report = train(*data, only_stats, dataclasses.replace(TRAIN, num_seeds=1, epochs=15))
-        assert report.results["mean_generator_auc"] > 0.95
+        assert report.results.mean_generator_auc > 0.95
 
     def test_what_cannot_be_learnt_stays_at_chance(self, tmp_path):
         training, validation = read(tmp_path / "a", make_rows(0, 60)), read(tmp_path / "b", make_rows(1000, 150))
         report = train(training, validation, HEAD, dataclasses.replace(TRAIN, num_seeds=1))
-        assert report.results["auc"]["value"] == pytest.approx(0.5, abs=0.1)
+        assert report.results.auc.value == pytest.approx(0.5, abs=0.1)
 
     def test_same_seed_same_weights_whatever_the_global_state(self, report, learnable):
         torch.manual_seed(99)
@@ -188,18 +188,18 @@ class TestTrain:
         first = fit_head(*learnable, HEAD, TRAIN, TRAIN.seed, [])
         weights = report.head.state_dict()
         assert [name for name, weight in first.state_dict().items() if not torch.equal(weights[name], weight)] == []
-        spread = report.results["mean_generator_auc_over_seeds"]
-        assert spread["seeds"] == [0, 1]
-        assert spread["values"][0] == report.results["mean_generator_auc"]
+        spread = report.results.mean_generator_auc_over_seeds
+        assert spread.seeds == (0, 1)
+        assert spread.values[0] == report.results.mean_generator_auc
 
     def test_the_spread_over_seeds_is_mean_and_sample_deviation(self, report):
-        spread = report.results["mean_generator_auc_over_seeds"]
-        assert spread["mean"] == pytest.approx(np.mean(spread["values"]))
-        assert spread["std"] == pytest.approx(np.std(spread["values"], ddof=1))
+        spread = report.results.mean_generator_auc_over_seeds
+        assert spread.mean == pytest.approx(np.mean(spread.values))
+        assert spread.std == pytest.approx(np.std(spread.values, ddof=1))
 
     def test_one_seed_has_no_spread(self, learnable):
         report = train(*learnable, HEAD, dataclasses.replace(TRAIN, num_seeds=1, epochs=1))
-        assert report.results["mean_generator_auc_over_seeds"]["std"] is None
+        assert report.results.mean_generator_auc_over_seeds.std is None
 
     def test_every_epoch_of_every_seed_is_recorded_and_told(self, learnable):
         told = []
@@ -216,7 +216,7 @@ class TestTrain:
         assert last.val_loss == pytest.approx((losses[labels == 0].mean() + losses[labels == 1].mean()) / 2)
         hits = (logits >= 0) == (labels == 1)
         assert last.val_accuracy == pytest.approx((hits[labels == 0].mean() + hits[labels == 1].mean()) / 2)
-        assert last.val_auc == pytest.approx(report.results["mean_generator_auc"], abs=1e-9)
+        assert last.val_auc == pytest.approx(report.results.mean_generator_auc, abs=1e-9)
 
     def test_the_logit_of_an_image_is_the_mean_over_its_views(self, report, learnable):
         data = learnable[1]
@@ -232,7 +232,7 @@ class TestTrain:
     def test_views_can_be_joined_before_the_head(self, learnable):
         head = dataclasses.replace(HEAD, global_dim=2 * WIDTH, view_pooling="mean_std")
         report = train(*learnable, head, dataclasses.replace(TRAIN, num_seeds=1))
-        assert report.results["mean_generator_auc"] > 0.95
+        assert report.results.mean_generator_auc > 0.95
         joined, _ = pool_views(torch.from_numpy(learnable[0].global_feature), torch.zeros(120, VIEWS, 3), "mean_std")
         torch.testing.assert_close(report.head.global_mean, joined.mean(0))
 
@@ -248,7 +248,7 @@ class TestTrain:
         for how, dim in (("mean", WIDTH), ("mean_std", 2 * WIDTH)):
             head = dataclasses.replace(HEAD, global_dim=dim, view_pooling=how, statistics=())
             report = train(*data, head, dataclasses.replace(TRAIN, num_seeds=1, epochs=15))
-            auc[how] = report.results["mean_generator_auc"]
+            auc[how] = report.results.mean_generator_auc
         assert auc["mean_std"] > 0.95
         assert auc["mean_std"] > auc["mean"] + 0.1
 
@@ -293,7 +293,7 @@ class TestTrain:
     def test_thresholds_come_from_validation_alone(self, report, learnable):
         prob_rule = report.decision.rule
         assert f"{(learnable[1].labels == 0).sum()} validation photographs" in prob_rule
-        assert report.results["false_positive_rate"]["value"] <= TRAIN.target_fpr
+        assert report.results.false_positive_rate.value <= TRAIN.target_fpr
 
     @pytest.mark.parametrize(("keep", "counts"), [(0, "4 and 0"), (1, "0 and 4")])
     def test_one_class_alone_is_refused(self, learnable, keep, counts):
@@ -309,23 +309,15 @@ class TestTrain:
         few = np.r_[np.flatnonzero(validation.labels == 0)[:2], np.flatnonzero(validation.labels == 1)[:2]]
         require_both_classes(validation[few], "the few")
         report = train(training, validation[few], HEAD, dataclasses.replace(TRAIN, epochs=1, num_seeds=1))
-        assert report.results["per_generator"][0]["auc"]["n"] == 3
+        assert report.results.per_generator[0].auc.n == 3
 
     def test_diverging_training_is_an_error_that_says_what_to_do(self, learnable):
         with pytest.raises(TrainingError, match="diverged to logits that are not finite: lower the learning rate"):
             train(*learnable, HEAD, dataclasses.replace(TRAIN, learning_rate=1e30))
 
-    def test_everything_is_written_as_plain_files(self, report, tmp_path):
-        save_training(report, tmp_path / "model")
-        names = sorted(path.name for path in (tmp_path / "model").iterdir())
-        assert names == ["head.safetensors", "results.json", "training.png"]
-        assert len({path.stat().st_mode for path in (tmp_path / "model").iterdir()}) == 1, "one is harder to read"
-        loaded = CinemaeHead(HEAD)
-        loaded.load_state_dict(load_file(tmp_path / "model" / "head.safetensors"))
-        results = json.loads((tmp_path / "model" / "results.json").read_text())
-        assert results["history"] == [dataclasses.asdict(line) for line in report.history]
-        assert results["auc"] == report.results["auc"]
-        with Image.open(tmp_path / "model" / "training.png") as image:
+    def test_the_epochs_are_kept_and_drawn(self, report):
+        assert report.results.history == tuple(report.history)
+        with Image.open(io.BytesIO(to_png(plot_history(report.history)))) as image:
             image.load()
             assert image.format == "PNG"
             assert min(image.size) > 200

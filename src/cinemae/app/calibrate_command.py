@@ -10,10 +10,10 @@ import typer
 from cinemae.app.options import DeviceOption
 from cinemae.config import TrainConfig
 from cinemae.errors import ConfigError
-from cinemae.statistics.estimate import Estimate
 
 if TYPE_CHECKING:
-    from cinemae.calibration.recalibrate import Recalibration, RecalibrationRecipe
+    from cinemae.calibration.calibrate import CalibratedModel, CalibrationRecipe
+    from cinemae.statistics.figures import HeldOutRates
 
 _TRAIN = TrainConfig()
 
@@ -66,15 +66,14 @@ def calibrate(
     isotonic regression the better on held-out images is taken. Ends with 1 if images were left out because they could
     not be read.
     """
-    import cinemae.calibration.recalibrate as job  # what is missing is found out here, at once
-    from cinemae.calibration.record import save_calibration
+    import cinemae.calibration.calibrate as job  # what is missing is found out here, at once
     from cinemae.models.directory import resolve_model
     from cinemae.models.scorers import find_device
 
     directory = resolve_model(model)
     if out is None and (model is None or not Path(model).is_dir()):
         raise ConfigError("the bundled model and those of the Hub are not changed in place: name a new one with --out.")
-    recipe = job.RecalibrationRecipe(
+    recipe = job.CalibrationRecipe(
         model=directory,
         real=real,
         fake=fake,
@@ -83,43 +82,43 @@ def calibrate(
         device=str(find_device(device)),
     )
     found = _run(recipe)
-    target = job.save_recalibration(found, out, describe=save_calibration)
+    target = job.save_calibrated(found, out)
     typer.echo("\n".join(_summary(found, target)))
     if found.images.unreadable:
         typer.echo(f"{len(found.images.unreadable)} images could not be read: {target / job.UNREADABLE}")
         raise typer.Exit(1)
 
 
-def _run(recipe: RecalibrationRecipe) -> Recalibration:
+def _run(recipe: CalibrationRecipe) -> CalibratedModel:
     from cinemae.app.progress import ProgressBar
-    from cinemae.calibration.recalibrate import recalibrate
+    from cinemae.calibration.calibrate import calibrate_model
 
     with ProgressBar("scoring", None, log_every=60) as bar:
-        return recalibrate(recipe, progress=lambda done, total: bar.update(done, total=total))
+        return calibrate_model(recipe, progress=lambda done, total: bar.update(done, total=total))
 
 
-def _summary(found: Recalibration, target: Path) -> list[str]:
+def _summary(found: CalibratedModel, target: Path) -> list[str]:
     """Return what the command ends with: what was chosen, what it is worth on held-out images, and what to mind."""
-    values, decision = found.report.to_dict(), found.config.decision
-    before, after = (values["held_out"][name]["calibration_error"] for name in ("none", "chosen"))
+    figures, decision = found.report.to_figures(), found.config.decision
+    before, after = (figures.held_out[name].calibration_error for name in ("none", "chosen"))
     kind = {"platt": "Platt scaling", "isotonic": "isotonic regression"}[decision.calibration]
     copies = found.images.num_duplicates
     return [
-        f"{target}: calibrated on {values['n_real']} photographs and {values['n_fake']} generated images"
+        f"{target}: calibrated on {figures.n_real} photographs and {figures.n_fake} generated images"
         + (f", {copies} copies of the same left out" if copies else ""),
-        f"  probability: {kind}; calibration error {before['value']:.3f} before, {Estimate.from_dict(after):.3f} after",
+        f"  probability: {kind}; calibration error {before.value:.3f} before, {after:.3f} after",
         f'  "ai" from {decision.threshold:.3f}, "real" below {decision.real_below:.3f}: {decision.rule}',
         "  held out, each image judged by a rule chosen without it:",
-        *_rates(values["rates"]),
+        *_rates(figures.rates),
         *(f"  mind: {sentence}" for sentence in found.report.warnings),
         f"every figure: {target / 'README.md'}",
     ]
 
 
-def _rates(rates: dict[str, dict[str, float]]) -> list[str]:
-    lines = [
-        f"    {words:<17} {Estimate.from_dict(rates[f'{name}_called_ai']):.1%} called ai, "
-        f"{Estimate.from_dict(rates[f'{name}_called_real']):.1%} called real"
-        for words, name in (("photographs:", "photographs"), ("generated images:", "fakes"))
+def _rates(rates: HeldOutRates) -> list[str]:
+    return [
+        f"    photographs:      {rates.photographs_called_ai:.1%} called ai, "
+        f"{rates.photographs_called_real:.1%} called real",
+        f"    generated images: {rates.fakes_called_ai:.1%} called ai, {rates.fakes_called_real:.1%} called real",
+        f"    all:              {rates.uncertain:.1%} uncertain",
     ]
-    return [*lines, f"    {'all:':<17} {Estimate.from_dict(rates['uncertain']):.1%} uncertain"]

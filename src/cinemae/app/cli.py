@@ -23,7 +23,6 @@ from cinemae.app.detect_command import detect
 from cinemae.app.evaluate_command import compare, evaluate, report
 from cinemae.app.export_command import export
 from cinemae.app.extract_command import extract
-from cinemae.app.fast_command import fast
 from cinemae.app.fit_command import fit
 from cinemae.app.info_command import info
 from cinemae.app.pretrain_command import pretrain
@@ -101,7 +100,7 @@ def cinemae(
 
 for _command in (
     *(detect, info, serve),
-    *(fit, calibrate, extract, train, export, fast, pretrain),
+    *(fit, calibrate, extract, train, export, pretrain),
     *(evaluate, report, compare, reproduce, bench),
 ):
     app.command()(_command)

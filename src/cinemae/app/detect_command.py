@@ -21,7 +21,6 @@ from cinemae.app.options import (
     DeviceOption,
     EngineName,
     EngineOption,
-    FastOption,
     MaxFailuresOption,
     ModelOption,
     PrecisionOption,
@@ -116,7 +115,6 @@ def detect(
     batch_size: BatchSizeOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    fast: FastOption = False,
     cache: CacheOption = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first image that cannot be read.")
@@ -150,9 +148,7 @@ def detect(
     found, total = _find(paths)
     style = _Style(format, output, total == 1 if explain is None else explain)
     from cinemae.app.cache_command import cache_path, open_cache
-    from cinemae.models.directory import model_or_fast_tier
 
-    model = model_or_fast_tier(model, fast=fast)
     if results is not None:
         from cinemae.detect.detect_job import DetectorSource
 

@@ -89,14 +89,13 @@ def finetune_from_images(
         **shared,
     )
     if config.objective == "reconstruction":
-        report: Any = _follow_nll(recipe, out)
-        summary = _summarise_nll(report, out)
+        followed = _follow_nll(recipe, out)
+        summary, unreadable = _summarise_nll(followed, out), sum(followed.results["unreadable"].values())
     else:
         report = _finetune(recipe, out)
-        describe_calibration(report, out)
-        summary = summarise_model(report, out)
+        summary, unreadable = summarise_model(report, out), sum((report.results.unreadable or {}).values())
     typer.echo(summary)
-    if unreadable := sum(report.results["unreadable"].values()):
+    if unreadable:
         typer.echo(f"{unreadable} images could not be read: {out / 'unreadable.txt'}")
         raise typer.Exit(1)
 
@@ -104,25 +103,14 @@ def finetune_from_images(
 def summarise_model(report: TrainReport, out: Path) -> str:
     """Return the few lines that a command ends with."""
     results, decision = report.results, report.decision
-    seeds = results["mean_generator_auc_over_seeds"]
-    spread = (
-        "" if seeds["std"] is None else f", {seeds['mean']:.3f} ± {seeds['std']:.3f} over {len(seeds['values'])} seeds"
-    )
+    seeds = results.mean_generator_auc_over_seeds
+    spread = "" if seeds.std is None else f", {seeds.mean:.3f} ± {seeds.std:.3f} over {len(seeds.values)} seeds"
     return (
-        f"{out}: validation AUC {results['mean_generator_auc']:.3f} (mean over generators{spread})\n"
+        f"{out}: validation AUC {results.mean_generator_auc:.3f} (mean over generators{spread})\n"
         f'"ai" from {decision.threshold:.3f}, "real" below {decision.real_below:.3f}: {decision.rule}\n'
-        f"{results['split']}\n"
+        f"{results.split}\n"
         f"every figure: {out / 'README.md'}"
     )
-
-
-def describe_calibration(report: TrainReport, out: Path) -> None:
-    """Leave calibration.json and its plots in a model directory, and show them on the card."""
-    from cinemae.calibration.record import save_calibration
-    from cinemae.models.card import refresh_model_card
-
-    save_calibration(report.calibration, out)
-    refresh_model_card(out)
 
 
 def _read(sources: Sequence[Path]) -> list[ImageRecord]:

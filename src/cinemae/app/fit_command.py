@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from cinemae.app.finetune_command import describe_calibration
 from cinemae.app.options import DeviceOption, ModelOption, resuming
 from cinemae.fit.config import MIN_IMAGES, WHOLE_GROUPS_FROM, FitRecipe
-from cinemae.statistics.estimate import Estimate
 
 if TYPE_CHECKING:
     from cinemae.app.progress import ProgressBar
     from cinemae.fit.config import SplitBy
     from cinemae.fit.fit import Progress
     from cinemae.fit.report import FitReport
-    from cinemae.fit.warnings import FitWarning
+    from cinemae.models.results import FitWarning
+    from cinemae.statistics.estimate import Estimate
+    from cinemae.statistics.figures import GeneratorFigures
 
 _DEFAULT = FitRecipe(real=("x",), fake=("x",))
 _SHOWN = 3
@@ -100,8 +100,6 @@ def fit(
     )
     with resuming(), _stages() as progress:
         report = job(recipe, out, progress=progress, warn=_warn)
-    if "calibration" in report.training.results:
-        describe_calibration(report.training, out)
     typer.echo(json.dumps(report.to_dict(), indent=1) if as_json else summarise(report, out, recipe.work_folder(out)))
     raise typer.Exit(1 if report.unread else 0)
 
@@ -117,8 +115,8 @@ def summarise(report: FitReport, out: Path, work: Path) -> str:
         f"  features: {report.num_extracted} images looked at, {report.num_reused} known from before; kept in {work}",
         "",
         "on the held-out images (AUC: 1 is perfect, 0.5 is chance; 95 % intervals):",
-        f"  AUC {Estimate.from_dict(results['auc']):.3f}",
-        *_worst(results["per_generator"]),
+        f"  AUC {results.auc:.3f}",
+        *_worst(results.per_generator),
         *_verdicts(report),
         *_comparison(report),
         "  These figures say nothing of generators and cameras that are not in your folders.",
@@ -137,23 +135,23 @@ def summarise(report: FitReport, out: Path, work: Path) -> str:
 
 def _verdicts(report: FitReport) -> list[str]:
     """Say how many images get which verdict; a model that learnt nothing was never calibrated."""
-    decision, calibration = report.training.decision, report.training.results.get("calibration")
+    decision, calibration = report.training.decision, report.training.results.calibration
     if calibration is None:
         return ['  every image is "uncertain"']
-    rates = calibration["rates"]
+    rates = calibration.rates
     return [
         f'  "ai" from {decision.threshold:.3f}, "real" below {decision.real_below:.3f}; each image by thresholds '
         "chosen without it:",
-        f'    {_hits(rates["photographs_called_ai"], "photographs")} are called "ai"',
-        f'    {_hits(rates["fakes_called_ai"], "generated images")} are called "ai"',
-        f'    {_hits(rates["uncertain"], "images")} are "uncertain"',
+        f'    {_hits(rates.photographs_called_ai, "photographs")} are called "ai"',
+        f'    {_hits(rates.fakes_called_ai, "generated images")} are called "ai"',
+        f'    {_hits(rates.uncertain, "images")} are "uncertain"',
     ]
 
 
-def _worst(rows: list[dict[str, Any]]) -> list[str]:
+def _worst(rows: Sequence[GeneratorFigures]) -> list[str]:
     if len(rows) < 2:
         return []
-    return [f"  worst generator {rows[0]['generator']}: AUC {Estimate.from_dict(rows[0]['auc']):.3f}"]
+    return [f"  worst generator {rows[0].generator}: AUC {rows[0].auc:.3f}"]
 
 
 def _comparison(report: FitReport) -> list[str]:
@@ -170,8 +168,8 @@ def _comparison(report: FitReport) -> list[str]:
     ]
 
 
-def _hits(estimate: dict[str, Any], what: str) -> str:
-    return f"{round(estimate['value'] * estimate['n'])} of {estimate['n']} {what} ({Estimate.from_dict(estimate):.1%})"
+def _hits(estimate: Estimate, what: str) -> str:
+    return f"{round(estimate.value * estimate.n)} of {estimate.n} {what} ({estimate:.1%})"
 
 
 def _warn(warning: FitWarning) -> None:

@@ -85,12 +85,6 @@ MaxFailuresOption = Annotated[
 ]
 
 
-FastOption = Annotated[
-    bool,
-    typer.Option("--fast", help="Use the model's fast tier: less is looked at, and more is got wrong (see its card)."),
-]
-
-
 class Dtype(StrEnum):
     """What a backbone computes in."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cinemae.app.options import CacheOption, CompileOption, DeviceOption, FastOption, ModelOption, PrecisionOption
+from cinemae.app.options import CacheOption, CompileOption, DeviceOption, ModelOption, PrecisionOption
 from cinemae.app.serve.config import ServeConfig
 from cinemae.errors import MissingDependencyError
 
@@ -22,7 +22,6 @@ def serve(
     model: ModelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    fast: FastOption = False,
     compile: CompileOption = False,
     cache: CacheOption = None,
     workers: Annotated[
@@ -109,11 +108,11 @@ def serve(
         ) from error
     from cinemae.app.cache_command import open_cache
     from cinemae.detect.detector import Detector
-    from cinemae.models.directory import model_or_fast_tier, resolve_model
+    from cinemae.models.directory import resolve_model
     from cinemae.models.scorers import make_scorer
 
     keys = read_keys(api_key_file)
-    model, threads = model_or_fast_tier(model, fast=fast), config.threads_per_image
+    threads = config.threads_per_image
     scorer = make_scorer(resolve_model(model), device, precision=precision, compiled=compile, num_threads=threads)
     detector = Detector(scorer, cache=None if cache is None else open_cache(cache, model, scorer))
     run(config, detector, keys, lambda url: typer.echo(f"cinemae serves {detector.model_id} on {url}"))

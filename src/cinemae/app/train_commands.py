@@ -10,7 +10,6 @@ import typer
 
 from cinemae.app.finetune_command import (
     FinetuneOptions,
-    describe_calibration,
     finetune_from_images,
     require_stores,
     summarise_model,
@@ -23,7 +22,8 @@ from cinemae.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cinemae.training.train import EpochLine, TrainReport
+    from cinemae.models.results import EpochLine
+    from cinemae.training.train import TrainReport
 
 _HEAD, _LCAS, _TRAIN, _FINETUNE = HeadConfig(), LcasConfig(), TrainConfig(), FinetuneConfig()
 
@@ -279,7 +279,6 @@ def _train_on_stores(
         **shared,
     )
     report = _run(recipe, out)
-    describe_calibration(report, out)
     return summarise_model(report, out)
 
 

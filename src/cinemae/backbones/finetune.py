@@ -7,6 +7,7 @@ makes of a store, up to rounding.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,12 +25,12 @@ from torch import Tensor, nn
 from cinemae.backbones.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
 from cinemae.backbones.finetune_data import (
     LabelledImages,
+    failures_file,
     left_out,
     load_views,
     measure_features,
     plan_epoch,
     read_both,
-    write_failures,
 )
 from cinemae.calibration.outliers import learn_outliers
 from cinemae.calibration.report import report_calibration
@@ -40,11 +42,10 @@ from cinemae.core.head import CinemaeHead, pool_views, pooled_dim
 from cinemae.core.masking import noise_from_config
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.features.training_set import TrainingSet
-from cinemae.models.directory import BACKBONE_DIR
-from cinemae.training.build_model import lcas_quantiles, write_backbone, write_model
+from cinemae.models.results import EpochLine
+from cinemae.training.build_model import TrainedModel, lcas_quantiles, write_backbone
 from cinemae.training.samples import sample_weights
 from cinemae.training.train import (
-    EpochLine,
     TrainReport,
     epoch_line,
     predict_logits,
@@ -58,8 +59,7 @@ _FIXED_WEIGHTS = ("position_embeddings", "decoder_pos_embed")
 def start_from(recipe: FinetuneRecipe) -> FeatureExtractor:
     """Load the backbone to begin with, on the device to train on, everything frozen."""
     backbone = FrozenMAE.from_pretrained(recipe.backbone, device=recipe.device)
-    size = backbone.image_size
-    config = recipe.extractor or ExtractorConfig(image=ImageConfig(size=size, resize_to=round(size * 8 / 7)))
+    config = recipe.extractor or ExtractorConfig(image=ImageConfig.of_size(backbone.image_size))
     return FeatureExtractor(backbone, config).to(recipe.device)
 
 
@@ -137,25 +137,28 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, progress: Callable[[StepLine]
     runs: list[_Trained] = []
     for seed in range(recipe.train.seed, recipe.train.seed + recipe.train.num_seeds):
         runs.append(_run(recipe, data, start_from(recipe) if runs else extractor, seed, progress))
-    out.mkdir(parents=True, exist_ok=True)
-    _write_trained(recipe, extractor, out / BACKBONE_DIR)  # the first run's, changed in place
-    return _finish(recipe, data, runs, extractor.config, out)
+    with tempfile.TemporaryDirectory(prefix="cinemae-finetune-") as folder:
+        weights = Path(folder)
+        _write_trained(recipe, extractor, weights)  # the first run's, changed in place
+        trained = _finish(recipe, data, runs, extractor.config, weights)
+        trained.write(out)
+    return trained.report
 
 
 def _finish(
-    recipe: FinetuneRecipe, data: _Data, runs: list[_Trained], settings: ExtractorConfig, out: Path
-) -> TrainReport:
-    """Measure the backbone as it lies in `out`, choose the thresholds and write the rest of the model."""
+    recipe: FinetuneRecipe, data: _Data, runs: list[_Trained], settings: ExtractorConfig, weights: Path
+) -> TrainedModel:
+    """Measure the backbone as it was written to a folder, and choose the thresholds."""
     first = runs[0]
-    shipped = start_from(replace(recipe, backbone=out / BACKBONE_DIR, extractor=settings))
+    shipped = start_from(replace(recipe, backbone=weights, extractor=settings))
     measured, of_photographs = measure_features(shipped, data.validation, recipe.lcas)
     logits = [predict_logits(first.head, measured), *(run.logits for run in runs[1:])]
     calibration = report_calibration(logits[0], measured.labels, measured.generators, recipe.train)
-    results = {
-        **validation_results(logits, measured, calibration, recipe.train),
-        **_facts(recipe, data, [run.steps for run in runs]),
-    }
     history = [line for run in runs for line in run.history]
+    results = msgspec.structs.replace(
+        validation_results(logits, measured, calibration, recipe.train, history),
+        **_facts(recipe, data, [run.steps for run in runs]),
+    )
     report = TrainReport(first.head, calibration.decision, history, calibration, results)
     trained, _ = measure_features(shipped, data.training, recipe.lcas)  # under the backbone as it has become
     distance, ood = learn_outliers(trained.global_feature, measured.global_feature, measured.labels)
@@ -171,9 +174,7 @@ def _finish(
         provenance=_provenance(recipe, data.split, first.steps),
         ood=ood,
     )
-    write_model(config, report, out, distance)
-    write_failures(data.training, data.validation, out)
-    return report
+    return TrainedModel(config, report, shipped, weights, distance, failures_file(data.training, data.validation))
 
 
 def image_logits(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +28,7 @@ from cinemae.features.extract import (
 from cinemae.features.training_set import TrainingSet, check_classes
 from cinemae.sources.records import ImageRecord
 from cinemae.sources.stream import read_ahead
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.format_probe import FactColumns, format_probe_of
 from cinemae.stores.store_format import StoreRow
 from cinemae.training.build_model import refuse_shared, shared_generators
@@ -82,13 +82,12 @@ class LabelledImages:
         records, rows = (tuple(whole[index] for index in indices) for whole in (self.records, self.rows))
         return LabelledImages(records, rows, self.failures, self.num_unlabelled)  # type: ignore[arg-type]
 
-    def format_probe(self) -> dict[str, float | int] | None:
+    def format_probe(self) -> Estimate | None:
         """Return how well the files' container and size alone tell the classes apart (`statistics.format_probe`)."""
         container, width, height = (
             np.array([getattr(row, name) for row in self.rows]) for name in ("source_format", "width", "height")
         )
-        probe = format_probe_of(FactColumns(container, width, height, np.full(len(self), np.nan)), self.labels)
-        return probe.to_dict() if probe else None
+        return format_probe_of(FactColumns(container, width, height, np.full(len(self), np.nan)), self.labels)
 
 
 def read_both(recipe: FinetuneRecipe, config: ImageConfig) -> tuple[LabelledImages, LabelledImages, str]:
@@ -116,11 +115,10 @@ def left_out(training: LabelledImages, validation: LabelledImages) -> dict[str, 
     }
 
 
-def write_failures(training: LabelledImages, validation: LabelledImages, out: Path) -> None:
-    """Write one sentence for each image that could not be read into ``unreadable.txt``, if there is one."""
-    if failures := [*training.failures, *validation.failures]:
-        text = "\n".join(failures) + "\n"
-        (out / "unreadable.txt").write_text(text, encoding="utf-8", errors="surrogateescape")
+def failures_file(training: LabelledImages, validation: LabelledImages) -> dict[str, bytes]:
+    """Return ``unreadable.txt`` by name, a sentence for each image that could not be read; nothing if all could."""
+    lines = [f"{failure}\n" for failure in (*training.failures, *validation.failures)]
+    return {"unreadable.txt": "".join(lines).encode(errors="surrogateescape")} if lines else {}
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,12 @@ from cinemae.backbones.finetune_config import FinetuneRecipe, StepLine
 from cinemae.backbones.finetune_data import (
     Draw,
     LabelledImages,
+    failures_file,
     left_out,
     load_views,
     plan_epoch,
     read_both,
     whole_plan,
-    write_failures,
 )
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import renew_decoder, save_pretrained_folder
@@ -133,7 +133,8 @@ def train_reconstruction(
     }
     text = json.dumps({**results, "history": [asdict(line) for line in history]}, indent=1)
     (out / "nll.json").write_text(text + "\n", encoding="utf-8")
-    write_failures(training, validation, out)
+    for name, content in failures_file(training, validation).items():
+        (out / name).write_bytes(content)
     plot_nll(history).savefig(out / "nll.png", dpi=120)
     return NllReport(history, results)
 

@@ -30,6 +30,7 @@ from cinemae.backbones.pretrain_start import Start, first_model, save_model
 from cinemae.core.masking import mask_noise
 from cinemae.errors import ConfigError, SourceError, StoreError
 from cinemae.pretrain_config import PretrainConfig
+from cinemae.stores.whole_files import replacing
 
 if TYPE_CHECKING:
     from transformers import ViTMAEForPreTraining
@@ -277,9 +278,8 @@ class _Run:
             "losses": json.dumps(self.losses),
             "photographs": self.photographs,
         }
-        partial = self.checkpoint.with_suffix(".partial")
-        partial.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
-        partial.replace(self.checkpoint)
+        with replacing(self.checkpoint) as partial:
+            partial.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
     def _resume(self) -> None:
         if not self.checkpoint.exists():
@@ -314,9 +314,8 @@ class _Run:
     def _trim_log(self) -> None:
         """Drop the lines past the checkpoint, which are about to be written again."""
         lines = [line for line in self._log_lines() if json.loads(line)["step"] <= self.step]
-        partial = self.log_path.with_suffix(".partial")
-        partial.write_text("".join(line + "\n" for line in lines))
-        partial.replace(self.log_path)
+        with replacing(self.log_path) as partial:
+            partial.write_text("".join(line + "\n" for line in lines))
 
     def _log_lines(self) -> list[str]:
         """Return the complete lines of the log; a kill may have cut the last one short."""

@@ -1,197 +1,172 @@
-"""From validation scores to a decision: calibration and the two thresholds (decisions 0006 and 0011)."""
+"""Calibrate a model anew on one's own images: other curve, thresholds and "unlike anything seen", the same head."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 
-from cinemae.calibration.isotonic import centred_isotonic
-from cinemae.config import DecisionConfig, TrainConfig
-from cinemae.core.calibration import calibrate
-from cinemae.errors import TrainingError
+from cinemae.calibration.images import ScoredImages, score_images
+from cinemae.calibration.outliers import cross_fitted_distances, fit_distance, ood_reference
+from cinemae.calibration.record import calibration_files
+from cinemae.calibration.report import CalibrationReport, report_calibration, require_enough
+from cinemae.config import ModelConfig, OodReference, TrainConfig
+from cinemae.core.mahalanobis import MahalanobisDistance, view_summary
+from cinemae.errors import FingerprintMismatchError, ModelDirError, TrainingError
+from cinemae.models.bundle import ModelBundle
+from cinemae.models.card import with_card
+from cinemae.models.directory import OOD_FILE, UNREADABLE_FILES, is_hidden, read_model_config
+from cinemae.models.distance import distance_bytes, load_distance
+from cinemae.models.results import Results
+from cinemae.models.weights import load_model
+from cinemae.sources.one_class import read_class
+from cinemae.stores.features import FeatureStore
 
-FOLDS = 5
+UNREADABLE = UNREADABLE_FILES[1]
 
 
-def choose_decision(
-    logits: NDArray[Any], labels: NDArray[Any], config: TrainConfig, *, images: str = "validation"
-) -> DecisionConfig:
-    """Fit the calibration and choose the thresholds on images that the model was not trained on.
+@dataclass(frozen=True)
+class CalibrationRecipe:
+    """Everything that `calibrate_model` needs.
 
-    Of Platt scaling and centred isotonic regression the one with the lower log loss on held-out folds is taken, Platt
-    where they are even. Both weigh the classes alike: `prob_fake` is the probability for someone who beforehand thinks
-    both equally likely. `threshold` is the lowest at which at most `target_fpr` of the photographs are called "ai";
-    `real_below` the highest at which at most `target_fnr` of the generated images are called "real" (never above
-    `threshold`). Each is put halfway to the nearest score of validation, so that a last digit turns no verdict.
-
-    Args:
-        logits: (N,).
-        labels: 0 real, 1 fake, (N,).
-        config: The two target rates, and the seed of the folds.
-        images: What the rule calls them.
-
-    Raises:
-        TrainingError: If there is one class only, or a logit is not finite.
+    Attributes:
+        model: A model directory.
+        real: Sources of photographs, as `cinemae.sources.datasets.read_records` takes them.
+        fake: Sources of generated images.
+        trained_on: Feature stores that the model was trained on, if they are at hand: their images are refused as
+            calibration images, and say what the model has seen.
+        targets: The two target rates, and the seed of the folds; nothing else of it counts.
+        device: Where to run the model.
     """
-    _check(logits, labels)
-    curve = _chosen_curve(logits, labels, config.seed)
-    prob = calibrate(logits, curve)
-    threshold = _threshold_for(prob, prob[labels == 0], config.target_fpr)
-    real_below = min(threshold, _floor_for(prob, prob[labels == 1], config.target_fnr))
-    reals, fakes = int((labels == 0).sum()), int((labels == 1).sum())
-    return replace(
-        curve,
-        threshold=threshold,
-        real_below=real_below,
-        rule=(
-            f'"ai" where at most {100 * config.target_fpr:g}% of {reals} {images} photographs are, '
-            f'"real" where at most {100 * config.target_fnr:g}% of {fakes} {images} fakes are'
-        ),
-        target_fpr=config.target_fpr,
-        target_fnr=config.target_fnr,
-    )
+
+    model: Path
+    real: Sequence[str]
+    fake: Sequence[str]
+    trained_on: Sequence[Path] = ()
+    targets: TrainConfig = field(default_factory=TrainConfig)
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, eq=False)
-class CrossFitted:
-    """What each of N images gets from a decision that was chosen without it.
+class CalibratedModel:
+    """What `calibrate_model` found; nothing is written yet.
 
     Attributes:
-        prob_fake: Calibrated probability, (N,).
-        called_ai: Whether it reached the threshold, (N,).
-        called_real: Whether it stayed below `real_below`, (N,).
-        fold: Which of the folds it was held out in, (N,).
-        decisions: The decision of each fold.
+        source: The model directory it came from.
+        config: Its new config.json.
+        distance: How far an image lies from the training images.
+        report: The calibration and what it is worth.
+        images: What it rests on.
     """
 
-    prob_fake: NDArray[np.float64]
-    called_ai: NDArray[np.bool_]
-    called_real: NDArray[np.bool_]
-    fold: NDArray[np.int64]
-    decisions: tuple[DecisionConfig, ...]
-
-    def rates(self, labels: NDArray[Any]) -> dict[str, float]:
-        """Return the shares of photographs and fakes that were called "ai" and "real"."""
-        real, fake = labels == 0, labels == 1
-        return {
-            "photographs_called_ai": float(self.called_ai[real].mean()),
-            "photographs_called_real": float(self.called_real[real].mean()),
-            "fakes_called_ai": float(self.called_ai[fake].mean()),
-            "fakes_called_real": float(self.called_real[fake].mean()),
-        }
+    source: Path
+    config: ModelConfig
+    distance: MahalanobisDistance
+    report: CalibrationReport
+    images: ScoredImages
 
 
-def cross_fit(logits: NDArray[Any], labels: NDArray[Any], config: TrainConfig) -> CrossFitted:
-    """Judge every image by a decision chosen on the others, by stratified cross-fitting.
+def calibrate_model(
+    recipe: CalibrationRecipe, *, progress: Callable[[int, int], None] | None = None
+) -> CalibratedModel:
+    """Run a model over labelled images, and choose curve, thresholds and quantiles of distance anew. Writes nothing.
 
-    What a model ships with is chosen on all validation images, so rates and calibration on those same images flatter
-    it. Here each fold is judged by calibration, its kind included, and thresholds of the other folds. With fewer images
-    of a class than folds, there are as many folds as images; a class of one image is judged by a decision that saw it.
+    What the model has seen is learnt from the stores in `trained_on`; else it stays as the model has it; else, for a
+    model that does not know, it is learnt from the calibration images themselves, and quantiles are cross-fitted.
+
+    Args:
+        recipe: Model, images and target rates.
+        progress: Called with (images done, images in all).
+
+    Raises:
+        SourceError: If a source is missing or empty, or holds images of the other class.
+        TrainingError: If there are too few images of a class for the target rates, an image is in both classes or was
+            trained on, or a logit is not finite.
+        ModelDirError: If the model is not complete.
+        FingerprintMismatchError: If a store was made by another frozen half than the model's.
     """
-    decisions: list[DecisionConfig] = []
-    prob, fold = np.zeros(len(labels)), np.zeros(len(labels), np.int64)
-    called_ai, called_real = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
-    for number, (fitted, judged) in enumerate(_folds(labels, config.seed)):
-        decision = choose_decision(logits[fitted], labels[fitted], config)
-        prob[judged], fold[judged] = calibrate(logits[judged], decision), number
-        called_ai[judged] = prob[judged] >= decision.threshold
-        called_real[judged] = prob[judged] < decision.real_below
-        decisions.append(decision)
-    return CrossFitted(prob, called_ai, called_real, fold, tuple(decisions))
+    config = read_model_config(recipe.model)
+    records = [*read_class(recipe.real, 0), *read_class(recipe.fake, 1)]
+    numbers = [sum(record.label == label for record in records) for label in (0, 1)]
+    require_enough(numbers[0], numbers[1], recipe.targets)  # at once: to score them may take hours
+    stores = [FeatureStore.open(path) for path in recipe.trained_on]
+    _check_stores(stores, config)
+    model = load_model(recipe.model, config, device=recipe.device)
+    images = score_images(records, model, progress=progress)
+    require_enough(int((images.labels == 0).sum()), int((images.labels == 1).sum()), recipe.targets)
+    _refuse_trained_on(stores, images)
+    report = report_calibration(
+        images.logits,
+        images.labels,
+        images.generators,
+        recipe.targets,
+        origin="calibration",
+        left_out=images.left_out,
+    )
+    distance, ood = _learn_seen(stores, load_distance(recipe.model, config), images, recipe.targets.seed)
+    return CalibratedModel(recipe.model, replace(config, decision=report.decision, ood=ood), distance, report, images)
 
 
-def cross_fitted_rates(logits: NDArray[Any], labels: NDArray[Any], config: TrainConfig) -> dict[str, float]:
-    """Return error rates of the rule on images it was not fitted on, see `cross_fit`."""
-    return cross_fit(logits, labels, config).rates(labels)
+def save_calibrated(found: CalibratedModel, out: Path | None = None) -> Path:
+    """Write the calibrated model, whole or not at all; backbone, head and graph stay as they are.
 
+    Args:
+        found: What `calibrate_model` found.
+        out: Directory to write, new or empty; None to change the model it came from.
 
-def held_out_probabilities(logits: NDArray[Any], labels: NDArray[Any], seed: int) -> dict[str, NDArray[np.float64]]:
-    """Return prob_fake of each image by either calibration, fitted on the other folds: "platt" and "isotonic", (N,)."""
-    found = {kind: np.zeros(len(labels)) for kind in ("platt", "isotonic")}
-    for fitted, judged in _folds(labels, seed):
-        for kind, curve in _curves(logits[fitted], labels[fitted]).items():
-            found[kind][judged] = calibrate(logits[judged], curve)
-    return found
+    Returns:
+        The directory written.
 
-
-def log_loss(prob_fake: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Return the mean of -log(probability of what the image is), both classes weighing half; ln 2 is what 0.5 gives.
-
-    A probability of exactly 0 or 1 counts as the nearest number that is neither.
-
-    Example:
-        >>> round(log_loss(np.array([0.5, 0.5, 0.5]), np.array([0, 0, 1])), 4)
-        0.6931
+    Raises:
+        ModelDirError: If `out` holds files already.
     """
-    right = np.where(labels == 1, prob_fake, 1 - np.asarray(prob_fake, np.float64))
-    losses = -np.log(np.maximum(right, np.finfo(np.float64).tiny))
-    return float(np.mean([losses[labels == label].mean() for label in (0, 1)]))
-
-
-def _chosen_curve(logits: NDArray[Any], labels: NDArray[Any], seed: int) -> DecisionConfig:
-    curves = _curves(logits, labels)
-    if curves["isotonic"].calibration == "platt" or np.bincount(labels).min() < 2:
-        return curves["platt"]
-    losses: Mapping[str, float] = {
-        kind: log_loss(prob, labels) for kind, prob in held_out_probabilities(logits, labels, seed).items()
+    if out is not None and out.exists() and (not out.is_dir() or any(not is_hidden(path) for path in out.iterdir())):
+        raise ModelDirError(f"a new model is written into a new folder, and {out} holds files: name another (--out).")
+    before = ModelBundle.read(found.source)
+    results = before.results or Results()
+    measured_at = results.decision or before.config.decision  # what training's rates were measured at
+    report = found.report.to_figures(with_own=True)
+    results = msgspec.structs.replace(results, decision=measured_at, recalibration=report)
+    unreadable = "".join(f"{line}\n" for line in found.images.unreadable).encode(errors="surrogateescape")
+    files = {
+        OOD_FILE: distance_bytes(found.distance),
+        **calibration_files(found.report),
+        **({UNREADABLE: unreadable} if unreadable else {}),
     }
-    return curves["isotonic" if losses["isotonic"] < losses["platt"] else "platt"]
+    after = before.changed(without=(UNREADABLE,), files=files)
+    return with_card(replace(after, config=found.config, results=results)).write(out or found.source)
 
 
-def _curves(logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, DecisionConfig]:
-    """Fit both calibrations; where the score does not rise with the label, "isotonic" is Platt's as well."""
-    platt = LogisticRegression(C=1e6, class_weight="balanced").fit(logits[:, None], labels)
-    scale, offset = float(platt.coef_[0, 0]), float(platt.intercept_[0])
-    if scale <= 0:
-        scale, offset = 1.0, 0.0  # no better than chance: calibration would turn the score around
-    line = DecisionConfig(platt_scale=scale, platt_offset=offset)
-    knots = centred_isotonic(logits, labels)
-    if len(knots[0]) < 2:
-        return {"platt": line, "isotonic": line}
-    return {
-        "platt": line,
-        "isotonic": replace(line, calibration="isotonic", knot_logits=knots[0], knot_log_odds=knots[1]),
-    }
+def _check_stores(stores: Sequence[FeatureStore], config: ModelConfig) -> None:
+    for store in stores:
+        if store.fingerprint != config.fingerprint:
+            raise FingerprintMismatchError(
+                f"{config.name} was trained on features {config.fingerprint}, {store.path} holds {store.fingerprint}: "
+                "name the stores that it was trained on (--trained-on)."
+            )
 
 
-def _folds(labels: NDArray[Any], seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return which images are fitted and which are judged, fold by fold."""
-    folds = min(FOLDS, int(np.bincount(labels, minlength=2).min()))
-    if folds < 2:
-        everything = np.arange(len(labels))
-        return [(everything, everything)]
-    return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels))
-
-
-def _check(logits: NDArray[Any], labels: NDArray[Any]) -> None:
-    if set(np.unique(labels)) != {0, 1}:
+def _refuse_trained_on(stores: Sequence[FeatureStore], images: ScoredImages) -> None:
+    trained = {digest for store in stores for digest in store.load(("content_hash",))["content_hash"]}
+    shared = [path for digest, path in zip(images.content_hashes, images.paths, strict=True) if digest in trained]
+    if shared:
         raise TrainingError(
-            "thresholds are chosen on photographs and generated images; validation holds one class only."
+            "a model is calibrated on images that it was not trained on, where it is less sure; "
+            f"{len(shared)} of them were, such as {shared[0]}: take them out."
         )
-    if not np.isfinite(logits).all():
-        raise TrainingError("a validation logit is not finite: the store holds broken features; extract it again.")
 
 
-def _threshold_for(prob: NDArray[Any], real_prob: NDArray[Any], target: float) -> float:
-    """Return the lowest threshold that at most a share `target` of photographs reach, midway between two scores."""
-    ordered = np.sort(real_prob)
-    below = ordered[len(ordered) - int(np.floor(target * len(ordered))) - 1]
-    return between(below, np.min(prob, where=prob > below, initial=1.0))
-
-
-def _floor_for(prob: NDArray[Any], fake_prob: NDArray[Any], target: float) -> float:
-    """Return the highest floor that at most a share `target` of fakes lie below, midway between two scores."""
-    above = np.sort(fake_prob)[int(np.floor(target * len(fake_prob)))]
-    return between(np.max(prob, where=prob < above, initial=0.0), above)
-
-
-def between(below: float, above: float) -> float:
-    """Return the midpoint of two scores, or `above` where no number lies between."""
-    middle = below / 2 + above / 2  # the sum itself could overflow
-    return float(middle if middle > below else above)
+def _learn_seen(
+    stores: Sequence[FeatureStore], known: MahalanobisDistance | None, images: ScoredImages, seed: int
+) -> tuple[MahalanobisDistance, OodReference]:
+    if stores:
+        parts = [store.load(("global_feature", "label")) for store in stores]
+        seen = [view_summary(part["global_feature"][part["label"] >= 0]) for part in parts]
+        known = fit_distance(np.concatenate(seen))
+    if known is None:
+        distance = fit_distance(images.summary)
+        return distance, ood_reference(cross_fitted_distances(images.summary, seed=seed), images.labels)
+    return known, ood_reference(known.of_summary(images.summary), images.labels)

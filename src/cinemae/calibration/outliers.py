@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import KFold
@@ -32,22 +31,17 @@ def learn_outliers(
         validated: Of the validation images, (M, V, D).
         labels: Of the validation images, (M,).
     """
-    distance = fit_distance(summarise(trained))
-    return distance, ood_reference(distances(distance, summarise(validated)), labels)
+    distance = fit_distance(view_summary(trained))
+    return distance, ood_reference(distance.of_summary(view_summary(validated)), labels)
 
 
 def learn_outliers_streamed(
     training: TrainingSet | StreamedSet, validation: TrainingSet | StreamedSet
 ) -> tuple[MahalanobisDistance, OodReference]:
     """Do what `learn_outliers` does where the features are not in memory: two passes over the training images."""
-    distance = fit_distance_streamed(lambda: map(summarise, training.global_features()))
-    found = [distances(distance, summarise(part)) for part in validation.global_features()]
+    distance = fit_distance_streamed(lambda: map(view_summary, training.global_features()))
+    found = [distance.of_summary(view_summary(part)) for part in validation.global_features()]
     return distance, ood_reference(np.concatenate(found), validation.labels)
-
-
-def summarise(global_feature: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return `view_summary` of images given as arrays, (N, F) of (N, V, D)."""
-    return view_summary(torch.from_numpy(global_feature)).numpy()
 
 
 def fit_distance(summary: NDArray[np.float32]) -> MahalanobisDistance:
@@ -68,7 +62,7 @@ def fit_distance(summary: NDArray[np.float32]) -> MahalanobisDistance:
     mean, spread = features.mean(0), np.maximum(features.std(0), _LEAST_SPREAD)
     precision = LedoitWolf(assume_centered=True).fit((features - mean) / spread).precision_
     whitening = np.linalg.cholesky(precision).T / spread
-    return MahalanobisDistance.of(torch.from_numpy(mean), torch.from_numpy(whitening))
+    return MahalanobisDistance(mean.astype(np.float32), whitening.astype(np.float32))
 
 
 def fit_distance_streamed(summaries: Callable[[], Iterable[NDArray[np.float32]]]) -> MahalanobisDistance:
@@ -90,7 +84,7 @@ def fit_distance_streamed(summaries: Callable[[], Iterable[NDArray[np.float32]]]
         products += scaled.T @ scaled
         fourth += float((scaled**2).sum(1) @ (scaled**2).sum(1))
     whitening = np.linalg.cholesky(np.linalg.inv(_shrunk(products / count, fourth / count, count))).T / spread
-    return MahalanobisDistance.of(torch.from_numpy(mean), torch.from_numpy(whitening))
+    return MahalanobisDistance(mean.astype(np.float32), whitening.astype(np.float32))
 
 
 def _shrunk(covariance: NDArray[np.float64], fourth: float, count: int) -> NDArray[np.float64]:
@@ -104,13 +98,6 @@ def _shrunk(covariance: NDArray[np.float64], fourth: float, count: int) -> NDArr
     return np.asarray((1 - share) * covariance + share * level * np.eye(width))
 
 
-def distances(distance: MahalanobisDistance, summary: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the distance of each image, (N,)."""
-    with torch.inference_mode():
-        found = distance.of_summary(torch.from_numpy(summary).to(distance.mean.device))
-    return found.cpu().numpy().astype(np.float64)
-
-
 def cross_fitted_distances(summary: NDArray[np.float32], *, seed: int) -> NDArray[np.float64]:
     """Return the distance of each image to a Gaussian of the other folds, (N,): what a new image would be at.
 
@@ -119,7 +106,7 @@ def cross_fitted_distances(summary: NDArray[np.float32], *, seed: int) -> NDArra
     found = np.zeros(len(summary))
     folds = KFold(min(_FOLDS, len(summary) // 2), shuffle=True, random_state=seed)
     for fitted, judged in folds.split(summary):
-        found[judged] = distances(fit_distance(summary[fitted]), summary[judged])
+        found[judged] = fit_distance(summary[fitted]).of_summary(summary[judged])
     return found
 
 

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from matplotlib.figure import Figure
 
 from cinemae.calibration.report import CalibrationReport
-from cinemae.models.calibration_card import PLOTS
-from cinemae.models.directory import CALIBRATION_FILE
-from cinemae.statistics.plot_style import BLUE, GREY, new_figure, quiet_axes, save_figure
+from cinemae.models.directory import CALIBRATION_FILE, CALIBRATION_PLOTS
+from cinemae.statistics.plot_style import BLUE, GREY, new_figure, quiet_axes, to_png
 from cinemae.statistics.reliability import reliability_bins
 from cinemae.statistics.risk_coverage import plot_risk_coverage, risk_coverage
 
 _CURVE_POINTS = 200
 
 
-def save_calibration(report: CalibrationReport, directory: Path) -> None:
-    """Write calibration.json and two plots, all of held-out folds.
+def calibration_files(report: CalibrationReport) -> dict[str, bytes]:
+    """Return calibration.json and two plots, all of held-out folds, by name.
 
     The verdict of the curve is "generated" from 0.5 on, and the distance to 0.5 says how sure it is.
 
     Args:
-        report: From `training.train` or `calibration.recalibrate`.
-        directory: The model directory.
+        report: From `training.train` or `calibration.calibrate`.
     """
     bins = {
         name: reliability_bins(prob, report.labels)
@@ -38,11 +36,13 @@ def save_calibration(report: CalibrationReport, directory: Path) -> None:
     drawn = curve.to_dict()
     kept = np.unique(np.linspace(0, len(curve.coverage) - 1, _CURVE_POINTS).astype(int))
     drawn |= {name: getattr(curve, name)[kept].tolist() for name in ("coverage", "error")}
-    values = {**report.to_dict(), "reliability": bins, "risk_coverage": drawn}
-    (directory / CALIBRATION_FILE).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    reliability, abstention = PLOTS
-    save_figure(plot_before_and_after(bins["none"], bins["chosen"]), directory / reliability)
-    save_figure(plot_risk_coverage({"calibrated, held out": curve}), directory / abstention)
+    values = {**msgspec.to_builtins(report.to_figures()), "reliability": bins, "risk_coverage": drawn}
+    reliability, abstention = CALIBRATION_PLOTS
+    return {
+        CALIBRATION_FILE: (json.dumps(values, indent=1) + "\n").encode(),
+        reliability: to_png(plot_before_and_after(bins["none"], bins["chosen"])),
+        abstention: to_png(plot_risk_coverage({"calibrated, held out": curve})),
+    }
 
 
 def plot_before_and_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> Figure:

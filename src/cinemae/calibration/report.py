@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cinemae.calibration.calibrate import CrossFitted, choose_decision, cross_fit, held_out_probabilities, log_loss
+from cinemae.calibration.decision import CrossFitted, choose_decision, cross_fit, held_out_probabilities, log_loss
 from cinemae.config import DecisionConfig, TrainConfig
 from cinemae.core.calibration import calibrate
 from cinemae.errors import TrainingError
+from cinemae.models.results import CalibrationFigures
+from cinemae.statistics.figures import Figures, HeldOutRates, ProbabilityQuality
 from cinemae.statistics.metrics import evaluate, rate
 from cinemae.statistics.resampling import brier_of, calibration_error_of, estimate
 
@@ -55,23 +57,24 @@ class CalibrationReport:
             if target is not None and (sentence := _doubt(name, word, n, target))
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types: no image is named.
+    def to_figures(self, *, with_own: bool = False) -> CalibrationFigures:
+        """Return what results.json keeps: no image is named.
 
-        ``held_out`` has the log loss, Brier score and calibration error of the logit as it is ("none"), of either
-        calibration fitted on other folds, and of the choice between the two made on other folds ("chosen").
+        Args:
+            with_own: Add the figures on the images that the decision was chosen on.
         """
-        return {
-            "origin": self.origin,
-            "n_real": int((self.labels == 0).sum()),
-            "n_fake": int((self.labels == 1).sum()),
-            "left_out": self.left_out,
-            "seed": self.seed,
-            "decision": self.decision.to_dict(),
-            "held_out": {name: self._quality(prob) for name, prob in self.probabilities().items()},
-            "rates": self._rates(),
-            "warnings": list(self.warnings),
-        }
+        return CalibrationFigures(
+            origin=self.origin,
+            n_real=int((self.labels == 0).sum()),
+            n_fake=int((self.labels == 1).sum()),
+            left_out=self.left_out,
+            seed=self.seed,
+            decision=self.decision,
+            held_out={name: self._quality(prob) for name, prob in self.probabilities().items()},
+            rates=self._rates(),
+            warnings=self.warnings,
+            figures=self.figures() if with_own else None,
+        )
 
     def probabilities(self) -> dict[str, NDArray[np.float64]]:
         """Return prob_fake of each image: uncalibrated, by either calibration and as chosen, all on held-out folds."""
@@ -81,28 +84,27 @@ class CalibrationReport:
             "chosen": self.crossed.prob_fake,
         }
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Figures:
         """Return `metrics.evaluate` of the decision on the images that it was chosen on: rates are flattered."""
         return evaluate(calibrate(self.logits, self.decision), self.labels, self.generators, self.decision)
 
-    def _quality(self, prob: NDArray[np.float64]) -> dict[str, Any]:
+    def _quality(self, prob: NDArray[np.float64]) -> ProbabilityQuality:
         figures = estimate(
             prob[self.labels == 0],
             prob[self.labels == 1],
             {"brier_score": brier_of, "calibration_error": calibration_error_of},
         )
-        return {"log_loss": log_loss(prob, self.labels), **{name: found.to_dict() for name, found in figures.items()}}
+        return ProbabilityQuality(log_loss=log_loss(prob, self.labels), **figures)
 
-    def _rates(self) -> dict[str, Any]:
+    def _rates(self) -> HeldOutRates:
         """Return the cross-fitted rates, each with its Wilson interval."""
         rows = {}
         for label, name in ((0, "photographs"), (1, "fakes")):
             chosen = self.labels == label
             for word, called in (("ai", self.crossed.called_ai), ("real", self.crossed.called_real)):
-                rows[f"{name}_called_{word}"] = rate(int(called[chosen].sum()), int(chosen.sum())).to_dict()
+                rows[f"{name}_called_{word}"] = rate(int(called[chosen].sum()), int(chosen.sum()))
         decided = self.crossed.called_ai | self.crossed.called_real
-        rows["uncertain"] = rate(int((~decided).sum()), len(decided)).to_dict()
-        return rows
+        return HeldOutRates(**rows, uncertain=rate(int((~decided).sum()), len(decided)))
 
 
 def report_calibration(
@@ -131,8 +133,8 @@ def report_calibration(
     rates = crossed.rates(labels)
     decision = replace(
         choose_decision(logits, labels, config, images=origin),
-        measured_fpr=rates["photographs_called_ai"],
-        measured_fnr=rates["fakes_called_real"],
+        measured_fpr=rates.photographs_called_ai,
+        measured_fnr=rates.fakes_called_real,
     )
     return CalibrationReport(decision, logits, labels, generators, crossed, config.seed, origin, left_out or {})
 

@@ -2,46 +2,36 @@
 
 Lee et al. (arXiv 1807.03888) fit one Gaussian a class to features of a network's layers. Here it is one Gaussian over
 all training images, of the frozen encoder's features: that told drawn pictures from photographs best (decision 0011).
+
+NumPy alone, so that every engine and the light install share it.
 """
 
 from __future__ import annotations
 
-from typing import Self
+from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 _LEAST_SPREAD = 1e-3  # of [CLS] over the views of one image; flat pictures have none, and a logarithm needs some
 
 
-class MahalanobisDistance(nn.Module):
+@dataclass(frozen=True, eq=False)
+class MahalanobisDistance:
     """Distance of an image to the training images, d(x) = ||W (x - m)||.
 
     x is `view_summary` of the image, m its mean over training images, and W'W the inverse of its covariance there.
 
-    Args:
-        dim: Length F of `view_summary`.
+    Attributes:
+        mean: m, (F,).
+        whitening: W, (F, F).
     """
 
-    mean: Tensor
-    whitening: Tensor
+    mean: NDArray[np.float32]
+    whitening: NDArray[np.float32]
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("whitening", torch.eye(dim))
-
-    @classmethod
-    def of(cls, mean: Float[Tensor, " F"], whitening: Float[Tensor, "F F"]) -> Self:
-        """Build from m and W."""
-        distance = cls(len(mean))
-        distance.mean.copy_(mean)
-        distance.whitening.copy_(whitening)
-        return distance
-
-    def forward(self, global_feature: Float[Tensor, "N V D"]) -> Float[Tensor, " N"]:
-        """Return the distance of each image, never negative.
+    def __call__(self, global_feature: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the distance of each image, never negative; it does not depend on the others.
 
         Args:
             global_feature: [CLS] of each view, Eq. 3, (N, V, D).
@@ -49,15 +39,15 @@ class MahalanobisDistance(nn.Module):
         Returns:
             (N,).
         """
-        return self.of_summary(view_summary(global_feature))
+        return np.concatenate([self.of_summary(view_summary(views[None])) for views in global_feature])
 
-    def of_summary(self, summary: Float[Tensor, "N F"]) -> Float[Tensor, " N"]:
+    def of_summary(self, summary: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the distance of each `view_summary`, (N,)."""
-        whitened: Tensor = (summary - self.mean) @ self.whitening.T
-        return whitened.square().sum(1).sqrt()
+        found = np.linalg.norm((summary - self.mean) @ self.whitening.T, axis=1)
+        return np.asarray(found, np.float64)
 
 
-def view_summary(global_feature: Float[Tensor, "N V D"]) -> Float[Tensor, "N F"]:
+def view_summary(global_feature: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mean of [CLS] over an image's views, and beside it the logarithm of its deviation between views.
 
     Where an image is one view, the mean alone. The logarithm lets views that are too alike, as of a flat picture or of
@@ -70,13 +60,13 @@ def view_summary(global_feature: Float[Tensor, "N V D"]) -> Float[Tensor, "N F"]
         (N, D) where V is 1, else (N, 2 D).
 
     Example:
-        >>> [round(value, 4) for value in view_summary(torch.tensor([[[1.0], [3.0]]]))[0].tolist()]
-        [2.0, 0.3473]
+        >>> view_summary(np.array([[[1.0], [3.0]]], np.float32))[0].round(4).tolist()
+        [2.0, 0.34729999303817749]
     """
     mean = global_feature.mean(1)
     if global_feature.shape[1] == 1:
-        return mean
-    return torch.cat([mean, (global_feature.std(1) + _LEAST_SPREAD).log()], dim=-1)
+        return np.asarray(mean)
+    return np.concatenate([mean, np.log(global_feature.std(1, ddof=1) + _LEAST_SPREAD)], axis=-1)
 
 
 def summary_dim(hidden_size: int, num_views: int) -> int:

@@ -29,7 +29,7 @@ from cinemae.errors import ConfigError, ImageError
 from cinemae.evidence.image_warnings import image_warnings
 from cinemae.evidence.provenance import read_provenance
 from cinemae.evidence.redelivery import MASK_SEEDS, redeliver
-from cinemae.models.directory import fast_tier, resolve_model
+from cinemae.models.directory import resolve_model
 from cinemae.models.publish import Publishable
 from cinemae.models.scorers import Scorer, Scores, make_scorer
 from cinemae.pictures.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image
@@ -105,7 +105,6 @@ class Detector(Publishable):
         *,
         device: str = "auto",
         precision: str = "auto",
-        fast: bool = False,
         threshold: float | None = None,
         num_threads: int | None = None,
     ) -> Self:
@@ -117,7 +116,6 @@ class Detector(Publishable):
             device: "auto" and "cpu" need only the light install; "cuda" and "mps" need torch.
             precision: "fp32"; "int8" for a processor, faster, scores differ a little; "bf16" with torch;
                 "auto" is bf16 on CUDA devices that have it, else fp32.
-            fast: Take the model's fast tier, which looks at less and gets more wrong.
             threshold: prob_fake from which an image is called "ai", in place of the model's own.
             num_threads: Threads that compute one image with ONNX Runtime, which changes speed, not scores: None for one
                 a core, the quickest for single images; `THREADS_PER_IMAGE` is quicker for many.
@@ -127,7 +125,7 @@ class Detector(Publishable):
             ConfigError: If the threshold lies outside [0, 1], or there is no such device or precision.
             MissingDependencyError: If the model, the device or the precision needs torch and it is not installed.
         """
-        directory = fast_tier(resolve_model(path_or_id)) if fast else resolve_model(path_or_id)
+        directory = resolve_model(path_or_id)
         scorer = make_scorer(directory, device, precision=precision, num_threads=num_threads)
         detector = cls(scorer, threshold=threshold)
         detector.directory = directory

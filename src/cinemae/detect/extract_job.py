@@ -56,7 +56,7 @@ class ExtractorSource:
             frozen, config = trained.backbone, trained.config
         else:
             frozen = FrozenMAE.from_pretrained(self.backbone, device=where, dtype=precision)
-            image = ImageConfig(size=frozen.image_size, resize_to=round(frozen.image_size * 8 / 7))
+            image = ImageConfig.of_size(frozen.image_size)
             config = ExtractorConfig(image=image)
         for part, settings in self.changes.items():
             merged = {**getattr(config, part).to_dict(), **settings}

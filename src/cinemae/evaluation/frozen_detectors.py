@@ -44,7 +44,7 @@ class FrozenDetector:
     @torch.inference_mode()
     def predict(self, images: Sequence[Image.Image]) -> NDArray[np.float64]:
         """Return minus the mean NLL or LCAS of each image, (N,)."""
-        patch_dim = 3 * self._config.backbone.patch_size**2
+        patch_dim = self._config.backbone.patch_dim
         scores = []
         for image in images:
             pixel_values = torch.from_numpy(preprocess(image, self._config.extractor.image))

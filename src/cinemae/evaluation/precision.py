@@ -6,10 +6,10 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -18,14 +18,16 @@ from onnx import helper
 from cinemae.config import DecisionConfig
 from cinemae.core.preprocess import preprocess
 from cinemae.detect.verdict import word_for
-from cinemae.errors import EvaluationError, ModelDirError
+from cinemae.errors import EvaluationError
 from cinemae.evaluation.pictures import require_both
 from cinemae.evaluation.predictions import Column, Predictions
 from cinemae.evaluation.run import Batch, run
 from cinemae.fit.compare import auc_difference
-from cinemae.models.card import refresh_model_card
-from cinemae.models.directory import CONFIG_FILE, HEAD_FILE, OOD_FILE, RESULTS_FILE
-from cinemae.models.export_int8 import install_graph, quantize_graph
+from cinemae.models.bundle import ModelBundle
+from cinemae.models.card import with_card
+from cinemae.models.directory import CONFIG_FILE, HEAD_FILE, INT8_FILE, OOD_FILE
+from cinemae.models.export_int8 import quantize_graph
+from cinemae.models.results import PrecisionCheck
 from cinemae.models.scorers import OnnxScorer
 from cinemae.sources.one_class import read_class
 from cinemae.statistics.metrics import auc
@@ -34,41 +36,6 @@ MAX_AUC_DROP = 0.003
 """A graph that loses more is not written."""
 
 CHECK_KEY = "cinemae.precision_check"  # in the graph's metadata: the figures below, as JSON
-
-
-@dataclass(frozen=True)
-class PrecisionCheck:
-    """What int8 changes on some labelled images, none of which the graph was made from.
-
-    Attributes:
-        model: `ModelConfig.model_id` of the model.
-        num_real: Photographs.
-        num_fake: Generated images.
-        num_unread: Images left out because they could not be read.
-        mean_deviation: Mean of abs(prob_fake in int8 - prob_fake in float32).
-        p99_deviation: 99 % of the images differ by less.
-        max_deviation: The largest.
-        verdict_changes: Images that get another verdict.
-        auc_fp32: Area under the ROC curve in float32.
-        auc_int8: The same in int8.
-        auc_drop: The former less the latter.
-        auc_drop_low: Where its 95 % interval begins, over resamples of the same images for both.
-        auc_drop_high: Where it ends.
-    """
-
-    model: str
-    num_real: int
-    num_fake: int
-    num_unread: int
-    mean_deviation: float
-    p99_deviation: float
-    max_deviation: float
-    verdict_changes: int
-    auc_fp32: float
-    auc_int8: float
-    auc_drop: float
-    auc_drop_low: float
-    auc_drop_high: float
 
 
 def export_int8(
@@ -113,8 +80,11 @@ def export_int8(
                 "generated images): nothing was written; stay with float32."
             )
         _state(graph, found)
-        install_graph(graph, directory)
-    _record(directory, found)
+        made = {path.name: path for path in candidate.glob(f"{graph.stem}.*")}
+        bundle = ModelBundle.read(directory).changed(without=(INT8_FILE,), files=made)
+        if bundle.results is not None:  # a model without figures has no card to tell of it
+            bundle = with_card(replace(bundle, results=msgspec.structs.replace(bundle.results, int8=found)))
+        bundle.write(directory)
     return found
 
 
@@ -202,17 +172,3 @@ def _state(path: Path, found: PrecisionCheck) -> None:
     known = {item.key: item.value for item in graph.metadata_props}
     helper.set_model_props(graph, {**known, CHECK_KEY: json.dumps(asdict(found))})
     onnx.save(graph, path)
-
-
-def _record(directory: Path, found: PrecisionCheck) -> None:
-    """Write the figures into results.json and the model card; a model without results.json has no card to refresh."""
-    path = directory / RESULTS_FILE
-    if not path.is_file():
-        return
-    try:
-        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelDirError(f"{path} is not JSON ({error}): restore it, or delete it to go without.") from error
-    results["int8"] = asdict(found)
-    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    refresh_model_card(directory)

@@ -253,7 +253,8 @@ def _photo_sources(images: Images, scores: _Scores, column: Column) -> list[dict
     if column.threshold is None:
         return []
     real = images.readable & (images.label == 0)
-    return [row for row, _ in accused_by_source(scores[real], images.generator[real], column.threshold)]
+    rows = accused_by_source(scores[real], images.generator[real], column.threshold)
+    return [{"source": name, "false_positive_rate": accused.to_dict()} for name, accused, _ in rows]
 
 
 def _spread(predictions: Predictions, columns: Sequence[Column], condition: str) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def read_stats(
         fidelity,
         fidelity_weight=lcas.fidelity_weight,
         reduction=lcas.reduction,
-        patch_dim=3 * store.backbone.patch_size**2,
+        patch_dim=store.backbone.patch_dim,
     )
     stats: NDArray[np.float32] = anomaly_stats(scores.flatten(0, 1)).unflatten(0, scores.shape[:2]).numpy()
     return stats

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,42 +11,13 @@ from cinemae.core.calibration import calibrate
 from cinemae.errors import FingerprintMismatchError
 from cinemae.features.training_set import TrainingSet
 from cinemae.models.directory import STARTER, read_model_config
+from cinemae.models.results import Comparison
 from cinemae.models.weights import load_head
 from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import auc, rate
 from cinemae.statistics.resampling import auc_of, draws
 from cinemae.stores.features import FeatureStore
 from cinemae.training.train import predict_logits
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two models on the same images.
-
-    Attributes:
-        bundled: The bundled model's id.
-        auc: Of the fitted model.
-        auc_bundled: Of the bundled one.
-        difference: Fitted less bundled, with a paired bootstrap interval.
-        false_positive_rate: Share of photographs that the bundled model calls "ai", at its own threshold.
-        called_ai: Share of generated images that it calls "ai".
-    """
-
-    bundled: str
-    auc: Estimate
-    auc_bundled: Estimate
-    difference: Estimate
-    false_positive_rate: Estimate
-    called_ai: Estimate
-
-    @property
-    def verdict(self) -> str:
-        """Whether the fitted model is "better" or "worse", or "undecided": the interval holds 0."""
-        return "better" if self.difference.low > 0 else "worse" if self.difference.high < 0 else "undecided"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return {**asdict(self), "verdict": self.verdict}
 
 
 def bundled_fingerprint() -> str:

@@ -13,32 +13,33 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.config import AugmentConfig, DecisionConfig
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.features.training_set import TrainingSet
-from cinemae.fit.compare import Comparison, bundled_fingerprint, compare_with_bundled
+from cinemae.fit.compare import bundled_fingerprint, compare_with_bundled
 from cinemae.fit.config import FitRecipe
 from cinemae.fit.data import Gathered, Sample, gather, refuse_too_few, refuse_too_few_held_out
 from cinemae.fit.feature_pool import FeaturePool
 from cinemae.fit.report import FitReport
 from cinemae.fit.split import ClassSplit, describe, split_class
 from cinemae.fit.start import Start, begin
-from cinemae.fit.warnings import FitWarning, no_better_than_chance, warn_of_data, warn_of_format, warn_of_results
-from cinemae.models.card import refresh_model_card
-from cinemae.models.directory import CONFIG_FILE, STARTER, read_model_config, write_model_config
-from cinemae.models.export import export_onnx
+from cinemae.fit.warnings import no_better_than_chance, warn_of_data, warn_of_format, warn_of_results
+from cinemae.models.directory import CONFIG_FILE, STARTER, read_model_config
+from cinemae.models.results import Comparison, EpochLine, FitWarning
 from cinemae.models.weights import load_extractor
 from cinemae.sources.local_files import source_root
 from cinemae.sources.one_class import is_file
 from cinemae.statistics.estimate import Estimate
+from cinemae.statistics.figures import CalledRates
 from cinemae.statistics.format_probe import FactColumns, FormatProbe, format_probe_of
 from cinemae.statistics.metrics import auc, evaluate
 from cinemae.stores.features import FeatureStore
-from cinemae.training.build_model import ModelRecipe, build_model
-from cinemae.training.train import EpochLine, TrainReport, predict_logits, save_training
+from cinemae.training.build_model import ModelRecipe, TrainedModel, train_model
+from cinemae.training.train import predict_logits
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done, and how much there is."""
@@ -105,17 +106,17 @@ def fit(
     _write_stores(split, pool, work, partial(tell, "extracting altered copies"))
     built = _train(split, start, recipe, out, tell)
     held_out = TrainingSet.from_stores([FeatureStore.open(work / VAL)], start.lcas)
-    comparison = _compare(predict_logits(built.head, held_out), held_out.labels, split, work, recipe)
-    if no_better_than_chance(built.results):
+    comparison = _compare(predict_logits(built.report.head, held_out), held_out.labels, split, work, recipe)
+    if no_better_than_chance(built.report.results):
         built = _undecided(built, held_out)
     warnings = [
         *biased,
-        *warn_of_results(built.results, recipe.target_fpr),
+        *warn_of_results(built.report.results, recipe.target_fpr),
         *warn_of_data(split.of_classes, images.num_duplicates, images.num_overlap, len(images.unread)),
     ]
     report = FitReport(
-        model_id="",
-        training=built,
+        model_id=built.config.model_id,
+        training=built.report,
         splits=split.of_classes,
         format_probe=probe,
         format_auc=_format_auc(split, recipe.seed),
@@ -125,7 +126,8 @@ def fit(
         num_reused=num_images - num_new,
         num_extracted=num_new,
     )
-    return _finish(report, out)
+    built.write(out, fit=report.figures())
+    return report
 
 
 def _refuse_places(recipe: FitRecipe, out: Path, work: Path) -> None:
@@ -173,7 +175,7 @@ def _write_stores(split: _Split, pool: FeaturePool, work: Path, tell: Callable[[
     pool.write_store(split.held_out, work / VAL)
 
 
-def _train(split: _Split, start: Start, recipe: FitRecipe, out: Path, tell: Progress) -> TrainReport:
+def _train(split: _Split, start: Start, recipe: FitRecipe, out: Path, tell: Progress) -> TrainedModel:
     epochs, work = start.train.epochs, recipe.work_folder(out)
 
     def tell_epoch(line: EpochLine) -> None:
@@ -189,7 +191,7 @@ def _train(split: _Split, start: Start, recipe: FitRecipe, out: Path, tell: Prog
         train=start.train,
         provenance=_provenance(split, start),
     )
-    return build_model(model, out, progress=tell_epoch)
+    return train_model(model, progress=tell_epoch)
 
 
 def _provenance(split: _Split, start: Start) -> dict[str, Any]:
@@ -235,7 +237,7 @@ def _compare(
     return compare_with_bundled(logits, labels, store, seed=recipe.seed)
 
 
-def _undecided(built: TrainReport, held_out: TrainingSet) -> TrainReport:
+def _undecided(built: TrainedModel, held_out: TrainingSet) -> TrainedModel:
     """Let a model that cannot be told from guessing say "uncertain", with a probability of 0.5, of every image."""
     decision = DecisionConfig(
         threshold=1.0,
@@ -244,27 +246,18 @@ def _undecided(built: TrainReport, held_out: TrainingSet) -> TrainReport:
         platt_offset=0.0,
         rule='every image is "uncertain": on held-out images the model could not be told from guessing',
     )
-    labels, names = held_out.labels, held_out.generators
-    figures = evaluate(np.full(len(held_out), 0.5), labels, names, decision)
-    called = {row["generator"]: row for row in figures["per_generator"]}
-    results = {
-        **{name: value for name, value in built.results.items() if name != "calibration"},
-        **{name: figures[name] for name in _AT_THRESHOLDS},
-        "per_generator": [{**called[row["generator"]], "auc": row["auc"]} for row in built.results["per_generator"]],
-        "per_photo_source": figures["per_photo_source"],
-        "cross_fitted": dict.fromkeys(built.results["cross_fitted"], 0.0),
-    }
-    return replace(built, decision=decision, results=results)
-
-
-def _finish(report: FitReport, out: Path) -> FitReport:
-    """Write what became known after the model was written."""
-    written = read_model_config(out)
-    config = replace(written, decision=report.training.decision)
-    training = replace(report.training, results={**report.training.results, "fit": report.summary()})
-    save_training(training, out)
-    if config.decision != written.decision:
-        write_model_config(config, out)
-        export_onnx(out)  # the graph holds the calibration
-    refresh_model_card(out)
-    return replace(report, model_id=config.model_id)
+    trained = built.report.results
+    figures = evaluate(np.full(len(held_out), 0.5), held_out.labels, held_out.generators, decision)
+    called = {row.generator: row for row in figures.per_generator}
+    results = msgspec.structs.replace(
+        trained,
+        **{name: getattr(figures, name) for name in _AT_THRESHOLDS},
+        per_generator=tuple(
+            msgspec.structs.replace(called[row.generator], auc=row.auc) for row in trained.per_generator
+        ),
+        per_photo_source=figures.per_photo_source,
+        cross_fitted=CalledRates(0.0, 0.0, 0.0, 0.0),
+        calibration=None,
+    )
+    report = replace(built.report, decision=decision, results=results, calibration=None)
+    return replace(built, config=replace(built.config, decision=decision), report=report)

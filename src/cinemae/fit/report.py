@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cinemae.fit.compare import Comparison
+import msgspec
+
 from cinemae.fit.split import ClassSplit
-from cinemae.fit.warnings import FitWarning
+from cinemae.models.results import Comparison, FitFigures, FitWarning, Results, SplitFigures
 from cinemae.statistics.estimate import Estimate
 from cinemae.training.train import TrainReport
 
@@ -43,24 +43,19 @@ class FitReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        values = {
+        figures = self.figures()
+        return {
             "model_id": self.model_id,
-            **self.summary(),
+            **msgspec.to_builtins(figures),
+            "comparison": {**asdict(figures.comparison), "verdict": figures.comparison.verdict},
             "decision": self.training.decision.to_dict(),
-            "results": self.training.results,
+            "results": Results(training=self.training.results).to_dict(),
             "unread": [{"path": path, "reason": reason} for path, reason in self.unread],
             "num_reused": self.num_reused,
             "num_extracted": self.num_extracted,
         }
-        return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
-    def summary(self) -> dict[str, Any]:
+    def figures(self) -> FitFigures:
         """Return what the model directory keeps: the same for the same images, whatever was extracted before."""
-        values = {
-            "splits": [{**asdict(split), "sentence": split.sentence()} for split in self.splits],
-            "format_probe": self.format_probe.to_dict() if self.format_probe else None,
-            "format_auc": self.format_auc.to_dict(),
-            "comparison": self.comparison.to_dict(),
-            "warnings": [warning.to_dict() for warning in self.warnings],
-        }
-        return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+        splits = (SplitFigures(**asdict(split), sentence=split.sentence()) for split in self.splits)
+        return FitFigures(tuple(splits), self.format_probe, self.format_auc, self.comparison, self.warnings)

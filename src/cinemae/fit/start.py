@@ -45,7 +45,7 @@ def begin(recipe: FitRecipe) -> Start:
     """
     if recipe.backbone is not None:
         frozen = FrozenMAE.from_pretrained(recipe.backbone, device=recipe.device)
-        image = ImageConfig(size=frozen.image_size, resize_to=round(frozen.image_size * 8 / 7))
+        image = ImageConfig.of_size(frozen.image_size)
         return Start(
             extractor=FeatureExtractor(frozen, ExtractorConfig(image=image)).to(recipe.device),
             backbone=Path(recipe.backbone),

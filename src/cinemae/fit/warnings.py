@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from cinemae.fit.config import FEW_IMAGES, STRONG_BIAS
 from cinemae.fit.split import ClassSplit, images_needed
+from cinemae.models.results import FitWarning, TrainingResults
 from cinemae.sources.one_class import CLASS
 from cinemae.statistics.estimate import Estimate
+from cinemae.statistics.figures import GeneratorFigures
 from cinemae.statistics.format_probe import ALARM
 
 _GROUP = ("source", "generator")
-
-
-@dataclass(frozen=True)
-class FitWarning:
-    """One thing to know.
-
-    Attributes:
-        name: For programs, such as "few_photographs".
-        sentence: For people.
-        serious: Whether the model's figures mean little because of it.
-    """
-
-    name: str
-    sentence: str
-    serious: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return asdict(self)
 
 
 def warn_of_data(
@@ -97,7 +78,7 @@ def warn_of_format(probe: Estimate | None) -> list[FitWarning]:
     ]
 
 
-def warn_of_results(results: dict[str, Any], target_fpr: float) -> list[FitWarning]:
+def warn_of_results(results: TrainingResults, target_fpr: float) -> list[FitWarning]:
     """Return what there is to say of the figures on held-out images.
 
     Args:
@@ -105,39 +86,39 @@ def warn_of_results(results: dict[str, Any], target_fpr: float) -> list[FitWarni
         target_fpr: Share of photographs that the threshold was to accuse at most.
     """
     if no_better_than_chance(results):
-        auc = results["auc"]
+        auc = results.auc
         return [
             FitWarning(
                 "chance",
-                f"on held-out images the model cannot be told from guessing: AUC {auc['value']:.3f}, 95 % interval "
-                f'{auc["low"]:.3f} to {auc["high"]:.3f}, where 0.5 is chance. Every verdict is set to "uncertain". '
+                f"on held-out images the model cannot be told from guessing: AUC {auc.value:.3f}, 95 % interval "
+                f'{auc.low:.3f} to {auc.high:.3f}, where 0.5 is chance. Every verdict is set to "uncertain". '
                 "More, and more varied, images may help.",
                 serious=True,
             )
         ]
-    return [*_missed_generators(results["per_generator"]), *_unsure_rate(results, target_fpr)]
+    return [*_missed_generators(results.per_generator), *_unsure_rate(results, target_fpr)]
 
 
-def no_better_than_chance(results: dict[str, Any]) -> bool:
+def no_better_than_chance(results: TrainingResults) -> bool:
     """Tell whether the 95 % interval of the AUC reaches down to 0.5."""
-    return bool(results["auc"]["low"] <= 0.5)
+    return results.auc.low <= 0.5
 
 
-def accused(rate: dict[str, Any]) -> str:
+def accused(rate: Estimate) -> str:
     """Say of how many held-out photographs the verdict was false, and how large the true share may be.
 
     By Wilson's interval; where it was none, by the rule of three: with n images the share is below 3 / n with 95 %
     confidence.
 
     Args:
-        rate: An `Estimate` dictionary: share, interval, n.
+        rate: Of photographs that are called "ai".
 
     Example:
-        >>> accused({"value": 0.0, "low": 0.0, "high": 0.06, "n": 60})
+        >>> accused(Estimate(0.0, 0.0, 0.06, 60))
         'none of 60 held-out photographs is called "ai" by thresholds chosen without it: the true share may still be \
 5.0 % (3 / 60)'
     """
-    hits, n = round(rate["value"] * rate["n"]), rate["n"]
+    hits, n = round(rate.value * rate.n), rate.n
     if not hits:
         return (
             f'none of {n} held-out photographs is called "ai" by thresholds chosen without it: the true share may '
@@ -145,8 +126,8 @@ def accused(rate: dict[str, Any]) -> str:
         )
     return (
         f'{hits} of {n} held-out photographs {"is" if hits == 1 else "are"} called "ai" by thresholds chosen without '
-        f"{'it' if hits == 1 else 'them'}: the true share lies between {100 * rate['low']:.1f} % and "
-        f"{100 * rate['high']:.1f} % (95 %), for photographs like these"
+        f"{'it' if hits == 1 else 'them'}: the true share lies between {100 * rate.low:.1f} % and "
+        f"{100 * rate.high:.1f} % (95 %), for photographs like these"
     )
 
 
@@ -170,8 +151,8 @@ def _one_group(split: ClassSplit) -> FitWarning:
     )
 
 
-def _missed_generators(rows: list[dict[str, Any]]) -> list[FitWarning]:
-    missed = [f"{row['generator']} (AUC {row['auc']['value']:.2f})" for row in rows if row["auc"]["low"] <= 0.5]
+def _missed_generators(rows: Sequence[GeneratorFigures]) -> list[FitWarning]:
+    missed = [f"{row.generator} (AUC {row.auc.value:.2f})" for row in rows if row.auc.low <= 0.5]
     if not missed:
         return []
     return [
@@ -183,15 +164,17 @@ def _missed_generators(rows: list[dict[str, Any]]) -> list[FitWarning]:
     ]
 
 
-def _unsure_rate(results: dict[str, Any], target_fpr: float) -> list[FitWarning]:
-    rate, needed = results["calibration"]["rates"]["photographs_called_ai"], images_needed(target_fpr)
-    if rate["n"] >= needed:
-        return [FitWarning("false_positive_rate", f"{accused(rate)}.")] if rate["n"] < FEW_IMAGES else []
+def _unsure_rate(results: TrainingResults, target_fpr: float) -> list[FitWarning]:
+    if results.calibration is None:
+        return []
+    rate, needed = results.calibration.rates.photographs_called_ai, images_needed(target_fpr)
+    if rate.n >= needed:
+        return [FitWarning("false_positive_rate", f"{accused(rate)}.")] if rate.n < FEW_IMAGES else []
     return [
         FitWarning(
             "threshold",
             f"a threshold for {100 * target_fpr:g} % false accusations takes {needed} held-out photographs, there are "
-            f"{rate['n']}: it was set above all of them, and as many as {_three_in(rate['n'])} of other photographs "
+            f"{rate.n}: it was set above all of them, and as many as {_three_in(rate.n)} of other photographs "
             'may be called "ai".',
         )
     ]

@@ -17,7 +17,7 @@ from transformers.image_processing_base import BatchFeature, ImageProcessingMixi
 from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.processing_utils import ImagesKwargs
 
-from cinemae.config import ImageConfig
+from cinemae.config import DecisionConfig, ImageConfig
 from cinemae.core.calibration import calibrate
 from cinemae.core.model import CinemaeModel
 from cinemae.core.preprocess import preprocess
@@ -75,15 +75,16 @@ class CinemaeForImageClassification(PreTrainedModel):  # type: ignore[misc]
     Args:
         config: As transformers read it.
         model: Both halves.
+        decision: Calibration of the logit.
     """
 
     config_class = CinemaeConfig
     base_model_prefix = "cinemae"
     main_input_name = "pixel_values"
 
-    def __init__(self, config: CinemaeConfig, model: CinemaeModel) -> None:
+    def __init__(self, config: CinemaeConfig, model: CinemaeModel, decision: DecisionConfig) -> None:
         super().__init__(config)
-        self.cinemae = model
+        self.cinemae, self.decision = model, decision
 
     @classmethod
     def from_pretrained(
@@ -111,8 +112,9 @@ class CinemaeForImageClassification(PreTrainedModel):  # type: ignore[misc]
             raise ConfigError(f"a cinemae model computes in float32 or bfloat16, got {name}: choose one.")
         wanted = {key: options[key] for key in _OF_THE_HUB if options.get(key) is not None}
         directory = resolve_model(os.fspath(pretrained_model_name_or_path), **wanted)
-        model = load_model(directory, read_model_config(directory), dtype=getattr(torch, _DTYPES[name]))
-        classifier = cls(config or CinemaeConfig.from_pretrained(directory), model)
+        settings = read_model_config(directory)
+        model = load_model(directory, settings, dtype=getattr(torch, _DTYPES[name]))
+        classifier = cls(config or CinemaeConfig.from_pretrained(directory), model, settings.decision)
         classifier.eval()
         return classifier
 
@@ -127,5 +129,5 @@ class CinemaeForImageClassification(PreTrainedModel):  # type: ignore[misc]
             logits (N, 2) in double precision: the logarithms of 1 - prob_fake and prob_fake.
         """
         logits = torch.cat([self.cinemae(views.float())[0] for views in pixel_values])
-        prob_fake = torch.from_numpy(calibrate(logits.double().cpu().numpy(), self.cinemae.decision))
+        prob_fake = torch.from_numpy(calibrate(logits.double().cpu().numpy(), self.decision))
         return ImageClassifierOutput(logits=torch.stack([1 - prob_fake, prob_fake], dim=-1).log())

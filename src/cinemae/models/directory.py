@@ -3,7 +3,7 @@
 ::
 
     config.json                 every setting, threshold and calibration (`cinemae.config.ModelConfig`)
-    model.onnx                  the whole method in one graph; all that the light install needs besides config.json
+    model.onnx                  the method from pixels to logit in one graph; what the light install scores with
     model.int8.onnx             the same with products of 8-bit integers; may be missing. The weights of a large graph
                                 lie in a file beside it, model.HASH.data or model.int8.HASH.data
     head.safetensors            the trained half
@@ -12,14 +12,16 @@
     backbone/model.safetensors
     README.md                   the model card
     results.json                every figure of it; of its calibration, with curves: calibration.json
-    fast/                       its fast tier, a model directory of config.json, model.onnx and card; may be missing
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 from cinemae.config import ModelConfig
 from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
@@ -30,11 +32,15 @@ INT8_FILE = "model.int8.onnx"
 HEAD_FILE = "head.safetensors"
 OOD_FILE = "ood.safetensors"
 BACKBONE_DIR = "backbone"
-FAST_DIR = "fast"
 RESULTS_FILE = "results.json"
 CALIBRATION_FILE = "calibration.json"
+CARD_FILE = "README.md"
+TRAINING_PLOT = "training.png"
+CALIBRATION_PLOTS = ("reliability.png", "risk-coverage.png")
+PLOTS = (TRAINING_PLOT, *CALIBRATION_PLOTS)
+UNREADABLE_FILES = ("unreadable.txt", "calibration-unreadable.txt")  # of fine-tuning, and of calibrating
+READY_DIR, OBSOLETE_FILE = ".cinemae-ready", ".obsolete"  # see `finish_writing`
 FINGERPRINT_KEY, HEAD_KEY = "cinemae.fingerprint", "cinemae.head_sha256"  # what a graph says it was exported from
-OOD_KEY = "cinemae.ood_sha256"
 PRECISION_KEY = "cinemae.precision"  # what a graph computes in; graphs without it: float32
 STARTER = Path(__file__).resolve().parent.parent / "starter"
 
@@ -89,58 +95,82 @@ def resolve_model(
         raise ModelDirError(f"there is no directory {name}, and the Hub gave no such model: {reason}") from error
 
 
-def fast_tier(directory: Path) -> Path:
-    """Return the directory of a model's fast tier.
-
-    Raises:
-        ModelDirError: If the model has none.
-    """
-    if not (directory / FAST_DIR / CONFIG_FILE).is_file():
-        raise ModelDirError(
-            f"the model {directory} has no fast tier, which is a folder {FAST_DIR} in it: make one with `cinemae fast`."
-        )
-    return directory / FAST_DIR
-
-
-def model_or_fast_tier(path_or_id: str | None, *, fast: bool) -> str | None:
-    """Return what `resolve_model` takes for a model, or for its fast tier.
-
-    Raises:
-        ModelDirError: If the model has none.
-    """
-    return str(fast_tier(resolve_model(path_or_id))) if fast else path_or_id
-
-
 def read_model_config(directory: Path) -> ModelConfig:
     """Read a model's config.json.
 
     Raises:
         ModelDirError: If it is missing, is not JSON, or holds settings this version cannot read.
     """
-    path = directory / CONFIG_FILE
+    finish_writing(directory)
+    return parse_model_config(read_json(directory / CONFIG_FILE), directory / CONFIG_FILE)
+
+
+def parse_model_config(values: dict[str, Any], path: Path) -> ModelConfig:
+    """Build the settings from the content of a config.json.
+
+    Raises:
+        ModelDirError: If it holds settings this version cannot read.
+    """
+    try:
+        return ModelConfig.from_dict(values)
+    except ConfigError as error:
+        raise ModelDirError(f"{path} cannot be used: {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelDirError(f"{path} cannot be used: a setting has the wrong type ({error}).") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of a model directory that holds a JSON object.
+
+    Raises:
+        ModelDirError: If it is missing, or is something else.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ModelDirError(f"{path} must hold one JSON object, it holds a {type(values).__name__}.")
-        return ModelConfig.from_dict(values)
     except FileNotFoundError as error:
-        raise ModelDirError(f"a model directory holds {CONFIG_FILE}; {directory} does not.") from error
+        raise ModelDirError(f"a model directory holds {path.name}; {path.parent} does not.") from error
     except RecursionError as error:
         raise ModelDirError(f"{path} cannot be used: its brackets are nested too deeply.") from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        if isinstance(error, ConfigError | json.JSONDecodeError | OSError):
-            raise ModelDirError(f"{path} cannot be used: {error}") from error
-        raise ModelDirError(f"{path} cannot be used: a setting has the wrong type ({error}).") from error
+    except (OSError, ValueError) as error:
+        raise ModelDirError(f"{path} cannot be used: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelDirError(f"{path} must hold one JSON object, it holds a {type(values).__name__}.")
+    return values
+
+
+def finish_writing(directory: Path) -> None:
+    """Move files into their places that `cinemae.models.bundle` has written whole; config.json last.
+
+    It does so itself, at once; here it is done for a run that was killed between the two.
+    """
+    ready = directory / READY_DIR
+    if not ready.is_dir():
+        return
+    try:
+        for name in json.loads((ready / OBSOLETE_FILE).read_text(encoding="utf-8")):
+            (directory / name).unlink(missing_ok=True)
+        files = [path for path in ready.rglob("*") if path.is_file() and path.name != OBSOLETE_FILE]
+        for path in sorted(files, key=lambda path: path == ready / CONFIG_FILE):
+            target = directory / path.relative_to(ready)
+            target.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process is doing the same
+                path.replace(target)
+        shutil.rmtree(ready, ignore_errors=True)
+    except FileNotFoundError:
+        return  # another process has done it
+    except OSError as error:
+        raise ModelDirError(
+            f"{directory} was being written when the run ended, and the rest cannot be done here ({error}): let "
+            "whoever may write there open the model once."
+        ) from error
+
+
+def is_hidden(path: Path) -> bool:
+    """Tell whether a file or folder is none of a model's, but left by a run that was killed, or of another program."""
+    return path.name.startswith(".")
 
 
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_model_config(config: ModelConfig, directory: Path) -> None:
-    """Write config.json, making the directory where needed."""
-    directory.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
-    (directory / CONFIG_FILE).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Write a model's ONNX graph: the whole method from `pixel_values` to verdict in one file, for the light install.
+"""Write a model's ONNX graph: the whole method from `pixel_values` to logit in one file, for the light install.
 
 Large weights that float16 holds exactly are stored as float16 and widened when the graph is loaded; all others stay
 float32. So torch and ONNX compute with the same numbers, and a backbone that was saved in float16, as
@@ -14,7 +14,6 @@ import hashlib
 import io
 import logging
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,19 +27,16 @@ from torch import Tensor
 
 from cinemae.core.model import CinemaeModel
 from cinemae.errors import ModelDirError
+from cinemae.models.bundle import ModelBundle
 from cinemae.models.directory import (
     FINGERPRINT_KEY,
     HEAD_FILE,
     HEAD_KEY,
     ONNX_FILE,
-    OOD_FILE,
-    OOD_KEY,
-    file_hash,
-    read_model_config,
 )
 from cinemae.models.weights import load_model
 
-OUTPUTS = ("logit", "prob_fake", "stats", "lcas", "global_feature", "ood_distance")
+OUTPUTS = ("logit", "stats", "lcas", "global_feature")
 LARGE = 100_000_000
 """Bytes of weights from which they lie in a file of their own: a graph that holds them is copied when it is loaded."""
 
@@ -49,11 +45,6 @@ _SMALLEST_NARROWED = 1024  # values; smaller tensors stay float32
 
 def export_onnx(directory: Path) -> Path:
     """Write ``model.onnx`` of a model directory from its weights and config.json.
-
-    The graph takes `pixel_values` (N * V, 3, S, S), the V views of an image one after the other, and `noise` (K, L),
-    both float32 with N and K free; `noise` has the configured masks as its default. Of its outputs (`OUTPUTS`) lcas and
-    global_feature have a row a view, the others a row an image; ood_distance is nan if the model does not know it. The
-    paper's V is 1.
 
     Args:
         directory: A model directory with config.json, backbone and head.
@@ -65,15 +56,36 @@ def export_onnx(directory: Path) -> Path:
         ModelDirError: If the directory is incomplete.
         FingerprintMismatchError: If backbone and head do not belong together.
     """
-    graph = _trace(load_model(directory), directory)
-    of_files = {HEAD_KEY: HEAD_FILE, OOD_KEY: OOD_FILE}
-    hashes = {key: file_hash(directory / name) for key, name in of_files.items() if (directory / name).is_file()}
-    helper.set_model_props(graph, {FINGERPRINT_KEY: read_model_config(directory).fingerprint, **hashes})
-    return save_graph(graph, directory / ONNX_FILE)
+    bundle = ModelBundle.read(directory)
+    model, head = load_model(directory, bundle.config), (directory / HEAD_FILE).read_bytes()
+    bundle.changed(without=(ONNX_FILE,)).write(directory, add=lambda folder: write_graph(model, head, folder))
+    return directory / ONNX_FILE
+
+
+def write_graph(model: CinemaeModel, head: bytes, folder: Path) -> Path:
+    """Write ``model.onnx`` into a folder.
+
+    The graph takes `pixel_values` (N * V, 3, S, S), the V views of an image one after the other, and `noise` (K, L),
+    both float32 with N and K free; `noise` has the configured masks as its default. Of its outputs (`OUTPUTS`) lcas and
+    global_feature have a row a view, the others a row an image. The paper's V is 1. Calibration, thresholds and doubt
+    are no part of it, so a change of theirs needs no other graph.
+
+    Args:
+        model: Both halves, on the processor.
+        head: Content of the head's file; the graph names its hash.
+        folder: Where to write.
+
+    Returns:
+        The path.
+    """
+    graph = _trace(model)
+    head_hash = hashlib.sha256(head).hexdigest()
+    helper.set_model_props(graph, {FINGERPRINT_KEY: model.extractor.fingerprint, HEAD_KEY: head_hash})
+    return save_graph(graph, folder / ONNX_FILE)
 
 
 def save_graph(graph: onnx.ModelProto, path: Path) -> Path:
-    """Check a graph and write it in one step, large weights (`LARGE`) in ``STEM.HASH.data`` beside it.
+    """Check a graph and write it, large weights (`LARGE`) in ``STEM.HASH.data`` beside it.
 
     That file is named by its content, so a graph is never read with the weights of another.
 
@@ -87,30 +99,22 @@ def save_graph(graph: onnx.ModelProto, path: Path) -> Path:
     narrow_weights(graph)
     _drop_traces(graph)
     weights = [weight for weight in graph.graph.initializer if weight.HasField("raw_data")]
-    old = set(path.parent.glob(f"{path.stem}.{'[0-9a-f]' * 12}.data"))
-    with tempfile.TemporaryDirectory(prefix=".exporting-", dir=path.parent) as folder:
-        partial = Path(folder) / path.name
-        if sum(len(weight.raw_data) for weight in weights) >= LARGE:
-            digest = hashlib.sha256()
-            for weight in weights:
-                digest.update(weight.raw_data)
-            name = f"{path.stem}.{digest.hexdigest()[:12]}.data"
-            convert_model_to_external_data(graph, all_tensors_to_one_file=True, location=name)
-            onnx.save(graph, partial)
-            onnx.checker.check_model(str(partial))
-            shutil.copymode(partial, partial.parent / name)  # onnx writes it for its owner alone
-            (partial.parent / name).replace(path.parent / name)
-            old.discard(path.parent / name)
-        else:
-            onnx.checker.check_model(graph)
-            onnx.save(graph, partial)
-        partial.replace(path)
-    for file in old:
-        file.unlink()
+    large = sum(len(weight.raw_data) for weight in weights) >= LARGE
+    if large:
+        digest = hashlib.sha256()
+        for weight in weights:
+            digest.update(weight.raw_data)
+        name = f"{path.stem}.{digest.hexdigest()[:12]}.data"
+        (path.parent / name).unlink(missing_ok=True)  # onnx would write behind what is there
+        convert_model_to_external_data(graph, all_tensors_to_one_file=True, location=name)
+    onnx.save(graph, path)
+    onnx.checker.check_model(str(path))
+    if large:
+        shutil.copymode(path, path.parent / name)  # onnx writes it for its owner alone
     return path
 
 
-def _trace(model: CinemaeModel, directory: Path) -> onnx.ModelProto:
+def _trace(model: CinemaeModel) -> onnx.ModelProto:
     backbone = model.extractor.backbone
     size = backbone.image_size
     views = model.extractor.config.image.num_views
@@ -128,7 +132,7 @@ def _trace(model: CinemaeModel, directory: Path) -> onnx.ModelProto:
             external_data=False,
         )
     if program is None:
-        raise ModelDirError(f"the graph of {directory} could not be exported.")
+        raise ModelDirError("the graph of this model could not be exported.")
     graph = program.model_proto
     _add_default_noise(graph, model.extractor.noise)
     return graph

@@ -88,26 +88,6 @@ def linear_layers(graph: onnx.ModelProto) -> list[str]:
     ]
 
 
-def install_graph(graph: Path, directory: Path) -> Path:
-    """Move a graph, and the weights beside it, into a model directory; those of the graph it replaces go.
-
-    Args:
-        graph: What `quantize_graph` wrote.
-        directory: The model directory.
-
-    Returns:
-        The path it has now.
-    """
-    weights = f"{graph.stem}.{'[0-9a-f]' * 12}.data"
-    old = {file.name for file in directory.glob(weights)}
-    new = [file.name for file in graph.parent.glob(weights)]
-    for name in (*new, graph.name):  # the weights first: no moment has a graph without them
-        (graph.parent / name).replace(directory / name)
-    for name in old.difference(new):
-        (directory / name).unlink()
-    return directory / graph.name
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the quantiser's advice, meant for whoever calls it by hand, out of the user's terminal."""

@@ -6,19 +6,21 @@ are in `cinemae.models.classifier`, so a model on the Hub carries no copy of the
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cinemae.config import DecisionConfig, ModelConfig
 from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
-from cinemae.models.directory import CONFIG_FILE, read_model_config
+from cinemae.models.directory import CARD_FILE
+
+if TYPE_CHECKING:
+    from cinemae.models.bundle import ModelBundle
 
 CODE_FILE = "cinemae_transformers.py"
 PROCESSOR_FILE = "preprocessor_config.json"
-CARD_FILE = "README.md"
 COMMIT_MESSAGE = "Upload a cinemae model"
 
 _CLASSES = {"AutoConfig": "CinemaeConfig", "AutoModelForImageClassification": "CinemaeForImageClassification"}
@@ -133,29 +135,17 @@ def save_model(
         ModelDirError: If the source is no model.
         ConfigError: If the directory holds something already.
     """
-    config = read_model_config(source)
-    if (
-        directory.exists()
-        and directory.resolve() != source.resolve()
-        and (directory.is_file() or any(directory.iterdir()))
-    ):
+    in_place = directory.resolve() == source.resolve()
+    if directory.exists() and not in_place and (directory.is_file() or any(directory.iterdir())):
         raise ConfigError(f"a model is saved into a new or an empty directory, {directory} is neither: name another.")
-    if directory.resolve() != source.resolve():
-        shutil.copytree(source, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "*.partial"))
-    values = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
-    if decision is not None and decision != config.decision:
-        values["decision"] = decision.to_dict()
+    from cinemae.models.bundle import ModelBundle  # here, so that detecting does not wait for what copying needs
+
+    bundle = ModelBundle.read(source)
+    if decision is not None:
+        bundle = dataclasses.replace(bundle, config=dataclasses.replace(bundle.config, decision=decision))
     if transformers:
-        values |= _config_entries()
-        processor = {
-            "image_processor_type": _PROCESSOR,
-            "auto_map": {"AutoImageProcessor": _reference(_PROCESSOR)},
-            "image": config.extractor.image.to_dict(),
-        }
-        _write_json(directory / PROCESSOR_FILE, processor)
-        (directory / CODE_FILE).write_text(_CODE, encoding="utf-8")
-    _write_json(directory / CONFIG_FILE, values)
-    return directory
+        bundle = _for_transformers(bundle)
+    return bundle.write(directory)
 
 
 def push_model(
@@ -206,9 +196,9 @@ def push_model(
     return str(commit.commit_url)
 
 
-def _config_entries() -> dict[str, object]:
-    """Return what transformers reads of config.json; cinemae itself passes over it."""
-    return {
+def _for_transformers(bundle: ModelBundle) -> ModelBundle:
+    """Add what transformers reads of config.json, which cinemae itself passes over, and the files that it loads."""
+    entries = {
         "model_type": "cinemae",
         "architectures": [_CLASSES["AutoModelForImageClassification"]],
         "auto_map": {auto: _reference(name) for auto, name in _CLASSES.items()},
@@ -216,6 +206,13 @@ def _config_entries() -> dict[str, object]:
         "label2id": {"real": 0, "fake": 1},
         "problem_type": "single_label_classification",
     }
+    processor = {
+        "image_processor_type": _PROCESSOR,
+        "auto_map": {"AutoImageProcessor": _reference(_PROCESSOR)},
+        "image": bundle.config.extractor.image.to_dict(),
+    }
+    files = {PROCESSOR_FILE: (json.dumps(processor, indent=2) + "\n").encode(), CODE_FILE: _CODE.encode()}
+    return dataclasses.replace(bundle.changed(files=files), for_others={**bundle.for_others, **entries})
 
 
 def _reference(name: str) -> str:
@@ -226,7 +223,3 @@ def _add_front_matter(card: Path) -> None:
     text = card.read_text(encoding="utf-8") if card.is_file() else "# A cinemae model\n"
     if not text.startswith("---\n"):
         card.write_text(_FRONT_MATTER + text, encoding="utf-8")
-
-
-def _write_json(path: Path, values: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

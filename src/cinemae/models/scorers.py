@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from cinemae.config import ModelConfig
 from cinemae.core.calibration import calibrate
+from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.core.masking import complementary_noise, noise_from_config
 from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
 from cinemae.models.directory import (
@@ -30,12 +31,11 @@ from cinemae.models.directory import (
     HEAD_KEY,
     INT8_FILE,
     ONNX_FILE,
-    OOD_FILE,
-    OOD_KEY,
     PRECISION_KEY,
     file_hash,
     read_model_config,
 )
+from cinemae.models.distance import load_distance
 from cinemae.settings import usable_cores
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -46,9 +46,9 @@ MAP_PASSES = 4
 """Masked passes of a full-coverage map; with a mask ratio of 0.75 each patch is hidden in three of them."""
 
 _INPUTS = ("pixel_values", "noise")
-_OUTPUTS = ["logit", "stats", "lcas"]
-_DISTANCE = "ood_distance"  # graphs of older models lack it
-_Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+_OUTPUTS = ["logit", "stats", "lcas", "global_feature"]
+_DISTANCE = "ood_distance"  # only graphs of older models have it
+_Outputs = tuple[NDArray[np.float32], ...]
 _GRAPHS = {"fp32": ONNX_FILE, "int8": INT8_FILE}
 
 
@@ -107,8 +107,9 @@ class _ModelScorer:
     device = "cpu"
     one_by_one = True
 
-    def __init__(self, config: ModelConfig, precision: str) -> None:
+    def __init__(self, config: ModelConfig, precision: str, distance: MahalanobisDistance | None) -> None:
         self.config = config
+        self._distance = distance
         self.precision = precision
         self.model_id = config.model_id if precision == "fp32" else f"{config.model_id}+{precision}"
         mask, num_patches = config.extractor.mask, config.backbone.num_patches
@@ -117,7 +118,10 @@ class _ModelScorer:
 
     @abstractmethod
     def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
-        """Return logit (N,), stats (N, 3), lcas (N * V, K, L) and ood_distance (N,) of (N * V, 3, S, S)."""
+        """Return logit (N,), stats (N, 3), lcas (N * V, K, L) and global_feature (N * V, D) of (N * V, 3, S, S).
+
+        Graphs of older models may give ood_distance (N,) as well.
+        """
 
     def score(self, pixel_values: NDArray[np.float32], *, mask_seed: int | None = None) -> Scores:
         """Score preprocessed images.
@@ -136,7 +140,11 @@ class _ModelScorer:
         if mask_seed is not None:
             mask = dataclasses.replace(self.config.extractor.mask, seed=mask_seed)
             noise = noise_from_config(mask, self.config.backbone.num_patches)
-        logit, stats, lcas, distance = self._run(pixel_values.reshape(n * views, *pixel_values.shape[2:]), noise)
+        flat = pixel_values.reshape(n * views, *pixel_values.shape[2:])
+        logit, stats, lcas, global_feature, *stated = self._run(flat, noise)
+        distance = stated[0] if stated else np.full(n, np.nan)
+        if self._distance is not None:
+            distance = self._distance(global_feature.reshape(n, views, -1))
         return Scores(
             logit=logit.astype(np.float64),
             prob_fake=calibrate(logit.astype(np.float64), self.config.decision),
@@ -195,10 +203,11 @@ class OnnxScorer(_ModelScorer):
         if precision not in _GRAPHS:
             raise ConfigError(f"ONNX Runtime computes in {' or '.join(_GRAPHS)} here, got {precision!r}.")
         directory = Path(model_dir)
-        super().__init__(read_model_config(directory), precision)
-        self._session = _open_session(directory, precision, self.config.fingerprint, num_threads)
-        known = {node.name for node in self._session.get_outputs()}
-        self._outputs = [*_OUTPUTS, _DISTANCE] if _DISTANCE in known else _OUTPUTS
+        config = read_model_config(directory)
+        self._session = _open_session(directory, precision, config.fingerprint, num_threads)
+        stated = any(node.name == _DISTANCE for node in self._session.get_outputs())
+        super().__init__(config, precision, load_distance(directory, config, required=not stated))
+        self._outputs = [*_OUTPUTS, _DISTANCE] if stated and self._distance is None else _OUTPUTS
 
     def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
         views = self.config.extractor.image.num_views  # an image's views run together, whatever it came with
@@ -206,8 +215,7 @@ class OnnxScorer(_ModelScorer):
             self._session.run(self._outputs, {"pixel_values": pixel_values[start : start + views], "noise": noise})
             for start in range(0, len(pixel_values), views)
         ]
-        logit, stats, lcas, *distance = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-        return logit, stats, lcas, distance[0] if distance else np.full_like(logit, np.nan)
+        return tuple(np.concatenate(parts) for parts in zip(*rows, strict=True))
 
 
 class TorchScorer(_ModelScorer):
@@ -246,7 +254,7 @@ class TorchScorer(_ModelScorer):
             ) from error
         self._torch = torch
         self._device = find_device(device)
-        super().__init__(config, _torch_precision(precision, self._device))
+        super().__init__(config, _torch_precision(precision, self._device), load_distance(directory, config))
         self.device = str(self._device)
         self.engine = f"torch on {self.device}{', compiled' if compiled else ''}"
         self.one_by_one = False
@@ -269,13 +277,11 @@ class TorchScorer(_ModelScorer):
                 part = self._to_device(pixel_values[start : start + self._chunk])
                 filling = part.new_zeros(self._chunk - len(part), *part.shape[1:])
                 whole = torch.cat([part, filling]) if len(filling) else part
-                logit, _, stats, lcas, _, distance = self._forward(whole, mask_noise)
                 images = len(part) // views
-                outputs = zip((logit, stats, lcas, distance), (images, images, len(part), images), strict=True)
+                outputs = zip(self._forward(whole, mask_noise), (images, images, len(part), len(part)), strict=True)
                 # a CUDA graph writes its next results where these lie
                 chunks.append(tuple(output[:count].float().clone() for output, count in outputs))
-            logit, stats, lcas, distance = (torch.cat(parts).cpu().numpy() for parts in zip(*chunks, strict=True))
-        return logit, stats, lcas, distance
+            return tuple(torch.cat(parts).cpu().numpy() for parts in zip(*chunks, strict=True))
 
     def _to_device(self, values: NDArray[np.float32]) -> Any:  # noqa: ANN401 - torch is optional here
         """Copy to the device; to a GPU from pinned memory, so that the processor need not wait for it."""
@@ -349,9 +355,9 @@ def _open_session(directory: Path, precision: str, fingerprint: str, num_threads
     if missing:
         raise ModelDirError(f"{path} has no {', '.join(missing)}: it is not a cinemae graph; run {again}.")
     stated = session.get_modelmeta().custom_metadata_map
-    beside = {key: path.parent / name for key, name in ((HEAD_KEY, HEAD_FILE), (OOD_KEY, OOD_FILE))}
-    others = [key for key, file in beside.items() if file.is_file() and stated.get(key) != file_hash(file)]
-    if stated.get(FINGERPRINT_KEY) != fingerprint or others:
+    head = directory / HEAD_FILE
+    other_head = head.is_file() and stated.get(HEAD_KEY) != file_hash(head)
+    if stated.get(FINGERPRINT_KEY) != fingerprint or other_head:
         raise ModelDirError(
             f"{path} was exported from another backbone, head or extractor setting than lie beside it: run {again} "
             "again."

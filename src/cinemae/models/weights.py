@@ -6,16 +6,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
 from cinemae.config import ModelConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.head import CinemaeHead
-from cinemae.core.mahalanobis import MahalanobisDistance, summary_dim
 from cinemae.core.model import CinemaeModel
 from cinemae.errors import FingerprintMismatchError, ModelDirError
-from cinemae.models.directory import BACKBONE_DIR, HEAD_FILE, OOD_FILE, read_model_config
+from cinemae.models.directory import BACKBONE_DIR, HEAD_FILE, read_model_config
 
 
 def load_extractor(
@@ -70,8 +69,7 @@ def load_model(
     """
     config = config or read_model_config(directory)
     extractor = load_extractor(directory, config, device=device, dtype=dtype)
-    head, distance = load_head(directory, config), load_distance(directory, config)
-    return CinemaeModel(extractor, head, config.lcas, config.decision, distance).to(device)
+    return CinemaeModel(extractor, load_head(directory, config), config.lcas).to(device)
 
 
 def load_head(directory: Path, config: ModelConfig) -> CinemaeHead:
@@ -91,32 +89,3 @@ def load_head(directory: Path, config: ModelConfig) -> CinemaeHead:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelDirError(f"{path} cannot be used ({reason}): restore it or train again.") from error
     return head
-
-
-def load_distance(directory: Path, config: ModelConfig) -> MahalanobisDistance | None:
-    """Load what tells how unlike the training images an image is; None if the model does not know.
-
-    Args:
-        directory: The model directory.
-        config: Its config.json.
-
-    Raises:
-        ModelDirError: If config.json speaks of it and the file is missing, or the file does not fit config.json.
-    """
-    path = directory / OOD_FILE
-    if not path.is_file() and not config.ood.levels:
-        return None
-    global_dim = config.extractor.global_feature.dim(config.backbone.hidden_size)
-    distance = MahalanobisDistance(summary_dim(global_dim, config.extractor.image.num_views))
-    try:
-        distance.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelDirError(f"{path} cannot be used ({reason}): restore it or run cinemae calibrate.") from error
-    return distance
-
-
-def save_distance(distance: MahalanobisDistance, directory: Path) -> None:
-    """Write ood.safetensors into a model directory."""
-    weights = {name: value.cpu().contiguous() for name, value in distance.state_dict().items()}
-    (directory / OOD_FILE).write_bytes(save(weights))

@@ -10,6 +10,7 @@ from scipy.stats import binomtest, rankdata
 
 from cinemae.config import DecisionConfig
 from cinemae.statistics.estimate import Estimate
+from cinemae.statistics.figures import Figures, GeneratorFigures, SourceFigures
 from cinemae.statistics.resampling import (
     Statistic,
     auc_of,
@@ -23,8 +24,8 @@ from cinemae.statistics.resampling import (
 _FIGURES: dict[str, Statistic] = {
     "auc": auc_of,
     "average_precision": average_precision_of,
-    "tpr_at_fpr_0.01": tpr_at(0.01),
-    "tpr_at_fpr_0.05": tpr_at(0.05),
+    "tpr_at_fpr_1_percent": tpr_at(0.01),
+    "tpr_at_fpr_5_percent": tpr_at(0.05),
     "brier_score": brier_of,
     "calibration_error": calibration_error_of,
 }
@@ -89,7 +90,7 @@ def _rank_auc(real: NDArray[Any], fake: NDArray[Any]) -> float:
 
 def evaluate(
     prob_fake: NDArray[Any], labels: NDArray[Any], generators: NDArray[Any], decision: DecisionConfig
-) -> dict[str, Any]:
+) -> Figures:
     """Return the whole table: overall, per generator and per photo source, each worst first.
 
     Args:
@@ -97,33 +98,33 @@ def evaluate(
         labels: 0 real, 1 fake, (N,).
         generators: Generator of each fake, source of each photograph, (N,).
         decision: The thresholds to judge at.
-
-    Returns:
-        Plain JSON types; every figure is an `Estimate` dictionary.
     """
     real, fake = prob_fake[labels == 0], prob_fake[labels == 1]
     undecided = (prob_fake >= decision.real_below) & (prob_fake < decision.threshold)
-    figures = {name: found.to_dict() for name, found in estimate(real, fake, _FIGURES).items()}
-    return {
-        "n_real": len(real),
-        "n_fake": len(fake),
-        "mean_generator_auc": mean_generator_auc(prob_fake, labels, generators),
-        **figures,
-        "false_positive_rate": _called_ai(real, decision),
-        "called_ai": _called_ai(fake, decision),
-        "uncertain": rate(int(undecided.sum()), len(prob_fake)).to_dict(),
-        "per_generator": _per_generator(real, fake, generators[labels == 1], decision),
-        "per_photo_source": [
-            {**row, "called_real": _called_real(chosen, decision)}
-            for row, chosen in accused_by_source(real, generators[labels == 0], decision.threshold)
-        ],
-    }
+    per_generator = (
+        GeneratorFigures(name, auc(real, chosen), _called_ai(chosen, decision), _called_real(chosen, decision))
+        for name, chosen in _by_name(fake, generators[labels == 1])
+    )
+    return Figures(
+        n_real=len(real),
+        n_fake=len(fake),
+        mean_generator_auc=mean_generator_auc(prob_fake, labels, generators),
+        **estimate(real, fake, _FIGURES),
+        false_positive_rate=_called_ai(real, decision),
+        called_ai=_called_ai(fake, decision),
+        uncertain=rate(int(undecided.sum()), len(prob_fake)),
+        per_generator=tuple(sorted(per_generator, key=lambda row: row.auc.value)),
+        per_photo_source=tuple(
+            SourceFigures(name, accused, _called_real(chosen, decision))
+            for name, accused, chosen in accused_by_source(real, generators[labels == 0], decision.threshold)
+        ),
+    )
 
 
 def accused_by_source(
     scores: NDArray[Any], sources: NDArray[Any], threshold: float
-) -> list[tuple[dict[str, Any], NDArray[Any]]]:
-    """Return each source's row with its share of photographs accused, and its scores; the most accused first.
+) -> list[tuple[str, Estimate, NDArray[Any]]]:
+    """Return each source's name, share of photographs accused, and scores; the most accused first.
 
     Args:
         scores: Of photographs, (R,).
@@ -131,25 +132,10 @@ def accused_by_source(
         threshold: From which on a photograph is accused.
     """
     rows = [
-        ({"source": name, "false_positive_rate": rate(int((chosen >= threshold).sum()), len(chosen)).to_dict()}, chosen)
+        (name, rate(int((chosen >= threshold).sum()), len(chosen)), chosen)
         for name, chosen in _by_name(scores, sources)
     ]
-    return sorted(rows, key=lambda row: -row[0]["false_positive_rate"]["value"])
-
-
-def _per_generator(
-    real: NDArray[Any], fake: NDArray[Any], names: NDArray[Any], decision: DecisionConfig
-) -> list[dict[str, Any]]:
-    rows = [
-        {
-            "generator": name,
-            "auc": auc(real, chosen).to_dict(),
-            "called_ai": _called_ai(chosen, decision),
-            "called_real": _called_real(chosen, decision),
-        }
-        for name, chosen in _by_name(fake, names)
-    ]
-    return sorted(rows, key=lambda row: row["auc"]["value"])
+    return sorted(rows, key=lambda row: -row[1].value)
 
 
 def _by_name(prob: NDArray[Any], names: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
@@ -158,9 +144,9 @@ def _by_name(prob: NDArray[Any], names: NDArray[Any]) -> list[tuple[str, NDArray
     return [(str(name), prob[texts == name]) for name in np.unique(texts)]
 
 
-def _called_ai(prob: NDArray[Any], decision: DecisionConfig) -> dict[str, float | int]:
-    return rate(int((prob >= decision.threshold).sum()), len(prob)).to_dict()
+def _called_ai(prob: NDArray[Any], decision: DecisionConfig) -> Estimate:
+    return rate(int((prob >= decision.threshold).sum()), len(prob))
 
 
-def _called_real(prob: NDArray[Any], decision: DecisionConfig) -> dict[str, float | int]:
-    return rate(int((prob < decision.real_below).sum()), len(prob)).to_dict()
+def _called_real(prob: NDArray[Any], decision: DecisionConfig) -> Estimate:
+    return rate(int((prob < decision.real_below).sum()), len(prob))

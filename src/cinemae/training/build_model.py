@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save
 
 from cinemae.calibration.outliers import learn_outliers, learn_outliers_streamed
+from cinemae.calibration.record import calibration_files
 from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, OodReference, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import save_pretrained_folder
+from cinemae.core.features import FeatureExtractor
 from cinemae.core.head import pooled_dim
 from cinemae.core.lcas import combine_terms
 from cinemae.core.mahalanobis import MahalanobisDistance
+from cinemae.core.model import CinemaeModel
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.features.streamed_set import MOST_IN_MEMORY, StreamedSet, feature_bytes
 from cinemae.features.training_set import TrainingSet, require_one_fingerprint, split_by_generator
-from cinemae.models.card import write_model_card
-from cinemae.models.directory import BACKBONE_DIR, write_model_config
-from cinemae.models.export import export_onnx
-from cinemae.models.weights import save_distance
+from cinemae.models.bundle import ModelBundle
+from cinemae.models.card import with_card
+from cinemae.models.directory import BACKBONE_DIR, HEAD_FILE, OOD_FILE, TRAINING_PLOT
+from cinemae.models.distance import distance_bytes
+from cinemae.models.export import write_graph
+from cinemae.models.results import EpochLine, FitFigures, Results
 from cinemae.statistics.format_probe import format_probe
+from cinemae.statistics.plot_style import to_png
 from cinemae.stores.features import FeatureStore
-from cinemae.training.train import EpochLine, TrainReport, save_training, train
+from cinemae.training.train import TrainReport, plot_history, train
 
 PROBE_ROWS = 20_000
 """Images of a store that the format probe looks at where features are streamed."""
@@ -70,6 +77,52 @@ class ModelRecipe:
     stream: bool | None = None
 
 
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model, not written yet.
+
+    Attributes:
+        config: Its settings.
+        report: Head and figures.
+        extractor: The frozen half.
+        backbone: Where the weights of the frozen half came from, as `FrozenMAE.from_pretrained` takes it.
+        distance: What its training images look like.
+        files: What else its directory is to hold.
+    """
+
+    config: ModelConfig
+    report: TrainReport
+    extractor: FeatureExtractor
+    backbone: Path
+    distance: MahalanobisDistance
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    def write(self, out: Path, *, fit: FitFigures | None = None) -> None:
+        """Write the model directory, its ONNX graph, plots and card included: whole or not at all.
+
+        Args:
+            out: New, empty or a model that is replaced.
+            fit: What `cinemae fit` has to add to the figures.
+        """
+        report = self.report
+        head = save({name: value.contiguous() for name, value in report.head.state_dict().items()})
+        files: dict[str, bytes | Path] = {
+            **self.files,
+            HEAD_FILE: head,
+            OOD_FILE: distance_bytes(self.distance),
+            TRAINING_PLOT: to_png(plot_history(report.history)),
+            **(calibration_files(report.calibration) if report.calibration else {}),
+        }
+        model = CinemaeModel(self.extractor, report.head, self.config.lcas).cpu()
+
+        def add(folder: Path) -> None:
+            write_backbone(self.extractor.backbone, self.backbone, folder / BACKBONE_DIR)
+            write_graph(model, head, folder)
+
+        results = Results(training=report.results, fit=fit)
+        with_card(ModelBundle(self.config, results, files)).write(out, add=add)
+
+
 def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine], None] | None = None) -> TrainReport:
     """Train a head and write the model directory, its ONNX graph and its card included.
 
@@ -84,6 +137,13 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
             file is both trained and validated on.
         StoreError: If a store cannot be read.
     """
+    trained = train_model(recipe, progress=progress)
+    trained.write(out)
+    return trained.report
+
+
+def train_model(recipe: ModelRecipe, *, progress: Callable[[EpochLine], None] | None = None) -> TrainedModel:
+    """Do what `build_model` does, and write nothing."""
     stores = [FeatureStore.open(path) for path in recipe.stores]
     val_stores = [FeatureStore.open(path) for path in recipe.val_stores]
     first = stores[0]
@@ -100,16 +160,13 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
     global_dim = first.header.shapes["global_feature"][-1]
     head_config = replace(recipe.head, global_dim=pooled_dim(global_dim, recipe.head.view_pooling))
     report = train(training, validation, head_config, recipe.train, progress=progress)
-    report.results["split"] = split
-    report.results["format_probe"] = {
-        name: probe.to_dict()
+    probes = {
+        name: probe
         for name, probed in (("training", stores), ("validation", val_stores))
         if (probe := format_probe(probed or stores, most_rows=PROBE_ROWS if streams else None))
     }
-
+    report = replace(report, results=msgspec.structs.replace(report.results, split=split, format_probe=probes))
     distance, ood = _learn_outliers(training, validation)
-    out.mkdir(parents=True, exist_ok=True)
-    write_backbone(backbone, recipe.backbone, out / BACKBONE_DIR)
     config = ModelConfig(
         name=recipe.name,
         backbone=first.backbone,
@@ -127,17 +184,7 @@ def build_model(recipe: ModelRecipe, out: Path, *, progress: Callable[[EpochLine
         },
         ood=ood,
     )
-    write_model(config, report, out, distance)
-    return report
-
-
-def write_model(config: ModelConfig, report: TrainReport, out: Path, distance: MahalanobisDistance) -> None:
-    """Write all of a model directory but its backbone, which must be there: settings, weights, results, graph, card."""
-    write_model_config(config, out)
-    save_training(report, out)
-    save_distance(distance, out)
-    export_onnx(out)
-    write_model_card(config, json.loads(json.dumps(report.results)), out)
+    return TrainedModel(config, report, FeatureExtractor(backbone, first.config), recipe.backbone, distance)
 
 
 def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig, *, most_rows: int | None = None) -> LcasReference:
@@ -157,7 +204,7 @@ def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig, *, most_row
             torch.from_numpy(columns["fidelity"][real]),
             fidelity_weight=lcas.fidelity_weight,
             reduction=lcas.reduction,
-            patch_dim=3 * store.backbone.patch_size**2,
+            patch_dim=store.backbone.patch_dim,
         )
         values.append(scores[~scores.isnan()].numpy())
     return lcas_quantiles(np.concatenate(values))

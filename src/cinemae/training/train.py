@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from safetensors.torch import save
 from torch import nn
 
 from cinemae.calibration.report import CalibrationReport, report_calibration
@@ -20,29 +17,10 @@ from cinemae.core.head import CinemaeHead
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.features.streamed_set import StreamedSet
 from cinemae.features.training_set import TrainingSet, require_both_classes
+from cinemae.models.results import EpochLine, SeedSpread, TrainingResults
 from cinemae.statistics.metrics import mean_generator_auc
+from cinemae.statistics.plot_style import new_figure
 from cinemae.training.samples import make_samples
-
-
-@dataclass(frozen=True)
-class EpochLine:
-    """One epoch of one seed.
-
-    Attributes:
-        seed: Which run.
-        epoch: From 1.
-        train_loss: Mean weighted BCE over the epoch.
-        val_loss: BCE on validation, both classes weighed alike.
-        val_accuracy: Balanced accuracy on validation at logit 0.
-        val_auc: Mean over validation generators of the AUC against all photographs.
-    """
-
-    seed: int
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
-    val_auc: float
 
 
 @dataclass(frozen=True)
@@ -53,15 +31,15 @@ class TrainReport:
         head: The trained head of the first seed.
         decision: Calibration and thresholds, from validation.
         history: Every epoch of every seed.
-        calibration: What `decision` rests on.
-        results: `metrics.evaluate` on validation, plus calibration, spread over seeds and cross-fitted rates.
+        calibration: What `decision` rests on; None where it was set without.
+        results: Figures on validation.
     """
 
     head: CinemaeHead
     decision: DecisionConfig
     history: list[EpochLine]
-    calibration: CalibrationReport
-    results: dict[str, Any] = field(default_factory=dict)
+    calibration: CalibrationReport | None
+    results: TrainingResults
 
 
 def train(
@@ -102,7 +80,7 @@ def train(
         heads.append(head)
         logits.append(predict_logits(head, validation))
     calibration = report_calibration(logits[0], validation.labels, validation.generators, config)
-    results = validation_results(logits, validation, calibration, config)
+    results = validation_results(logits, validation, calibration, config, history)
     return TrainReport(heads[0], calibration.decision, history, calibration, results)
 
 
@@ -167,16 +145,6 @@ def predict_logits(head: CinemaeHead, data: TrainingSet | StreamedSet) -> NDArra
     return logits.numpy().astype(np.float64)
 
 
-def save_training(report: TrainReport, directory: Path) -> None:
-    """Write head.safetensors, results.json and training.png into a model directory."""
-    directory.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.contiguous() for name, value in report.head.state_dict().items()}
-    (directory / "head.safetensors").write_bytes(save(weights))
-    text = json.dumps({**report.results, "history": [asdict(line) for line in report.history]}, indent=1)
-    (directory / "results.json").write_text(text + "\n", encoding="utf-8")
-    _plot_history(report.history, directory / "training.png")
-
-
 def epoch_line(
     seed: int,
     epoch: int,
@@ -203,27 +171,29 @@ def validation_results(
     validation: TrainingSet | StreamedSet,
     calibration: CalibrationReport,
     config: TrainConfig,
-) -> dict[str, Any]:
-    """Return `metrics.evaluate` of the first seed's logits, their calibration, and the spread over seeds."""
+    history: Sequence[EpochLine],
+) -> TrainingResults:
+    """Return the figures of the first seed's logits, their calibration, and the spread over seeds."""
     labels, generators = validation.labels, validation.generators
     of_seeds = [mean_generator_auc(values, labels, generators) for values in logits]
-    return {
-        **calibration.figures(),
-        "cross_fitted": calibration.crossed.rates(labels),
-        "calibration": calibration.to_dict(),
-        "mean_generator_auc_over_seeds": {
-            "seeds": list(range(config.seed, config.seed + config.num_seeds)),
-            "values": of_seeds,
-            "mean": float(np.mean(of_seeds)),
-            "std": float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None,
-        },
-    }
+    figures = calibration.figures()
+    return TrainingResults(
+        **{name: getattr(figures, name) for name in figures.__struct_fields__},
+        cross_fitted=calibration.crossed.rates(labels),
+        calibration=calibration.to_figures(),
+        mean_generator_auc_over_seeds=SeedSpread(
+            seeds=tuple(range(config.seed, config.seed + config.num_seeds)),
+            values=tuple(of_seeds),
+            mean=float(np.mean(of_seeds)),
+            std=float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None,
+        ),
+        history=tuple(history),
+    )
 
 
-def _plot_history(history: Sequence[EpochLine], out: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+def plot_history(history: Sequence[EpochLine]) -> Figure:
+    """Draw loss, accuracy and AUC over the epochs, one line a seed."""
+    figure = new_figure(9, 3.6)
     of_loss, of_accuracy = figure.subplots(1, 2)
     for index, seed in enumerate(sorted({line.seed for line in history})):
         lines = [line for line in history if line.seed == seed]
@@ -242,4 +212,4 @@ def _plot_history(history: Sequence[EpochLine], out: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.suptitle(f"one line a seed ({len({line.seed for line in history})})", fontsize=9)
-    figure.savefig(out, dpi=120)
+    return figure

@@ -114,7 +114,7 @@ def _read(store: FeatureStore, lcas: LcasConfig) -> tuple[NDArray[Any], ...]:
     columns = store.load(("label", "generator", "path", "content_hash", "deviation", "fidelity"))
     labelled = columns["label"] >= 0
     deviation, fidelity = (torch.from_numpy(columns[name][labelled]).double() for name in ("deviation", "fidelity"))
-    patch_dim = 3 * store.backbone.patch_size**2
+    patch_dim = store.backbone.patch_dim
     scores = combine_terms(
         deviation, fidelity, fidelity_weight=lcas.fidelity_weight, reduction=lcas.reduction, patch_dim=patch_dim
     )

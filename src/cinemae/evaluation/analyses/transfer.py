@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from cinemae.calibration.calibrate import between
+from cinemae.calibration.decision import between
 from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import rate
 from cinemae.statistics.plot_style import VERMILION, cell_colours, draw_cells, new_figure

@@ -65,7 +65,7 @@ class FrozenHalf:
             device: Where it runs.
         """
         frozen = FrozenMAE.from_pretrained(backbone, device=find_device(device))
-        image = ImageConfig(size=frozen.image_size, resize_to=round(frozen.image_size * 8 / 7))
+        image = ImageConfig.of_size(frozen.image_size)
         return cls(f"{backbone}, the paper's settings", frozen, ExtractorConfig(image=image), backbone_source=backbone)
 
 

@@ -1,0 +1,48 @@
+"""``ood.safetensors``: what the training images look like, read and written without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from cinemae.config import ModelConfig
+from cinemae.core.mahalanobis import MahalanobisDistance, summary_dim
+from cinemae.errors import ModelDirError
+from cinemae.models.directory import OOD_FILE
+
+
+def load_distance(directory: Path, config: ModelConfig, *, required: bool = True) -> MahalanobisDistance | None:
+    """Load what tells how unlike the training images an image is; None if the model does not know.
+
+    Args:
+        directory: The model directory.
+        config: Its config.json.
+        required: Refuse a directory that lacks the file although config.json speaks of it.
+
+    Raises:
+        ModelDirError: If the file is missing and required, or does not fit config.json.
+    """
+    path = directory / OOD_FILE
+    if not path.is_file() and not (required and config.ood.levels):
+        return None
+    global_dim = config.extractor.global_feature.dim(config.backbone.hidden_size)
+    size = summary_dim(global_dim, config.extractor.image.num_views)
+    try:
+        weights = load_file(path)
+        found = MahalanobisDistance(weights["mean"], weights["whitening"])
+    except (OSError, KeyError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelDirError(f"{path} cannot be used ({reason}): restore it or run cinemae calibrate.") from error
+    if found.mean.shape != (size,) or found.whitening.shape != (size, size):
+        raise ModelDirError(
+            f"{path} cannot be used (this model's summary of an image has {size} values, the file's "
+            f"{len(found.mean.ravel())}): restore it or run cinemae calibrate."
+        )
+    return found
+
+
+def distance_bytes(distance: MahalanobisDistance) -> bytes:
+    """Return the content of the file."""
+    return bytes(save({"mean": distance.mean, "whitening": distance.whitening}))
