@@ -1,4 +1,4 @@
-.PHONY: setup format lint test bench docs check
+.PHONY: setup format lint test bench docs site check
 
 setup:
 	pip install -e '.[dev]'
@@ -12,6 +12,9 @@ lint:
 	ruff check .
 	mypy
 	lint-imports
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	zizmor --offline --quiet .github
 
 test:
 	pytest
@@ -22,5 +25,8 @@ bench:
 docs:
 	cog -r docs/cli.md
 
-check: lint test
+site:
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+check: lint test site
 	cog --check docs/cli.md

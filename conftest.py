@@ -1,13 +1,31 @@
-"""Checks the shapes that the core's signatures state: in tests and doctests only, never in what is shipped."""
+"""How tests run: over how many processes, and with the shapes checked that the core's signatures state."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, get_args
 
+import pytest
 from beartype import beartype
 from jaxtyping import AbstractArray, install_import_hook
+
+MOST_WORKERS = 8
+"""Files are handed out whole, and the longest few of them take as long as eight workers need for all others."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: workers share the cores, they do not each use all
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist may be switched off
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes run the tests: one a core, and this one alone (0) for the tests of a single file."""
+    files = {argument.partition("::")[0] for argument in config.args}
+    if len(files) == 1 and files.pop().endswith(".py"):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)
 
 
 def check_shapes(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,7 +17,8 @@ from benchmarks.measure import RESULTS, ROOT, Target
 from cinemae.evaluation.protocols.reproduce import Reproduced
 
 SPEED_PAGE = ROOT / "docs" / "performance.md"
-ACCURACY_PAGE = ROOT / "docs" / "benchmarks.md"
+ACCURACY_INDEX = ROOT / "docs" / "benchmarks.md"
+ACCURACY_PAGES = ROOT / "docs" / "benchmarks"  # a page a table or figure
 PROTOCOLS = RESULTS / "protocols"
 TRIED = RESULTS.parent / "tried.md"  # what was measured once and cannot be rendered
 BENCH_BLOCKS = RESULTS / "bench.md"  # what `cinemae bench` printed on anybody's machine
@@ -77,7 +78,7 @@ run: the ratios carry over to other machines better than the seconds do.
 """
 ACCURACY_HEAD = """# Benchmarks
 
-Written by `python -m benchmarks.render` from `benchmarks/results/protocols/`; do not edit. Each part is a table or
+Written by `python -m benchmarks.render` from `benchmarks/results/protocols/`; do not edit. Each page is a table or
 figure of the paper, run by `cinemae reproduce NAME --data ROOT`; [the commands](../benchmarks/README.md) say with which
 options.
 
@@ -94,6 +95,10 @@ freezing both halves is best here, as in the paper, may come of that: a longer t
 A cell holds the mean over trainings, the 95 % interval over images in brackets, after ± the deviation over
 trainings, and n, the images behind it. Copied figures are the paper's; "measured here" names what was re-measured.
 """
+ACCURACY_PAGE_HEAD = """
+Written by `python -m benchmarks.render`; do not edit. How to read the cells, and what the figures are not:
+[Benchmarks](../benchmarks.md).
+"""
 
 
 def render_speed() -> str:
@@ -102,18 +107,31 @@ def render_speed() -> str:
     return "\n".join([SPEED_HEAD, *(_section(name, text) for name, text in BENCHMARKS.items()), tried])
 
 
-def render_accuracy() -> str:
-    """Return the page on accuracy: every protocol with a committed result, in the paper's order."""
+def render_accuracy() -> dict[Path, str]:
+    """Return the pages on accuracy: an index, and one for every protocol with a committed result."""
     names = sorted((path.stem for path in PROTOCOLS.glob("*.json")), key=_place)
-    parts = [ACCURACY_HEAD.strip()]
+    pages: dict[Path, str] = {}
+    rows = ["| page | of the paper | rows measured |", "|---|---|---:|"]
     for name in names:
         values = json.loads((PROTOCOLS / f"{name}.json").read_text(encoding="utf-8"))
-        parts.append(Reproduced.from_dict(values).to_markdown().strip())
-        plots = sorted(PROTOCOLS.glob(f"{name}-*.png"))
-        parts += [f"![{path.stem}](../{path.relative_to(ROOT).as_posix()})" for path in plots]
-        versions = ", ".join(f"{package} {version}" for package, version in values["versions"].items())
-        parts.append(f"Versions: {versions}.")
-    parts.append(BENCH_BLOCKS.read_text(encoding="utf-8").strip())
+        pages[ACCURACY_PAGES / f"{name}.md"] = _accuracy_page(name, values)
+        cells = values["tables"][0]["cells"]
+        measured = {cell["row"] for cell in cells if cell["measured"]}
+        count = f"{len(measured)} of {len({cell['row'] for cell in cells})}"
+        rows.append(f"| [{values['place']}]({ACCURACY_PAGES.name}/{name}.md) | {values['title']} | {count} |")
+    index = [ACCURACY_HEAD.strip(), "\n".join(rows), BENCH_BLOCKS.read_text(encoding="utf-8").strip()]
+    return {ACCURACY_INDEX: "\n\n".join(index) + "\n", **pages}
+
+
+def _accuracy_page(name: str, values: dict[str, Any]) -> str:
+    """Return the page of one protocol: its tables, plots and versions."""
+    tables = Reproduced.from_dict(values).to_markdown().strip()
+    heading, _, rest = re.sub("^#(#+ )", r"\1", tables, flags=re.MULTILINE).partition("\n\n")
+    plots = [
+        f"![{path.stem}](../../{path.relative_to(ROOT).as_posix()})" for path in sorted(PROTOCOLS.glob(f"{name}-*.png"))
+    ]
+    versions = ", ".join(f"{package} {version}" for package, version in values["versions"].items())
+    parts = [heading, ACCURACY_PAGE_HEAD.strip(), rest, *plots, f"Versions: {versions}."]
     return "\n\n".join(parts) + "\n"
 
 
@@ -185,15 +203,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; end with 1 if a page is not current")
     check = parser.parse_args().check
-    pages = (
-        (SPEED_PAGE, render_speed()),
-        (ACCURACY_PAGE, render_accuracy()),
-        (accusations.PAGE, accusations.render()),
-        (robustness_page.PAGE, robustness_page.render()),
-        (calibration_page.PAGE, calibration_page.render()),
-        (stability.PAGE, stability.render()),
-    )
-    for path, page in pages:
+    pages = {
+        SPEED_PAGE: render_speed(),
+        **render_accuracy(),
+        accusations.PAGE: accusations.render(),
+        robustness_page.PAGE: robustness_page.render(),
+        calibration_page.PAGE: calibration_page.render(),
+        stability.PAGE: stability.render(),
+    }
+    for path in set(ACCURACY_PAGES.glob("*.md")) - set(pages):
+        if check:
+            sys.exit(f"{path.relative_to(ROOT)} has no record: run python -m benchmarks.render")
+        path.unlink()
+    ACCURACY_PAGES.mkdir(exist_ok=True)
+    for path, page in pages.items():
         if not check:
             path.write_text(page, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != page:

@@ -8,6 +8,7 @@ choose the threshold, save.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
@@ -17,16 +18,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks.measure import Record, Samples, Target, WrongAnswerError, make_parser, require_close, run
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, LcasConfig, TrainConfig
 from cinemae.core.masking import noise_from_config, num_visible
 from cinemae.features.training_set import TrainingSet
+from cinemae.models.directory import HEAD_FILE, RESULTS_FILE, TRAINING_PLOT
+from cinemae.models.results import Results
+from cinemae.statistics.plot_style import to_png
 from cinemae.stores.features import FeatureStore, prepare_store, write_shard
 from cinemae.stores.store_format import StoreHeader, StoreRow
 from cinemae.training.samples import sample_weights
-from cinemae.training.train import TrainReport, fit_head, save_training, seeded_head, train
+from cinemae.training.train import TrainReport, fit_head, plot_history, seeded_head, train
 
 BACKBONE = BackboneInfo(content_hash="0" * 64, patch_size=16, num_patches=196, hidden_size=1024)
 EXTRACTOR = ExtractorConfig()
@@ -121,13 +126,21 @@ def _hidden_patches() -> NDArray[np.bool_]:
 _HIDDEN = _hidden_patches()
 
 
+def _save(report: TrainReport, out: Path) -> None:
+    """Write what training itself gives: head, figures and plot."""
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(report.head.state_dict(), out / HEAD_FILE)
+    (out / RESULTS_FILE).write_text(json.dumps(Results(training=report.results).to_dict()))
+    (out / TRAINING_PLOT).write_bytes(to_png(plot_history(report.history)))
+
+
 def _train_once(stores: tuple[Path, Path], out: Path, epochs: int, samples: Samples) -> TrainReport:
     times = [time.perf_counter()]
     training, validation = (TrainingSet.from_stores([FeatureStore.open(path)], LCAS) for path in stores)
     times.append(time.perf_counter())
     report = train(training, validation, HeadConfig(), TrainConfig(epochs=epochs, num_seeds=1))
     times.append(time.perf_counter())
-    save_training(report, out)
+    _save(report, out)
     times.append(time.perf_counter())
     for name, seconds in zip(("read", "train", "save"), np.diff(times).tolist(), strict=True):
         samples[name].append(seconds)

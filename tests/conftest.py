@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -25,6 +28,11 @@ from cinemae.config import (
     ViewPooling,
 )
 from cinemae.pretrain_config import PretrainConfig
+
+if TYPE_CHECKING:
+    import onnx
+
+    from cinemae.core.model import CinemaeModel
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests use onnxruntime itself, which would report on them
 
@@ -97,7 +105,50 @@ def write_tiny_model(
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A graph is traced once in a run, by the process that needs it first: that takes seconds even for tiny models.
+
+    The others read what it wrote, for a model of the very same weights and settings.
+    """
+    import onnx
+    from filelock import FileLock
+
+    from cinemae.models import export
+
+    base, trace = tmp_path_factory.getbasetemp(), export._trace
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "graphs"
+    folder.mkdir(exist_ok=True)
+
+    def traced_once(model: CinemaeModel) -> onnx.ModelProto:
+        path = folder / f"{_digest(model)}.onnx"
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                path.write_bytes(trace(model).SerializeToString())
+        return onnx.load(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "_trace", traced_once)
+        yield
+
+
+@pytest.fixture
+def no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the graph out of models that are built, where a test does not score with it: torch scores without one."""
+    monkeypatch.setattr("cinemae.training.build_model.write_graph", lambda model, head, folder: None)
+
+
+def _digest(model: CinemaeModel) -> str:
+    """Return a hash of all that a graph is made of."""
+    settings = (model, model.extractor.config, model.lcas, model.head.config)
+    digest = hashlib.sha256("\n".join(map(repr, settings)).encode())
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, one_trace: None) -> Path:
     """A complete model directory: 32x32 images, 16 patches, random weights; its graph made by ``cinemae export``."""
     from typer.testing import CliRunner
 
@@ -111,7 +162,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_model_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model_tiles(tmp_path_factory: pytest.TempPathFactory, one_trace: None) -> Path:
     """The same weights with four tiles of each image."""
     from cinemae.models.export import export_onnx
 
@@ -122,7 +173,7 @@ def tiny_model_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_model_pooled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model_pooled(tmp_path_factory: pytest.TempPathFactory, one_trace: None) -> Path:
     """The same backbone with four tiles of each image, joined by mean and deviation before the head."""
     from cinemae.models.export import export_onnx
 
@@ -134,7 +185,7 @@ def tiny_model_pooled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_model_five(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model_five(tmp_path_factory: pytest.TempPathFactory, one_trace: None) -> Path:
     """The same weights with five views of each image."""
     from cinemae.models.export import export_onnx
 

@@ -38,16 +38,16 @@ def test_a_missing_float32_graph_is_made_first(splits: Path, tiny_model: Path, t
     assert (model / "model.int8.onnx").is_file()
 
 
-def test_what_does_not_go_together_is_said(splits: Path, tiny_model: Path, run):
+def test_what_does_not_go_together_is_said(splits: Path, tiny_model: Path, invoke):
     real = splits / "val" / "real"
     for arguments, sentence in (
         (("--precision", "fp16"), "a graph is exported in fp32 or int8, got 'fp16'"),
         (("--precision", "int8", "--check-real", real), "give --check-real and --check-fake"),
         (("--check-real", real), "leave --check-real and --check-fake out"),
     ):
-        result = run("export", tiny_model, *arguments)
-        assert result.returncode == 2
+        result = invoke("export", tiny_model, *arguments)
+        assert result.exit_code == 2
         assert sentence in result.stderr
-    result = run("detect", real, "--model", tiny_model, "--precision", "int8")
-    assert result.returncode == 2
+    result = invoke("detect", real, "--model", tiny_model, "--precision", "int8")
+    assert result.exit_code == 2
     assert "int8 scores with model.int8.onnx" in result.stderr

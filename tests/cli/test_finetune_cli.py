@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 SMALL = ("--epochs", "2", "--batch-size", "8", "--agg-hidden", "8", "--cls-hidden", "8", "--device", "cpu")
 
 

@@ -91,8 +91,7 @@ def test_the_calibration_lies_in_the_model(fitted):
     assert "## Calibration" in card
 
 
-def test_json_and_an_unreadable_file(fitted, images, base, tmp_path, monkeypatch):
-    monkeypatch.setattr("cinemae.training.build_model.write_graph", lambda model, head, folder: None)
+def test_json_and_an_unreadable_file(fitted, images, base, tmp_path, no_graph):
     more = shutil.copytree(images / "photos", tmp_path / "photos")
     (more / "phone" / "torn.png").write_text("not a picture")
     arguments = ("--real", more, "--fake", images / "made", "--model", base, "--work", fitted[0].with_name("mine.work"))

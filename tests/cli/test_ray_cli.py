@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+pytestmark = pytest.mark.slow
 POISON = b"\x89PNG\r\n\x1a\n poison"
 PLUGIN = """
 import os

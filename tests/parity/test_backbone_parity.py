@@ -48,7 +48,15 @@ def _reference(model, pixel_values, noise):
     return whole.last_hidden_state[:, 0], pred, mask
 
 
-@pytest.mark.parametrize(("size", "batch"), [("tiny", 3), ("base", 2), ("large", 1), ("huge", 1)])
+@pytest.mark.parametrize(
+    ("size", "batch"),
+    [
+        ("tiny", 3),
+        ("base", 2),
+        pytest.param("large", 1, marks=pytest.mark.slow),
+        pytest.param("huge", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_packed_pass_equals_separate_calls(size, batch):
     model = _random_model(size)
     num_patches = model.vit.embeddings.patch_embeddings.num_patches

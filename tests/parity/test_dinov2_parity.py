@@ -83,7 +83,13 @@ def export(model, path, size, *, dynamo, dynamic=False, opset=20):
 
 @pytest.mark.parametrize(
     ("size", "trained_at", "image_size"),
-    [("small", 70, 70), ("small", 70, 56), ("small", 518, 224), ("small", 518, 252), ("base", 518, 224)],
+    [
+        ("small", 70, 70),
+        ("small", 70, 56),
+        ("small", 518, 224),
+        ("small", 518, 252),
+        pytest.param("base", 518, 224, marks=pytest.mark.slow),
+    ],
 )
 def test_tokens_after_every_layer_are_those_of_dinov2(tmp_path, size, trained_at, image_size):
     model = random_dinov2(trained_at, **SIZES[size])

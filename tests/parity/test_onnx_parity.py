@@ -34,6 +34,7 @@ from cinemae.errors import FingerprintMismatchError, ModelDirError
 from cinemae.models.directory import CONFIG_FILE, OOD_FILE, read_model_config
 from cinemae.models.distance import distance_bytes
 from cinemae.models.export import OUTPUTS, export_onnx
+from cinemae.models.scorers import OnnxScorer
 from cinemae.models.weights import load_model
 from cinemae.pretrain_config import PretrainConfig
 
@@ -307,10 +308,13 @@ class TestNothingWrongPassesSilently:
         shutil.copytree(other_model, directory)
         (directory / "ood.safetensors").write_bytes(b"nothing")
         with pytest.raises(ModelDirError, match=r"ood\.safetensors cannot be used .* run cinemae calibrate"):
-            export_onnx(directory)
+            OnnxScorer(directory)
+        (directory / "ood.safetensors").write_bytes(distance_bytes(MahalanobisDistance(np.zeros(3), np.eye(3))))
+        with pytest.raises(ModelDirError, match=r"an image has 24 values, the file's 3\): restore it or run"):
+            OnnxScorer(directory)
         (directory / "ood.safetensors").unlink()
         with pytest.raises(ModelDirError, match=r"ood\.safetensors cannot be used"):
-            export_onnx(directory)
+            OnnxScorer(directory)
 
     def test_a_directory_that_lacks_a_part_is_refused(self, tiny_model, tmp_path):
         with pytest.raises(ModelDirError, match=r"a model directory holds config.json"):

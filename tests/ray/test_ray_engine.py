@@ -23,6 +23,7 @@ from cinemae.errors import ConfigError, FailureLimitError, MissingDependencyErro
 from cinemae.stores.bulk import run_bulk
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # its own settings, at their defaults
 ]
 

@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -252,3 +253,10 @@ def test_what_breaks_inside_is_a_500_that_quotes_nothing(in_thread, detector, ca
         assert server.ask("GET", "/readyz").status == 200
     failed = [record for record in caplog.records if record.message == "a request failed"]
     assert [record.fields["request_id"] for record in failed] == ["the-broken-one"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/model", "/metrics", "/openapi.json", "/"])
+def test_head_is_get_without_the_body(server, path):
+    with urllib.request.urlopen(urllib.request.Request(server.url + path, method="HEAD"), timeout=30) as answer:
+        assert (answer.status, answer.read()) == (200, b"")
+        assert int(answer.headers["Content-Length"]) > 0

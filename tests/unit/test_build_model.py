@@ -310,8 +310,7 @@ def test_without_validation_stores_the_reference_is_of_all_photographs(root):
     assert both.values[0] == min(one.values[0], lcas_reference(stores[1:], LCAS).values[0])
 
 
-def test_without_validation_stores_whole_generators_are_held_out(root, tmp_path, monkeypatch):
-    monkeypatch.setattr("cinemae.training.build_model.write_graph", lambda model, head, folder: None)
+def test_without_validation_stores_whole_generators_are_held_out(root, tmp_path, no_graph):
     recipe = make_recipe(root, val_stores=(), val_generators=["gan"], provenance={})
     report = build_model(recipe, tmp_path)
     assert report.results.split == "generators held out: gan; a quarter of the photographs"
@@ -319,7 +318,7 @@ def test_without_validation_stores_whole_generators_are_held_out(root, tmp_path,
     assert "did not state its data" in (tmp_path / "README.md").read_text()
 
 
-def test_altered_copies_need_a_validation_store(root, tmp_path):
+def test_altered_copies_need_a_validation_store(root, tmp_path, no_graph):
     """Split at random, a picture could be validated on and its copy trained on."""
     extractor = FeatureExtractor(FrozenMAE.from_pretrained(root / "backbone"), EXTRACTOR)
     extract(read_records(root / "train"), tmp_path / "copies", extractor, augment=AugmentConfig(seed=1))
@@ -330,7 +329,7 @@ def test_altered_copies_need_a_validation_store(root, tmp_path):
     assert report.results.n_real == 24, "copies are never validated on"
 
 
-def test_an_image_in_training_and_validation_is_refused_by_content_unless_allowed(root, tmp_path):
+def test_an_image_in_training_and_validation_is_refused_by_content_unless_allowed(root, tmp_path, no_graph):
     shutil.copytree(root / "val", tmp_path / "val")
     shutil.copyfile(root / "train" / "real" / "phone" / "3.png", tmp_path / "val" / "real" / "scan" / "renamed.png")
     extractor = FeatureExtractor(FrozenMAE.from_pretrained(root / "backbone"), EXTRACTOR)
@@ -343,8 +342,7 @@ def test_an_image_in_training_and_validation_is_refused_by_content_unless_allowe
     assert report.results.n_real == 25
 
 
-def test_a_generator_in_both_stores_is_named_in_the_split(root, tmp_path, monkeypatch):
-    monkeypatch.setattr("cinemae.training.build_model.write_graph", lambda model, head, folder: None)
+def test_a_generator_in_both_stores_is_named_in_the_split(root, tmp_path, no_graph):
     report = build_model(make_recipe(root, val_stores=[root / "train-store"], allow_overlap=True), tmp_path)
     assert report.results.split == "validation from its own store; generators in both: diffusion, gan"
 
@@ -381,7 +379,7 @@ def test_a_head_beside_another_backbone_does_not_load(model, tmp_path):
         TorchScorer(broken, device="cpu")
 
 
-def test_a_streamed_model_is_near_the_one_from_memory(root, tmp_path):
+def test_a_streamed_model_is_near_the_one_from_memory(root, tmp_path, no_graph):
     whole = build_model(make_recipe(root), tmp_path / "whole")
     streamed = build_model(make_recipe(root, stream=True), tmp_path / "streamed")
     found, expected = read_model_config(tmp_path / "streamed"), read_model_config(tmp_path / "whole")

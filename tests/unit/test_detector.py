@@ -139,14 +139,12 @@ def test_closing_early_leaves_no_thread(detector: Detector, photos: Path):
     before = set(threading.enumerate())
     verdicts = detector.detect_batch([photos / "a.png"] * 100)
     next(verdicts)
-    started = set(threading.enumerate()) - before
-    assert started
+    assert set(threading.enumerate()) - before
     verdicts.close()
-    for thread in started:
-        thread.join(60)
-        assert not thread.is_alive()
+    assert not set(threading.enumerate()) - before
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(detector: Detector, photos: Path):
     paths = [photos / "a.png", photos / "b.jpg"]
 
@@ -160,7 +158,7 @@ def test_memory_does_not_grow_with_the_number_of_images(detector: Detector, phot
         return result
 
     peak(50)
-    assert peak(600) < peak(60) * 1.5
+    assert peak(600) < max(peak(60) for _ in range(3)) * 1.5  # how many threads decode at once varies
 
 
 def test_bad_arguments_are_refused_at_once(detector: Detector):

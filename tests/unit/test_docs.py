@@ -9,8 +9,18 @@ from pathlib import Path
 
 import pytest
 
+import cinemae
+
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMED = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CODE_OF_CONDUCT.md",
+    "benchmarks/README.md",
+    "examples/README.md",
+)
+DOCUMENTS = [*(ROOT / name for name in NAMED), *sorted((ROOT / "docs").rglob("*.md"))]
 RECORDS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 
 
@@ -55,6 +65,18 @@ def test_tests_that_are_named_exist(document):
         assert not name or name in _test_names(ROOT / path), f"{path}::{name}"
 
 
+def test_files_and_names_that_the_steps_for_contributors_take_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    steps = text[text.index("## To add a detector") : text.index("## A release")]
+    paths = re.findall(r"`((?:src|tests|benchmarks)/[\w/]+(?:\.\w+)?/?)`", steps)
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    names = re.findall(r"`(_?[A-Z]\w+|\w+_\w+)`", steps)
+    assert len(names) > 10
+    assert [name for name in names if not re.search(rf"\b{name}\b", code)] == []
+
+
 def test_functions_in_the_table_of_the_method_exist():
     text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
     rooms = "|".join(path.parent.name for path in (ROOT / "src" / "cinemae").glob("*/__init__.py"))
@@ -71,6 +93,18 @@ def test_settings_in_the_table_of_readings_exist():
     assert len(settings) > 5
     for owner, field in settings:
         assert field in getattr(config, owner).__dataclass_fields__, f"{owner}.{field}"
+
+
+def test_every_name_on_the_page_about_python_is_in_the_reference():
+    pages = (ROOT / "docs" / "reference").glob("*.md")
+    shown = {
+        name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    text = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `(cinemae[\w.]+)\(", text, flags=re.MULTILINE))
+    assert len(named) > 10
+    assert {name for name in named if not {name, name.rpartition(".")[0]} & shown} == set()  # a method with its class
+    assert {f"cinemae.{name}" for name in cinemae.__all__} - shown <= {"cinemae.CinemaeError", "cinemae.__version__"}
 
 
 def test_the_page_on_architecture_names_the_rooms_that_are_there():

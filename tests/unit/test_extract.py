@@ -332,6 +332,7 @@ class TestKilled:
         ("passing", 22, 4),
     )
 
+    @pytest.mark.slow
     def test_killed_at_many_moments_it_ends_with_the_same_bytes(self, undisturbed, photos, extractor, tmp_path):
         out = tmp_path / "store"
         expected = shards(undisturbed[0])

@@ -116,6 +116,7 @@ def made(one_of_each, tmp_path_factory) -> Path:
 
 
 class TestMake:
+    @pytest.mark.slow
     def test_the_same_bytes_each_time(self, one_of_each, made: Path):
         assert {picture.recipe for picture in one_of_each} == {None, *RECIPES}
         for picture in one_of_each:

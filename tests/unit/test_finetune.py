@@ -34,7 +34,7 @@ from cinemae.stores.features import FeatureStore
 from cinemae.training import build_model
 from cinemae.training.train import predict_logits, seeded_head, train
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "one_trace")]
 
 LCAS = LcasConfig(fidelity_weight=0.2)
 HEAD = HeadConfig(agg_hidden=8, cls_hidden=(8,), dropout=0.1)
@@ -53,12 +53,6 @@ def data(tmp_path_factory, picture):
                 (root / name / folder).mkdir(parents=True, exist_ok=True)
                 picture(first + 5 * index + noise).save(root / name / folder / f"{index}.png")
     return root
-
-
-@pytest.fixture
-def no_graph(monkeypatch):
-    """Leave the ONNX graph out where a test does not look at it; writing one takes seconds."""
-    monkeypatch.setattr(build_model, "write_graph", lambda model, head, folder: folder)
 
 
 def make_recipe(data, model, unfrozen="both", **changes):

@@ -60,6 +60,7 @@ def test_the_app_uses_the_public_names_and_reports_on_nobody():
     assert "signal, not proof" in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     "CINEMAE_SPACE_PYTHON" not in os.environ and importlib.util.find_spec("gradio") is None,
     reason="gradio is not installed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
 from pathlib import Path
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from cinemae.app.output import CsvWriter, TableWriter
 from cinemae.config import DecisionConfig, ModelConfig, OodReference
 from cinemae.core.preprocess import preprocess
 from cinemae.detect.detector import Detector
-from cinemae.detect.verdict import flipped, reasons_for, word_for
+from cinemae.detect.verdict import Verdict, conflict_of, flipped, reasons_for, word_for
 from cinemae.evidence.redelivery import MASK_SEEDS, REDELIVERIES
+from cinemae.evidence.signals import ProvenanceSignal
 from cinemae.models.scorers import Scores
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.pictures.image import load_image
@@ -84,6 +87,45 @@ def test_the_first_reason_is_the_probability_and_its_limit(prob_fake: float, tex
     assert reasons[0] == f"The probability of being generated, {text}"
     assert "gray, or toned" in reasons[1]
     assert reasons[2:] == ("a_name_of_tomorrow",)
+
+
+def signal(says: str, *, verified: bool | None = None) -> ProvenanceSignal:
+    return ProvenanceSignal("exif", "Software", "x", says, verified, f"the file says {says}")
+
+
+@pytest.mark.parametrize(
+    ("word", "says", "verified", "contradicts"),
+    [
+        ("real", "generated", None, True),
+        ("real", "edited", None, False),
+        ("real", "camera", True, False),
+        ("ai", "camera", True, True),
+        ("ai", "camera", None, False),
+        ("ai", "camera", False, False),
+        ("ai", "generated", None, False),
+        ("uncertain", "generated", None, False),
+    ],
+)
+def test_a_conflict_with_the_file(word: str, says: str, verified: bool | None, contradicts: bool):
+    said = [signal("unknown"), signal(says, verified=verified)]
+    assert (conflict_of(word, said) is not None) is contradicts
+
+
+def test_a_conflict_is_the_first_reason_and_leaves_the_score(stub, tmp_path):
+    exif = Image.Exif()
+    exif[0x0131] = "Midjourney v6"
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (64, 64), (9, 99, 199)).save(path, exif=exif)
+    verdict = stub(0.1).detect(path)
+    assert (verdict.verdict, verdict.prob_fake) == ("real", 0.1)
+    assert verdict.conflict == verdict.reasons[0]
+    assert verdict.conflict.startswith("Conflict: by its score it is a photograph, yet the file names Midjourney")
+    assert verdict.reasons[1].startswith("The probability of being generated, 0.100")
+    assert stub(0.5).detect(path).conflict is None
+    lines: list[str] = []
+    writer = TableWriter(lines.append, DECISION, colour=False)
+    writer.write(verdict)
+    assert lines[2].strip().startswith("Conflict: ")
 
 
 class TestStable:
@@ -164,10 +206,22 @@ class TestProvenance:
             assert verdict.to_dict()["provenance"] == [signal.to_dict()]
         silent = detector.detect(tmp_path / "silent.png")
         assert silent.provenance == detector.detect(picture(5)).provenance == ()
-        same = ("verdict", "prob_fake", "logit", "reasons", "warnings")
+        same = ("verdict", "prob_fake", "logit", "warnings")
         assert [getattr(silent, name) for name in same] == [getattr(verdicts[0], name) for name in same]
+        conflict = verdicts[0].conflict
+        assert verdicts[0].reasons == ((conflict,) if conflict else ()) + silent.reasons
 
 
 def test_a_threshold_set_by_hand_states_no_rate(stub, tiny_model: Path, picture):
     by_hand = Detector(stub(0.7).scorer, threshold=0.65)
     assert by_hand.detect(picture(0)).false_positive_rate is None
+
+
+@pytest.mark.parametrize("name", ["a\nb.jpg", "a\rb.jpg", 'a"b,c.jpg', "a;b.jpg"])
+def test_a_line_of_csv_holds_any_file_name(name: str):
+    text = io.StringIO()
+    writer = CsvWriter(lambda line: text.write(line + "\n"))
+    writer.write(Verdict(name, "error", error_message="no"))
+    writer.write(Verdict("z.jpg", "error", error_message="no"))
+    rows = list(csv.DictReader(io.StringIO(text.getvalue(), newline="")))
+    assert [row["path"] for row in rows] == [name, "z.jpg"]

@@ -86,8 +86,8 @@ class CsvWriter:
 
     def _emit_row(self, cells: list[object]) -> None:
         row = io.StringIO()
-        csv.writer(row, lineterminator="").writerow(cells)
-        self.emit(row.getvalue())
+        csv.writer(row, lineterminator="\r\n").writerow(cells)  # a cell with either in it is quoted
+        self.emit(row.getvalue().removesuffix("\r\n"))
 
 
 class TableWriter:
@@ -118,7 +118,8 @@ class TableWriter:
             return
         probability = f"{verdict.prob_fake:.3f}"
         self.emit(self._paint(_row(word, probability, ", ".join(verdict.warnings) or "-", path), word))
-        for sentence in verdict.reasons if self.explain else ():
+        conflict = (verdict.conflict,) if verdict.conflict else ()
+        for sentence in verdict.reasons if self.explain else conflict:
             self._below(sentence)
         if said := summarise(verdict.provenance):
             self._below(said)

@@ -60,8 +60,8 @@ def view_summary(global_feature: NDArray[np.float32]) -> NDArray[np.float32]:
         (N, D) where V is 1, else (N, 2 D).
 
     Example:
-        >>> view_summary(np.array([[[1.0], [3.0]]], np.float32))[0].round(4).tolist()
-        [2.0, 0.34729999303817749]
+        >>> [round(value, 4) for value in view_summary(np.array([[[1.0], [3.0]]], np.float32))[0].tolist()]
+        [2.0, 0.3473]
     """
     mean = global_feature.mean(1)
     if global_feature.shape[1] == 1:

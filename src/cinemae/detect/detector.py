@@ -340,7 +340,7 @@ class Detector(Publishable):
             verdict="uncertain" if flips else word,
             threshold=self.decision.threshold,
             false_positive_rate=self.decision.target_fpr,
-            reasons=reasons_for(prob_fake, self.decision, scored.warnings, flips),
+            reasons=reasons_for(prob_fake, self.decision, scored.warnings, flips, scored.provenance),
         )
 
     def _keep(self, examined: _Examined) -> KeptPixels | None:

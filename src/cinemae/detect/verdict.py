@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cinemae.evidence.signals import ProvenanceSignal
 
 Word = Literal["ai", "uncertain", "real"]
+CONFLICT = "Conflict"
+"""First word of the reason that comes before all others where the file declares the contrary of the verdict."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,11 @@ class Verdict:
         values["provenance"] = [signal.to_dict() for signal in self.provenance]
         return values
 
+    @property
+    def conflict(self) -> str | None:
+        """The first of the reasons where the file declares the contrary of the verdict; else None."""
+        return self.reasons[0] if self.reasons and self.reasons[0].startswith(CONFLICT) else None
+
     @cached_property
     def lcas_map(self) -> NDArray[np.float32]:
         """How hard each patch is to predict from its context, (rows, columns); computed at first use.
@@ -189,16 +196,42 @@ def flipped(word: Word, redeliveries: Mapping[str, float], decision: DecisionCon
     return {name: other for name, other in words.items() if other != word}
 
 
+def conflict_of(word: Word, provenance: Sequence[ProvenanceSignal]) -> str | None:
+    """Say it loudly where the file declares the contrary of the verdict; the score stays what it is.
+
+    Args:
+        word: The verdict.
+        provenance: What the file says. That it was generated is believed of anybody; that it was taken with a camera,
+            of Content Credentials whose signer is vouched for.
+
+    Returns:
+        A sentence that begins with `CONFLICT`; None where nothing contradicts.
+    """
+    if word == "real":
+        against = next((signal for signal in provenance if signal.says == "generated"), None)
+    elif word == "ai":
+        against = next((signal for signal in provenance if signal.says == "camera" and signal.verified), None)
+    else:
+        return None
+    verdict = {"real": "a photograph", "ai": "AI-generated"}[word]
+    return None if against is None else f"{CONFLICT}: by its score it is {verdict}, yet {against.sentence}."
+
+
 def reasons_for(
-    prob_fake: float, decision: DecisionConfig, warnings: Sequence[str], flips: Mapping[str, Word]
+    prob_fake: float,
+    decision: DecisionConfig,
+    warnings: Sequence[str],
+    flips: Mapping[str, Word],
+    provenance: Sequence[ProvenanceSignal] = (),
 ) -> tuple[str, ...]:
-    """Say why an image got its verdict, and what speaks against relying on it.
+    """Say why an image got its verdict, and what speaks against relying on it; a conflict with the file comes first.
 
     Args:
         prob_fake: Of the picture itself.
         decision: The thresholds.
         warnings: Names.
         flips: What `flipped` found.
+        provenance: What the file says of its origin.
     """
     word = word_for(prob_fake, decision)
     limits = {
@@ -210,4 +243,5 @@ def reasons_for(
     if flips:
         found = ", ".join(f"{name} ({other})" for name, other in flips.items())
         sentences.append(f"Alone the picture would be called {word}; re-delivered it is not: {found}.")
-    return (*sentences, *explain(warnings))
+    conflict = conflict_of("uncertain" if flips else word, provenance)
+    return (*([conflict] if conflict else []), *sentences, *explain(warnings))

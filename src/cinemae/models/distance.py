@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -45,4 +46,6 @@ def load_distance(directory: Path, config: ModelConfig, *, required: bool = True
 
 def distance_bytes(distance: MahalanobisDistance) -> bytes:
     """Return the content of the file."""
-    return bytes(save({"mean": distance.mean, "whitening": distance.whitening}))
+    weights = {"mean": distance.mean, "whitening": distance.whitening}
+    # safetensors writes memory as it lies, and a transposed matrix lies column by column
+    return bytes(save({name: np.ascontiguousarray(value) for name, value in weights.items()}))

@@ -17,6 +17,7 @@ from playwright.sync_api import Locator, Page, expect
 from cinemae.app.output import CsvWriter
 from cinemae.evidence.image_warnings import WARNINGS
 
+pytestmark = pytest.mark.slow
 WORDS = {"ai": "Likely AI-generated", "uncertain": "Cannot tell", "real": "Likely a photograph"}
 
 

@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from cinemae.detect.detector import Detector
 
+pytestmark = pytest.mark.slow
 KEY = "a-key-of-sixteen-characters"
 
 

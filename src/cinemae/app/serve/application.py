@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from cinemae.app.serve.config import ServeConfig
 from cinemae.app.serve.keys import ApiKeys
-from cinemae.app.serve.middleware import ID_HEADER, Observed
+from cinemae.app.serve.middleware import ID_HEADER, HeadAsGet, Observed
 from cinemae.app.serve.page import page_routes
 from cinemae.app.serve.problems import add_problem_handlers
 from cinemae.app.serve.routes import keyed, open_to_all
@@ -60,6 +60,7 @@ def create_app(config: ServeConfig, detector: Detector, keys: ApiKeys | None = N
     if config.page:
         app.include_router(page_routes(config))
     add_problem_handlers(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Observed, metrics=service.metrics)
     if config.cors_origins:
         app.add_middleware(

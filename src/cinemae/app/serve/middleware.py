@@ -77,3 +77,25 @@ class Observed:
             **scope.get("logged", {}),
         }
         logger.info("request", extra={"fields": fields})
+
+
+class HeadAsGet:
+    """Answer HEAD as GET, without the body: FastAPI has a route for GET alone.
+
+    Args:
+        app: The application within.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_head)

@@ -48,7 +48,9 @@ export function detail(entry, model, meanings, getMap) {
   }
   const value = make("strong", { class: "value" }, percent(row.prob_fake));
   head.append(make("p", { class: "probability" }, value, " probability of being AI-generated"), ...scale(row, model));
-  const sure = row.reasons.filter((sentence) => !row.warnings.some((warning) => meanings.get(warning) === sentence));
+  const conflict = row.reasons.find((sentence) => sentence.startsWith("Conflict: "));
+  if (conflict) head.prepend(make("p", { class: "conflict", role: "note" }, conflict));
+  const sure = row.reasons.filter((sentence) => sentence !== conflict).filter((sentence) => !row.warnings.some((warning) => meanings.get(warning) === sentence));
   return [
     title,
     make("div", { class: "sides" },

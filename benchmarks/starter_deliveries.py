@@ -1,0 +1,115 @@
+"""How pictures arrive: the protocol's delivery and those that training draws, each seeded by the file's SHA-256.
+
+Generated images and photographs pass the same. What was stored without loss gets a first life as JPEG, so that
+compression says nothing about the class.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+FIRST_JPEG: Final = 0.85
+"""Share of losslessly stored pictures that are saved as JPEG before anything else."""
+SCREEN: Final = 2400
+FILTERS: Final = (
+    Image.Resampling.BILINEAR,
+    Image.Resampling.BICUBIC,
+    Image.Resampling.LANCZOS,
+    Image.Resampling.BOX,
+)
+
+
+def deliver(image: Image.Image, sha256: str, number: int, *, lossless: bool) -> Image.Image:
+    """Return one delivery of a picture.
+
+    Args:
+        image: RGB.
+        sha256: Of the file, in hex; with `number` the seed.
+        number: 0 is the protocol's delivery, every other one of those for training.
+        lossless: Whether the file holds its pixels exactly (PNG, lossless WebP).
+    """
+    rng = np.random.default_rng([number, int(sha256[:16], 16)])
+    draw, quality, chroma = rng.random(), int(rng.integers(75, 97)), _chroma(rng)
+    if lossless and draw < FIRST_JPEG:
+        image = _jpeg(image, quality, chroma)
+    return _wander(image, rng) if number else _protocol(image, rng)
+
+
+def is_lossless(data: bytes) -> bool:
+    """Tell PNG and lossless WebP by their first bytes."""
+    return data.startswith(b"\x89PNG") or (data[8:12] == b"WEBP" and b"VP8L" in data[:64])
+
+
+def _protocol(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """40 %: scaled by 0.5 to 0.95; 70 %: JPEG of quality 65 to 96."""
+    draw, factor = rng.random(), rng.uniform(0.5, 0.95)
+    if draw < 0.4:
+        image = _scale(image, factor, Image.Resampling.BICUBIC)
+    draw, quality, chroma = rng.random(), int(rng.integers(65, 97)), _chroma(rng)
+    return _jpeg(image, quality, chroma) if draw < 0.7 else image
+
+
+def _wander(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Perhaps made smaller, cropped, scaled, shown on a screen; saved not at all, once or twice."""
+    if max(image.size) > 2600 and rng.random() < 0.5:
+        image = _scale(image, rng.uniform(900, 2400) / max(image.size), _filter(rng))
+    if rng.random() < 0.3:
+        share = rng.uniform(0.5, 0.95)
+        width, height = (max(1, round(side * share)) for side in image.size)
+        left, top = int(rng.integers(0, image.width - width + 1)), int(rng.integers(0, image.height - height + 1))
+        image = image.crop((left, top, left + width, top + height))
+    if rng.random() < 0.4:
+        image = _scale(image, rng.uniform(0.5, 0.95), _filter(rng))
+    if rng.random() < 0.1:
+        image = _screenshot(image, rng)
+    draw = rng.random()
+    if draw < 0.8:
+        image = _save(image, rng)
+    if draw < 0.25:
+        if rng.random() < 0.5:
+            image = _scale(image, rng.uniform(0.6, 1.0), _filter(rng))
+        image = _save(image, rng)
+    return image
+
+
+def _screenshot(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Scaled as a display does, cut out by hand: up to 3 % of the side lost at each edge."""
+    image = _scale(image, min(rng.uniform(0.75, 1.5), SCREEN / max(image.size)), Image.Resampling.BILINEAR)
+    left, top, right, bottom = rng.uniform(0, 0.03, 4)
+    width, height = image.size
+    return image.crop(
+        (round(left * width), round(top * height), width - round(right * width), height - round(bottom * height))
+    )
+
+
+def _save(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    if rng.random() < 0.72:
+        return _jpeg(image, int(rng.integers(55, 97)), _chroma(rng))
+    buffer = io.BytesIO()
+    quality = int(rng.integers(55, 96))
+    image.save(buffer, "WEBP", quality=quality, method=2, use_sharp_yuv=bool(rng.random() < 0.3))
+    return Image.open(buffer).convert("RGB")
+
+
+def _jpeg(image: Image.Image, quality: int, subsampling: int) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    return Image.open(buffer).convert("RGB")
+
+
+def _chroma(rng: np.random.Generator) -> int:
+    """Pillow's number for 4:2:0 in three of four draws, otherwise for 4:4:4."""
+    return 2 if rng.random() < 0.75 else 0
+
+
+def _filter(rng: np.random.Generator) -> Image.Resampling:
+    return FILTERS[int(rng.integers(len(FILTERS)))]
+
+
+def _scale(image: Image.Image, factor: float, resample: Image.Resampling) -> Image.Image:
+    width, height = (max(1, round(side * factor)) for side in image.size)
+    return image.resize((width, height), resample)

@@ -1,0 +1,161 @@
+"""Store what the layers of an encoder say of delivered pictures and their views, for `benchmarks.starter_cv`.
+
+    cinemae backbone convert facebook/dinov2-small --out BACKBONE
+    python -m benchmarks.starter_features LIST.csv PICTURES BACKBONE FEATURES --deliveries 0,1 --views ws,m1,c0
+
+LIST.csv has the columns `file` (below PICTURES) and `sha256`. Pictures that are stored already or not there are left
+out, so a run goes on where it stopped; `--part 0/2` and `--part 1/2` side by side use two cores. A part of 32 pictures
+is one .npz: sha, delivery and view of each row, and for each layer [CLS], mean, deviation and neighbours' difference of
+the patch tokens, in float16. Processor time on a core with AVX-512: 0.07 s a view up to layer 9 with --bfloat16 (0.13 s
+in float32), and 0.2 s to read and deliver a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import ViTMAEModel
+
+from benchmarks.starter_deliveries import deliver, is_lossless
+from benchmarks.starter_views import PATCH, SIDE, Pixels, cut_views
+from cinemae.errors import CinemaeError
+from cinemae.pictures.image import load_image
+
+PART: Final = 32
+BATCH: Final = 8
+MEAN: Final = torch.tensor((0.485, 0.456, 0.406))[:, None, None]
+STD: Final = torch.tensor((0.229, 0.224, 0.225))[:, None, None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is stored of each picture."""
+
+    deliveries: tuple[int, ...]
+    views: tuple[str, ...]
+    layers: tuple[int, ...]
+    bfloat16: bool
+
+
+class Encoder:
+    """The whole-image pass of a masked autoencoder's encoder, with the tokens after each layer."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.vit = ViTMAEModel.from_pretrained(folder).eval()
+        self.plan = plan
+
+    @torch.inference_mode()
+    def __call__(self, views: Sequence[Pixels]) -> NDArray[np.float16]:
+        """Return (views, layers, 4, width); all views have SIDE pixels a side."""
+        batches = [self._batch(np.stack(views[start : start + BATCH])) for start in range(0, len(views), BATCH)]
+        return np.concatenate(
+            [np.zeros((0, len(self.plan.layers), 4, self.vit.config.hidden_size), np.float16), *batches]
+        )
+
+    def _batch(self, views: NDArray[np.uint8]) -> NDArray[np.float16]:
+        embeddings = self.vit.embeddings
+        pixel_values = (torch.from_numpy(views).permute(0, 3, 1, 2) / 255 - MEAN) / STD
+        position = embeddings.position_embeddings
+        cls_token = (embeddings.cls_token + position[:, :1]).expand(len(views), -1, -1)
+        tokens = torch.cat([cls_token, embeddings.patch_embeddings(pixel_values) + position[:, 1:]], 1)
+        kept = []
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.plan.bfloat16):
+            for number, layer in enumerate(self.vit.layers[: max(self.plan.layers)], 1):
+                tokens = layer(tokens)
+                if number in self.plan.layers:
+                    kept.append(token_statistics(tokens.float()))
+        return torch.stack(kept, 1).half().numpy()
+
+
+def token_statistics(tokens: Tensor) -> Tensor:
+    """Return [CLS], mean, deviation and root mean square difference of neighbouring patches, (N, 4, D).
+
+    Args:
+        tokens: (N, 1 + L, D), the patches of a square in rows.
+    """
+    patches = tokens[:, 1:]
+    side = SIDE // PATCH
+    grid = patches.unflatten(1, (side, side))
+    down, across = grid.diff(dim=1).square().mean((1, 2)), grid.diff(dim=2).square().mean((1, 2))
+    return torch.stack([tokens[:, 0], patches.mean(1), patches.std(1), ((down + across) / 2).sqrt()], 1)
+
+
+def store_part(rows: Sequence[dict[str, str]], pictures: Path, encoder: Encoder, out: Path) -> None:
+    """Write the features of some pictures as one file, whole or not at all."""
+    plan, sha, delivery, view, pixels, failed = encoder.plan, [], [], [], [], []
+    for row in rows:
+        data = (pictures / row["file"]).read_bytes()
+        try:
+            image = load_image(data).image
+        except CinemaeError as error:
+            print(f"{row['file']}: {error}")
+            failed.append(row["sha256"])
+            continue
+        for number in plan.deliveries:
+            delivered = deliver(image, row["sha256"], number, lossless=is_lossless(data))
+            for name, values in cut_views(delivered, plan.views):
+                sha.append(row["sha256"])
+                delivery.append(number)
+                view.append(name)
+                pixels.append(values)
+    features = encoder(pixels)
+    layers = {f"L{number}": features[:, place] for place, number in enumerate(plan.layers)}
+    partial = out.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, sha=sha, delivery=np.array(delivery, np.int8), view=view, failed=np.array(failed, str), **layers)
+    partial.rename(out)
+
+
+def main() -> None:
+    """Store what is missing."""
+    options = _parser().parse_args()
+    first, last = (int(number) for number in options.layers.split("-"))
+    plan = Plan(
+        deliveries=tuple(int(number) for number in options.deliveries.split(",")),
+        views=tuple(options.views.split(",")),
+        layers=tuple(range(first, last + 1)),
+        bfloat16=options.bfloat16,
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    part, parts = (int(number) for number in options.part.split("/"))
+    with options.list.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["sha256"][:4], 16) % parts == part]
+    done = set()
+    for stored in options.out.glob("*.npz"):
+        with np.load(stored) as values:
+            done |= {*values["sha"].tolist(), *values["failed"].tolist()}
+    todo = [row for row in rows if row["sha256"] not in done and (options.pictures / row["file"]).exists()]
+    print(f"{len(rows)} pictures listed, {len(todo)} to store")
+    torch.set_num_threads(1)
+    encoder = Encoder(options.backbone, plan)
+    for start in range(0, len(todo), PART):
+        chosen = todo[start : start + PART]
+        store_part(chosen, options.pictures, encoder, options.out / f"{chosen[0]['sha256'][:16]}.npz")
+        print(f"{start + len(chosen)} of {len(todo)} stored", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("list", type=Path, help="CSV with the columns file and sha256")
+    parser.add_argument("pictures", type=Path, help="folder that `file` is below")
+    parser.add_argument("backbone", type=Path, help="folder that cinemae backbone convert wrote")
+    parser.add_argument("out", type=Path, help="folder for the parts")
+    parser.add_argument("--deliveries", default="0", help="numbers, with commas; 0 is the protocol's")
+    parser.add_argument("--views", default="ws,m1,m2,m3,m4,c0", help="names of benchmarks.starter_views, with commas")
+    parser.add_argument("--layers", default="2-9", help="first and last layer to store")
+    parser.add_argument("--part", default="0/1", help="which of how many shares of the list")
+    parser.add_argument("--bfloat16", action="store_true", help="matrix products in bfloat16")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
