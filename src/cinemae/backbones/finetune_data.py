@@ -217,4 +217,4 @@ def measure_features(
     global_feature, stats = (np.stack(column) for column in zip(*columns, strict=True))
     if not (np.isfinite(global_feature).all() and np.isfinite(stats).all()):
         raise TrainingError("training diverged to features that are not finite: lower the backbone's learning rate.")
-    return TrainingSet(global_feature, stats, images.labels, images.generators), np.concatenate(of_photographs)
+    return TrainingSet.of(global_feature, stats, images.labels, images.generators), np.concatenate(of_photographs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +24,6 @@ from cinemae.stores.store_format import (
     FEATURES,
     HEADER_NAME,
     Status,
-    StoreBlock,
     StoreCounts,
     StoreHeader,
     StoreRow,
@@ -34,6 +33,7 @@ from cinemae.stores.store_format import (
 
 try:
     import pyarrow as pa
+    import pyarrow.compute as pc
 except ImportError as error:
     raise MissingDependencyError("feature stores need pyarrow: pip install 'cinemae[train]'.") from error
 
@@ -167,19 +167,51 @@ class FeatureStore:
         Raises:
             StoreError: If a column is unknown or a shard cannot be read; the file is named.
         """
-        return self._iter_batches(_check_columns(columns), batch_size)
+        return self._iter_batches(_check_columns(columns), batch_size, range(self.header.num_shards))
 
-    def _iter_batches(self, columns: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
-        for shard in range(self.header.num_shards):
+    def _iter_batches(self, columns: list[str], batch_size: int, shards: Iterable[int]) -> Iterator[pa.RecordBatch]:
+        for shard in shards:
             with self._folder.open(shard) as file:
                 yield from file.iter_batches(batch_size=batch_size, columns=columns)
 
-    def load(self, columns: Sequence[str] | None = None, *, status: Status | None = "ok") -> dict[str, NDArray[Any]]:
+    def iter_arrays(
+        self, columns: Sequence[str], *, status: Status | None = "ok", most_rows: int | None = None
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Read columns a few rows at a time, in the order of the records.
+
+        Args:
+            columns: Which, of `COLUMNS`.
+            status: Only rows that are "ok", or "error"; None for all rows.
+            most_rows: Of a store with more rows, read whole shards spread evenly over it, about so many rows but one
+                shard at least; None for all.
+
+        Yields:
+            An array a column, as `load` gives them.
+
+        Raises:
+            StoreError: If a column is unknown or a shard cannot be read; the file is named.
+        """
+        columns, count = _check_columns(columns), self.header.num_shards
+        chosen = count if most_rows is None else min(count, max(1, count * most_rows // self.num_rows))
+        shards = [index * count // chosen for index in range(chosen)]
+        for batch in self._iter_batches([*columns, *({"status"} - set(columns))], _ROWS_PER_BATCH, shards):
+            if status is not None:
+                batch = batch.filter(pc.equal(batch["status"], status))
+            yield {name: self._to_numpy(name, batch[name]) for name in columns}
+
+    def load(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        status: Status | None = "ok",
+        most_rows: int | None = None,
+    ) -> dict[str, NDArray[Any]]:
         """Read columns into memory.
 
         Args:
             columns: Which, of `COLUMNS`; None for all.
             status: Only rows that are "ok", or "error"; None for all rows.
+            most_rows: About how many at most, as `iter_arrays` has it; None for all.
 
         Returns:
             An array a column, N rows each, in the order of the records. global_feature is (N, V, D), deviation and
@@ -192,59 +224,12 @@ class FeatureStore:
         columns = _check_columns(columns)
         arrays = {name: self._empty(name) for name in columns}
         filled = 0
-        for batch in self.iter_batches([*columns, *({"status"} - set(columns))]):
-            if status is not None:
-                batch = batch.filter(pa.array([value == status for value in batch["status"].to_pylist()]))
+        for batch in self.iter_arrays(columns, status=status, most_rows=most_rows):
+            count = len(batch[columns[0]])
             for name in columns:
-                arrays[name][filled : filled + len(batch)] = self._to_numpy(name, batch[name])
-            filled += len(batch)
+                arrays[name][filled : filled + count] = batch[name]
+            filled += count
         return {name: array[:filled] for name, array in arrays.items()}
-
-    def blocks(self) -> list[StoreBlock]:
-        """Return the blocks of the store, in the order of its rows; footers alone are read.
-
-        Raises:
-            StoreError: If a shard cannot be read; the file is named.
-        """
-        found: list[StoreBlock] = []
-        start = 0
-        for shard in range(self.header.num_shards):
-            with self._folder.open(shard) as file:
-                footer = file.metadata
-            for row_group in range(footer.num_row_groups):
-                stop = start + footer.row_group(row_group).num_rows
-                found.append(StoreBlock(shard, row_group, range(start, stop)))
-                start = stop
-        return found
-
-    def load_some(self, columns: Sequence[str], most_rows: int) -> dict[str, NDArray[Any]]:
-        """Read columns of about `most_rows` readable images, spread evenly over the store in whole blocks.
-
-        Args:
-            columns: Which.
-            most_rows: All rows are read where the store has no more; else one block at least.
-
-        Raises:
-            StoreError: If a column is unknown or a shard cannot be read.
-        """
-        if self.num_rows <= most_rows:
-            return self.load(columns)
-        blocks = self.blocks()
-        count = max(1, len(blocks) * most_rows // self.num_rows)
-        chosen = [blocks[index * len(blocks) // count] for index in range(count)]
-        parts = [self.load_block(block, [*columns, "status"]) for block in chosen]
-        return {name: np.concatenate([part[name][part["status"] == "ok"] for part in parts]) for name in columns}
-
-    def load_block(self, block: StoreBlock, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Read columns of all rows of one block into memory, as `load` does.
-
-        Raises:
-            StoreError: If a column is unknown or the shard cannot be read; the file is named.
-        """
-        columns = _check_columns(columns)
-        with self._folder.open(block.shard) as file:
-            table = file.read_row_group(block.row_group, columns=columns).combine_chunks()
-        return {name: self._to_numpy(name, table[name].combine_chunks()) for name in columns}
 
     def counts(self) -> StoreCounts:
         """Count rows, labels and generators; reads no features.

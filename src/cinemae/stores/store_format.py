@@ -80,21 +80,6 @@ class StoreRow:
         return "ok" if self.error_message is None else "error"
 
 
-@dataclass(frozen=True, slots=True)
-class StoreBlock:
-    """Some consecutive rows of a store that are read together: a row group of a shard.
-
-    Attributes:
-        shard: Which.
-        row_group: Within the shard, counted from 0.
-        rows: Which rows of the store these are.
-    """
-
-    shard: int
-    row_group: int
-    rows: range
-
-
 @dataclass(frozen=True)
 class StoreHeader(JobHeader):
     """What the features of a store are, and the identity of the job that makes them.
