@@ -21,9 +21,9 @@ from benchmarks.drawn_pictures import white_noise
 from benchmarks.measure import Record, Samples, Target, WrongAnswerError, make_parser, median_ratio, run
 from cinemae.detect.detect_job import DetectorSource, detect_job
 from cinemae.detect.detector import THREADS_PER_IMAGE, Detector
-from cinemae.detect.job import run_bulk
 from cinemae.detect.ray_engine import RayConfig, ray_engine
 from cinemae.sources.records import ImageRecord
+from cinemae.stores.bulk import run_bulk
 
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers are nicer than others, and would lose to those here
 NAMES = ("local, two cores", "Ray, two workers", "Ray, one worker")

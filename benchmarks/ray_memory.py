@@ -20,10 +20,10 @@ from tests.conftest import write_tiny_model
 
 from benchmarks.measure import Record, Target, make_parser, run
 from cinemae.detect.detect_job import DetectorSource, detect_job
-from cinemae.detect.job import run_bulk
 from cinemae.detect.ray_engine import OBJECT_STORE_BYTES, RayConfig, ray_engine
 from cinemae.models.export import export_onnx
 from cinemae.sources.records import ImageRecord
+from cinemae.stores.bulk import run_bulk
 
 SIDE = 40
 

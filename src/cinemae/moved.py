@@ -16,7 +16,7 @@ from types import ModuleType
 
 MOVED = {
     "cinemae.bulk.detect_job": "cinemae.detect.detect_job",
-    "cinemae.bulk.job": "cinemae.detect.job",
+    "cinemae.bulk.job": "cinemae.stores.bulk",
     "cinemae.bulk.ray_engine": "cinemae.detect.ray_engine",
     "cinemae.core.image": "cinemae.pictures.image",
     "cinemae.data.archives": "cinemae.sources.archives",

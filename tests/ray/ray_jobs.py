@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cinemae.detect.detect_job import DetectJob
-from cinemae.detect.job import ScoreFunction
 from cinemae.errors import ModelDirError
 from cinemae.sources.records import ImageRecord
+from cinemae.stores.bulk import ScoreFunction
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def parts_written(log: Path) -> Counter[int]:
 
 def drive(address: str, given: str) -> None:
     """Be a driver that can be killed: `given` is a file with a pickled pair of job and records."""
-    from cinemae.detect.job import run_bulk
     from cinemae.detect.ray_engine import RayConfig, ray_engine
+    from cinemae.stores.bulk import run_bulk
 
     job, records = pickle.loads(Path(given).read_bytes())
     run_bulk(job, records, ray_engine(RayConfig(address=address, num_workers=2)))

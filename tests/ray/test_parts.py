@@ -18,14 +18,18 @@ import pytest
 from ray_jobs import parts_written, read_log
 
 from cinemae.detect.guarded import GuardConfig, PartWorker
-from cinemae.detect.job import run_bulk, write_report
 from cinemae.detect.local_engine import local_engine
 from cinemae.errors import ConfigError, FailureLimitError, ModelDirError, StoreError, WorkerError
-from cinemae.stores.results import part_path, read_part
+from cinemae.stores.bulk import run_bulk, write_report
+from cinemae.stores.results import read_results
 
 
 def rows_of(job):
     return [verdict.to_dict() for verdict in job.verdicts()]
+
+
+def part_path(job, part):
+    return Path(job.out) / job.parts.name_of(part)
 
 
 def test_parts_hold_what_a_run_without_them_says(make_job, records, expected):
@@ -34,13 +38,13 @@ def test_parts_hold_what_a_run_without_them_says(make_job, records, expected):
     assert rows_of(job) == expected
     assert (report.num_rows, report.num_failed, report.num_scored, report.num_parts) == (23, 1, 23, 6)
     assert report.quarantined == ()
-    assert seen == [(0, 23), (4, 23), (8, 23), (12, 23), (16, 23), (20, 23), (23, 23)]
+    assert seen == [(done, 23) for done in (*range(0, 23, 2), 23)]  # after every batch
 
 
 def test_a_part_is_plain_parquet(make_job, records, expected, verdict_keys):
     job = make_job(records)
     run_bulk(job, records, local_engine())
-    table = pq.read_table(part_path(Path(job.out), 0))
+    table = pq.read_table(part_path(job, 0))
     assert table.column_names == [*verdict_keys, "error_message"]
     assert table["prob_fake"].to_pylist() == [row["prob_fake"] for row in expected[:4]]
 
@@ -49,13 +53,13 @@ def test_what_is_finished_is_not_scored_again(make_job, records, expected, tmp_p
     job = make_job(records)
     run_bulk(job, records, local_engine())
     for part in (1, 4):
-        part_path(Path(job.out), part).unlink()
+        part_path(job, part).unlink()
     (Path(job.out) / ".part-000001.parquet.0123.tmp").write_bytes(b"left by a killed run")
-    before = part_path(Path(job.out), 0).stat().st_mtime_ns
+    before = part_path(job, 0).stat().st_mtime_ns
     report = run_bulk(job, records, local_engine())
     assert (report.num_scored, report.num_skipped_parts, report.num_failed) == (8, 4, 1)
     assert parts_written(tmp_path / "log") == {0: 1, 1: 2, 2: 1, 3: 1, 4: 2, 5: 1}
-    assert part_path(Path(job.out), 0).stat().st_mtime_ns == before
+    assert part_path(job, 0).stat().st_mtime_ns == before
     assert rows_of(job) == expected
     assert not list(Path(job.out).glob(".*"))
 
@@ -85,7 +89,7 @@ def test_a_folder_with_other_files_is_refused(make_job, records):
 def test_a_damaged_part_is_named(make_job, records):
     job = make_job(records)
     run_bulk(job, records, local_engine())
-    part_path(Path(job.out), 2).write_bytes(b"PAR1")
+    part_path(job, 2).write_bytes(b"PAR1")
     with pytest.raises(StoreError, match=r"part-000002.parquet could not be read .*: delete it and run the same"):
         run_bulk(job, records, local_engine())
 
@@ -155,7 +159,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_later(make_job, records, expect
     """RLIMIT_FSIZE makes the kernel refuse as a full disk does, in this process only while the test asks for it."""
     job = make_job(records)
     with PartWorker(job, GuardConfig()) as worker:
-        job.prepare()
+        job.parts.prepare()
         worker.run(0, records[:4])
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
@@ -172,7 +176,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_later(make_job, records, expect
 def test_a_worker_keeps_to_its_threads(make_job, records, tmp_path):
     job = make_job(records)
     with PartWorker(job, GuardConfig(num_threads=1)) as worker:
-        job.prepare()
+        job.parts.prepare()
         worker.run(0, records[:4])
         child = read_log(tmp_path / "log", "load")[0]
         environment = Path(f"/proc/{child['child']}/environ").read_bytes().split(b"\0")
@@ -184,7 +188,7 @@ def test_the_scoring_process_ends_with_its_worker(make_job, records, tmp_path):
     job = make_job(records)
     program = (
         "import pickle, sys, time; from cinemae.detect.guarded import *; job, records = pickle.load(sys.stdin.buffer);"
-        "job.prepare(); worker = PartWorker(job, GuardConfig()); worker.run(0, records); time.sleep(100)"
+        "job.parts.prepare(); worker = PartWorker(job, GuardConfig()); worker.run(0, records); time.sleep(100)"
     )
     import pickle
 
@@ -217,12 +221,13 @@ def test_reading_a_part_leaves_no_thread_of_arrow_behind(make_job, records):
 import json, sys
 import psutil
 import pyarrow.parquet as pq
-from cinemae.stores.results import ResultsHeader, part_name, read_part
+from cinemae.stores.results import ResultsHeader, read_results, results_folder
 out, header = sys.argv[1], ResultsHeader(**json.loads(sys.argv[2]))
-pq.read_table(f"{out}/{part_name(0)}", use_threads=False)
+folder = results_folder(out, header)
+pq.read_table(f"{out}/{folder.name_of(0)}", use_threads=False)
 before = psutil.Process().num_threads()
 for part in range(header.num_parts):
-    read_part(out, header, part)
+    read_results(folder, part)
 print(psutil.Process().num_threads() - before)
 """
     command = [sys.executable, "-c", script, str(job.out), header]
@@ -238,4 +243,4 @@ def test_redeliveries_survive_the_file(tiny_model, tmp_path, records):
     paths = [record.path for record in records[:2]]
     plain = Detector.from_pretrained(tiny_model).detect_batch(paths, stable=True)
     assert rows_of(job) == [verdict.to_dict() for verdict in plain]
-    assert set(read_part(job.out, job.header, 0)[0]["redeliveries"]) >= {"mirror"}
+    assert set(read_results(job.parts, 0)[0]["redeliveries"]) >= {"mirror"}

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from ray_jobs import parts_written, read_log
 
-from cinemae.detect.job import run_bulk
 from cinemae.errors import ConfigError, FailureLimitError, MissingDependencyError, ModelDirError, StoreError
+from cinemae.stores.bulk import run_bulk
 
 pytestmark = [
     pytest.mark.slow,
@@ -97,7 +97,7 @@ def test_a_store_equals_that_of_a_local_run(ray_cluster, tiny_model, records, tm
     from cinemae.features.extract import extract, make_header
 
     source = ExtractorSource(model=str(tiny_model), device="cpu")
-    extractor = source.load()
+    extractor = source.build()
     extract(records, tmp_path / "here", extractor, shard_size=8, batch_size=4)
     header = make_header(records, extractor, 8)
     job = extract_job(source, tmp_path / "there", header, batch_size=4)

@@ -23,12 +23,11 @@ from cinemae.core.features import FeatureExtractor
 from cinemae.core.preprocess import preprocess
 from cinemae.errors import ConfigError, FingerprintMismatchError, SourceError, StoreError
 from cinemae.features import extract as extract_module
-from cinemae.features.extract import BATCHES_AHEAD, extract, extract_rows, split_batches
+from cinemae.features.extract import BATCHES_AHEAD, extract, extract_rows
 from cinemae.pictures.augment import augment_picture
 from cinemae.pictures.image import load_image
 from cinemae.sources.datasets import read_records
 from cinemae.sources.records import ImageRecord
-from cinemae.stores import features as store_module
 from cinemae.stores.features import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # this process must compute as the killed ones do
@@ -265,32 +264,28 @@ class TestResume:
         inner = tiny_extractor()
         with pytest.raises(RuntimeError, match="out of memory"):
             run(photos, tmp_path / "store", Failing(inner, calls=4))
-        assert not any("cinemae-decode" in thread.name for thread in threading.enumerate())
+        assert not any("cinemae-ahead" in thread.name for thread in threading.enumerate())
         assert len(shards(tmp_path / "store")) == 1
         run(photos, tmp_path / "store", inner)
         assert shards(tmp_path / "store") == shards(undisturbed[0])
 
 
 class TestBounds:
-    def test_batches_end_with_their_shard(self):
-        records = [ImageRecord(str(index)) for index in range(20)]
-        batches = [[record.path for record in batch] for batch in split_batches(records, range(7, 14), 3)]
-        assert batches == [["7", "8", "9"], ["10", "11", "12"], ["13"]]
-
     def test_few_batches_are_in_flight_however_many_come(self, extractor, tmp_path):
         path = tmp_path / "a.png"
         Image.new("RGB", (40, 40)).save(path)
         taken = 0
 
-        def batches():
+        def records():
             nonlocal taken
-            for _ in range(20):
+            for _ in range(40):
                 taken += 1
-                yield [ImageRecord(str(path))] * 2
+                yield ImageRecord(str(path))
 
-        lead = [taken - index for index, _ in enumerate(extract_rows(batches(), extractor, num_workers=2))]
+        rows = extract_rows(records(), extractor, batch_size=2, num_workers=2)
+        lead = [taken - 2 * index for index, _ in enumerate(rows)]
         assert len(lead) == 20
-        assert max(lead) == BATCHES_AHEAD + 1
+        assert max(lead) == 2 * (BATCHES_AHEAD + 1)
 
     def test_pixels_are_let_go_once_used(self, photos, extractor, tmp_path, monkeypatch):
         lock = threading.RLock()
@@ -386,7 +381,7 @@ def be_killed_again_and_again(photos, out):
 
 def be_killed(moment, number, photos, out):
     """Extract; at `moment` name this process to be killed: then wait for it, or go on at full speed ("passing")."""
-    write, replace = store_module.pq.write_table, Path.replace
+    write, replace = Path.write_bytes, Path.replace
     shard, asked = f"shard-{number:05d}.parquet", False
 
     def kill_me(*, wait=True):
@@ -396,10 +391,9 @@ def be_killed(moment, number, photos, out):
         if wait:
             threading.Event().wait()
 
-    def half_written(table, path, **options):
-        write(table, path, **options)
+    def half_written(path, data):
+        write(path, data[: len(data) // 2] if shard in path.name else data)
         if shard in path.name:
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
             kill_me()
 
     def not_renamed(path, target):
@@ -412,7 +406,7 @@ def be_killed(moment, number, photos, out):
             kill_me(wait=moment == "stopped_at")
 
     if moment == "half_written":
-        store_module.pq.write_table = half_written
+        Path.write_bytes = half_written
     elif moment == "not_renamed":
         Path.replace = not_renamed
     run(photos, out, tiny_extractor(), progress=progress)

@@ -24,7 +24,7 @@ from cinemae.sources.records import EncodedImage, ImageRecord, RemotePlace, TarP
 from cinemae.sources.remote import fetch, fetch_part, find_objects, put
 from cinemae.sources.remote_object import shown
 from cinemae.sources.sources import encoded_images, find_records, spell_out
-from cinemae.stores.results import ResultsHeader, has_part, prepare_results, read_part, write_part
+from cinemae.stores.results import ResultsHeader, read_results, results_folder, write_results
 
 
 def png(picture, seed):
@@ -507,20 +507,21 @@ class TestS3:
         header = ResultsHeader("m@1", "f", 0.5, 0.4, False, 3, 2, hash_records(records))
         out = f"{bucket}/out/run-1"
         rows = [{**verdict.to_dict(), "error_message": None} for verdict in _verdicts(records)]
-        assert prepare_results(out, header) == [0, 1]
-        write_part(out, header, 1, rows[2:])
-        assert prepare_results(out, header) == [0]
-        assert (has_part(out, 0), has_part(out, 1)) == (False, True)
-        [row] = read_part(out, header, 1)
+        folder = results_folder(out, header)
+        assert folder.prepare() == [0, 1]
+        write_results(folder, 1, rows[2:])
+        assert folder.prepare() == [0]
+        assert (folder.has(0), folder.has(1)) == (False, True)
+        [row] = read_results(folder, 1)
         assert {name: row[name] for name in ("path", "prob_fake", "content_hash")} == {
             name: rows[2][name] for name in ("path", "prob_fake", "content_hash")
         }
         with pytest.raises(StoreError, match=f"{out} was begun with model m@1, now it is n@2: go on with what"):
-            prepare_results(out, dataclasses.replace(header, model="n@2"))
+            results_folder(out, dataclasses.replace(header, model="n@2")).prepare()
         with pytest.raises(StoreError, match="results are written to a new or empty folder, .* holds 0.png and no"):
-            prepare_results(f"{bucket}/e", header)
+            results_folder(f"{bucket}/e", header).prepare()
         with pytest.raises(StoreError, match="could not be read"):
-            read_part(out, header, 0)
+            read_results(folder, 0)
 
     def test_detect_in_another_process(self, bucket, images, tmp_path):
         for number, data in enumerate(images):

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,7 @@ import pytest
 
 from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig, ImageConfig, MaskConfig
 from cinemae.errors import FingerprintMismatchError, StoreError
-from cinemae.stores import features as store_module
-from cinemae.stores.features import FeatureStore, prepare_store, write_shard
+from cinemae.stores.features import FeatureStore, prepare_store, store_folder, write_shard
 from cinemae.stores.store_format import COLUMNS, StoreCounts, StoreHeader, StoreRow
 from cinemae.stores.whole_files import replacing
 
@@ -229,8 +229,8 @@ class TestResume:
     def test_a_shard_of_another_job(self, folder, tmp_path):
         other = make_store(tmp_path / "other", make_header(records_hash="1" * 64))
         (folder / "shard-00001.parquet").write_bytes((other / "shard-00001.parquet").read_bytes())
-        for use in (FeatureStore.open, lambda path: prepare_store(path, make_header())):
-            with pytest.raises(StoreError, match=r"shard-00001\.parquet is not this store's.*delete it"):
+        for use in (FeatureStore.open, lambda path: store_folder(path, make_header()).report(1)):
+            with pytest.raises(StoreError, match=r"shard-00001\.parquet is not of this job.*delete it"):
                 use(folder)
 
 
@@ -320,14 +320,16 @@ class TestRefusals:
         assert [path.name for path in tmp_path.iterdir()] == ["store.json"]
 
     def test_a_full_disk_leaves_no_shard(self, tmp_path, monkeypatch):
-        def fail(table, path, **options):
-            path.write_bytes(b"half")
+        write = Path.write_bytes
+
+        def fail(path, data):
+            write(path, b"half")
             raise OSError(28, "No space left on device")
 
         header = make_header()
         prepare_store(tmp_path, header)
-        monkeypatch.setattr(store_module.pq, "write_table", fail)
-        with pytest.raises(StoreError, match=r"No space left on device.*run it again; finished shards are kept"):
+        monkeypatch.setattr(Path, "write_bytes", fail)
+        with pytest.raises(StoreError, match=r"No space left on device.*run cinemae extract again; finished shards"):
             write_shard(tmp_path, header, 0, ROWS[:2])
         assert [path.name for path in tmp_path.iterdir()] == ["store.json"]
 

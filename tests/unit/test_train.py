@@ -324,7 +324,7 @@ class TestTrain:
 
 
 class TestSampleWeights:
-    DATA = TrainingSet(
+    DATA = TrainingSet.of(
         np.zeros((9, 1, 1), np.float32),
         np.zeros((9, 1, 3), np.float32),
         np.array([0, 0, 0, 0, 0, 0, 1, 1, 1]),
@@ -355,7 +355,7 @@ class TestSampleWeights:
         assert sample_weights(self.DATA, balance).mean() == pytest.approx(1)
 
     def test_a_photo_source_named_like_a_generator_is_its_own_group(self):
-        data = dataclasses.replace(self.DATA, generators=np.array(["x"] * 9))
+        data = TrainingSet.of(self.DATA.global_feature, self.DATA.stats, self.DATA.labels, np.array(["x"] * 9))
         np.testing.assert_allclose(sample_weights(data, "generator"), sample_weights(data, "class"))
 
     def test_they_enter_the_loss(self, learnable):
@@ -402,7 +402,8 @@ class TestSplitByGenerator:
         assert how.startswith("generators held out: b, e;")
 
     def test_a_single_generator_is_split_by_image_and_the_sentence_says_so(self, data):
-        single = dataclasses.replace(data, generators=np.where(data.labels == 1, "only", data.generators))
+        names = np.where(data.labels == 1, "only", data.generators)
+        single = TrainingSet.of(data.global_feature, data.stats, data.labels, names)
         training, validation, how = split_by_generator(single, None, seed=0)
         assert self._fakes(training) == self._fakes(validation) == {"only"}
         assert "one generator only, so the figures say nothing of unseen ones" in how

@@ -13,8 +13,8 @@ from cinemae.errors import ConfigError, FailureLimitError
 
 if TYPE_CHECKING:
     from cinemae.detect.detect_job import DetectJob, DetectorSource
-    from cinemae.detect.job import BulkJob, BulkReport, Engine
     from cinemae.sources.records import ImageRecord
+    from cinemae.stores.bulk import BulkJob, BulkReport, Engine
 
 
 @dataclass(frozen=True)
@@ -78,32 +78,35 @@ class DetectRequest:
 def detect_in_parts(
     records: Sequence[ImageRecord], request: DetectRequest, choice: EngineChoice
 ) -> tuple[DetectJob, BulkReport]:
-    """Judge images into a results folder.
+    """Judge images into a results folder, with ``report.json`` beside the parts.
 
     Raises:
         CinemaeError: What the model, the folder or the engine raises.
     """
     engine = choice.engine()  # what is missing is found out before the model is loaded
     from cinemae.detect.detect_job import detect_job
+    from cinemae.stores.bulk import write_report
 
     job = detect_job(request.source, request.results, records, stable=request.stable, batch_size=request.batch_size)
-    return job, run_in_parts(job, records, engine, "scoring", choice)
+    report = run_in_parts(job, records, engine, "scoring", choice)
+    write_report(job.out, report)
+    return job, report
 
 
 def run_in_parts(
     job: BulkJob, records: Sequence[ImageRecord], engine: Engine, verb: str, choice: EngineChoice
 ) -> BulkReport:
-    """Run a job with a bar, write ``report.json`` beside its parts, and name what was set aside.
+    """Run a job with a bar, and name what was set aside.
 
     Raises:
         typer.Exit: With 1, if more images failed than --max-failures allows.
     """
     from cinemae.app.output import visible
     from cinemae.app.progress import ProgressBar
-    from cinemae.detect.job import run_bulk, write_report
+    from cinemae.stores.bulk import run_bulk
 
     try:
-        with resuming(), ProgressBar(verb, job.num_rows, log_every=60) as bar:
+        with resuming(), ProgressBar(verb, len(records), log_every=60) as bar:
             report = run_bulk(
                 job,
                 records,
@@ -114,7 +117,6 @@ def run_in_parts(
     except FailureLimitError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
-    write_report(job.out, report)
     for path in report.quarantined:
         typer.echo(f"set aside, it ends the process that opens it: {visible(path)}", err=True)
     return report

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,16 +19,10 @@ from cinemae.app.options import (
     MaxFailuresOption,
     ModelOption,
     WorkersOption,
-    resuming,
     whole_numbers,
 )
 from cinemae.config import AugmentConfig
-from cinemae.errors import ConfigError, FailureLimitError
-
-if TYPE_CHECKING:
-    from cinemae.detect.extract_job import ExtractorSource
-    from cinemae.features.extract import ExtractReport
-    from cinemae.sources.records import ImageRecord
+from cinemae.errors import ConfigError, MissingDependencyError
 
 
 def _of_model(metavar: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
@@ -113,79 +108,35 @@ def extract(
 
     Ends with 0 if all images were read, 1 if some could not be (their rows say why), 2 if nothing could be done.
     """
-    import cinemae.features.extract  # noqa: F401 - what is missing is found out here, at once
+    from cinemae.detect.extract_job import ExtractorSource, extract_job
+    from cinemae.features.extract_job import DEFAULT_SHARD_SIZE, ExtractReport
     from cinemae.sources.datasets import read_records
 
+    if find_spec("torch") is None:  # which the working process would find out late
+        raise MissingDependencyError("extraction needs torch, which is not installed: pip install 'cinemae[train]'.")
     if model is not None and backbone is not None:
         raise ConfigError("features come from a model or from a bare backbone: give --model or --backbone, not both.")
     choice = EngineChoice(engine, address, workers, device, max_failures)
-    records = read_records(source)
+    runs = choice.engine()  # what is missing is found out before the images are listed
     changes: dict[str, dict[str, Any]] = {
         "image": {"views": views, "resize": resize, "resize_to": resize_to, "jpeg_quality": jpeg_quality},
         "mask": {"num_passes": num_passes, "scheme": mask_scheme, "seed": mask_seed},
         "deviation": {"pixel_space": pixel_space},
         "global_feature": {"cls_layers": whole_numbers("--cls-layers", cls_layers)},
     }
-    options: dict[str, Any] = {
-        "batch_size": batch_size,
-        "shard_size": shard_size,
-        "augment": None if augment_seed is None else AugmentConfig(seed=augment_seed),
-        "condition": condition,
+    given = {
+        part: {name: value for name, value in settings.items() if value is not None}
+        for part, settings in changes.items()
     }
-    run = _run_on_ray if engine is EngineName.RAY else _run_here
-    report = run(records, out, _source(model, backbone, changes, device, dtype), options, choice)
+    records = read_records(source)
+    frozen = ExtractorSource(model, backbone, given, device, dtype.value)
+    augment = None if augment_seed is None else AugmentConfig(seed=augment_seed)
+    header = frozen.describe().header(records, shard_size or DEFAULT_SHARD_SIZE, augment, condition)
+    job = extract_job(frozen, out, header, batch_size=batch_size)
+    report = ExtractReport.of(job, run_in_parts(job, records, runs, "extracting", choice))
     typer.echo(
         f"{out}: {report.num_ok + report.num_failed} images, {report.num_failed} of them could not be read; "
         f"{report.num_shards} shards ({report.num_skipped_shards} from an earlier run); "
         f"fingerprint {report.fingerprint}"
     )
     raise typer.Exit(1 if report.num_failed else 0)
-
-
-def _run_here(
-    records: list[ImageRecord], out: Path, source: ExtractorSource, options: dict[str, Any], choice: EngineChoice
-) -> ExtractReport:
-    from cinemae.app.progress import ProgressBar
-    from cinemae.features.extract import extract as run
-
-    given = {name: value for name, value in options.items() if value is not None}
-    try:
-        with resuming(), ProgressBar("extracting", len(records), log_every=60) as bar:
-            return run(
-                records,
-                out,
-                source.load(),
-                max_failures=choice.max_failures,
-                progress=lambda done, total: bar.update(done, total=total),
-                **given,
-            )
-    except FailureLimitError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
-
-
-def _run_on_ray(
-    records: list[ImageRecord], out: Path, source: ExtractorSource, options: dict[str, Any], choice: EngineChoice
-) -> ExtractReport:
-    engine = choice.engine()
-    from cinemae.detect.extract_job import extract_job
-    from cinemae.features.extract import DEFAULT_SHARD_SIZE, make_header, make_report
-
-    shard_size = options["shard_size"] or DEFAULT_SHARD_SIZE
-    header = make_header(records, source.load(), shard_size, options["augment"], options["condition"])
-    job = extract_job(source, out, header, batch_size=options["batch_size"])
-    report = run_in_parts(job, records, engine, "extracting", choice)
-    return make_report(out, header, num_extracted=report.num_scored, num_skipped_shards=report.num_skipped_parts)
-
-
-def _source(
-    model: str | None, backbone: str | None, changes: dict[str, dict[str, Any]], device: str, dtype: Dtype
-) -> ExtractorSource:
-    """Say where the frozen half comes from, with what was set by hand."""
-    from cinemae.detect.extract_job import ExtractorSource
-
-    given = {
-        part: {name: value for name, value in settings.items() if value is not None}
-        for part, settings in changes.items()
-    }
-    return ExtractorSource(model, backbone, given, device, dtype.value)

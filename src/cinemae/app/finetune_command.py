@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,33 +18,80 @@ if TYPE_CHECKING:
     from cinemae.training.train import TrainReport
 
 
-@dataclass(frozen=True)
-class FinetuneOptions:
-    """The options that belong to --unfreeze; None where not given.
+_FINETUNE = FinetuneConfig()
 
-    Attributes:
-        settings: Of `FinetuneConfig`, by name.
-        model: The model to begin with.
-        device: Where to train.
-    """
 
-    settings: Mapping[str, Any]
-    model: str | None
-    device: str | None
+def _with_unfreeze(metavar: str, text: str, default: object) -> Any:  # noqa: ANN401 - typer's own type
+    return typer.Option(metavar=metavar, help=f"With --unfreeze: {text}", show_default=str(default))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnfreezeOptions:
+    """What belongs to training from images; None where not given."""
+
+    unfreeze: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|encoder|decoder|both",
+            help="Train from images, end to end, and let these parts of the backbone learn too.",
+            show_default="train from stores",
+        ),
+    ] = None
+    objective: Annotated[
+        str | None,
+        _with_unfreeze(
+            "bce|reconstruction",
+            "what to learn: to classify, or to redraw patches, following the NLL of each generator instead of making "
+            "a model.",
+            _FINETUNE.objective,
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        _with_unfreeze(
+            "DIR|HUB_ID", "the model whose backbone, image and mask settings to begin with.", "the bundled one"
+        ),
+    ] = None
+    backbone_learning_rate: Annotated[
+        float | None, _with_unfreeze("X", "Adam's, for the backbone.", _FINETUNE.backbone_learning_rate)
+    ] = None
+    masks: Annotated[
+        str | None,
+        _with_unfreeze("fixed|fresh", "train under the masks of scoring, or others at each step.", _FINETUNE.masks),
+    ] = None
+    reconstructed: Annotated[
+        str | None,
+        _with_unfreeze("both|real|fake", "which training images to learn to redraw.", _FINETUNE.reconstructed),
+    ] = None
+    fresh_decoder: Annotated[
+        bool | None,
+        _with_unfreeze(
+            "", "begin to redraw with a decoder of random weights in place of the trained one.", _FINETUNE.fresh_decoder
+        ),
+    ] = None
+    measure_every: Annotated[
+        int | None, _with_unfreeze("N", "steps between two measurements of the NLL.", _FINETUNE.measure_every)
+    ] = None
+    max_steps: Annotated[int | None, _with_unfreeze("N", "end a run after so many steps.", "no limit")] = None
+    max_seconds: Annotated[float | None, _with_unfreeze("X", "end a run after so many seconds.", "no limit")] = None
+    device: Annotated[str | None, _with_unfreeze("auto|cpu|cuda|mps", "where to train.", "auto")] = None
 
     def given(self) -> dict[str, Any]:
-        """Return the settings that were given."""
-        return {name: value for name, value in self.settings.items() if value is not None}
+        """Return what was given, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def config(self) -> FinetuneConfig:
+        """Return the settings of fine-tuning."""
+        return FinetuneConfig.from_dict({k: v for k, v in self.given().items() if k not in ("model", "device")})
 
 
-def require_stores(sources: Sequence[Path], options: FinetuneOptions) -> None:
+def require_stores(sources: Sequence[Path], options: UnfreezeOptions) -> None:
     """Refuse what makes sense with --unfreeze only: its options, and images in place of stores.
 
     Raises:
         ConfigError: If there is either.
     """
-    named = {**options.given(), "model": options.model, "device": options.device}
-    if stray := [f"--{name.replace('_', '-')}" for name, value in named.items() if value is not None]:
+    if stray := [f"--{name.replace('_', '-')}" for name in options.given()]:
         raise ConfigError(
             f"{', '.join(stray)} belongs to training from images: give --unfreeze as well, or leave it out."
         )
@@ -60,7 +107,7 @@ def finetune_from_images(
     sources: Sequence[Path],
     val: Sequence[Path],
     backbone: Path | None,
-    options: FinetuneOptions,
+    options: UnfreezeOptions,
     shared: dict[str, Any],
     out: Path,
 ) -> None:
@@ -77,7 +124,7 @@ def finetune_from_images(
     Raises:
         ConfigError: If there is nothing to validate on, a store was given, or two things to begin with.
     """
-    config = FinetuneConfig.from_dict(options.given())
+    config = options.config()
     if not val:
         raise ConfigError("training from images needs images to validate on, of their own: name them with --val.")
     recipe = FinetuneRecipe(

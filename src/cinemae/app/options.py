@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -110,6 +113,29 @@ def whole_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
         return None if text is None else tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise ConfigError(f"{option} is a list of whole numbers such as 256,64, got {text!r}.") from error
+
+
+def with_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take dataclasses of options: each field is an option of its own, at the place of its group."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, type[Any]] = {name: kind for name, kind in hints.items() if isinstance(kind, type) and is_dataclass(kind)}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        options = {field.name: field.default for field in fields(groups[name])} if name in groups else {}
+        kinds = get_type_hints(groups[name], include_extras=True) if name in groups else hints
+        for option, default in (options or {name: parameter.default}).items():
+            kind = inspect.Parameter.KEYWORD_ONLY
+            parameters.append(inspect.Parameter(option, kind, default=default, annotation=kinds[option]))
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:  # noqa: ANN401 - whatever typer has read
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        command(**given)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 @contextmanager

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cinemae.app.finetune_command import (
-    FinetuneOptions,
+    UnfreezeOptions,
     finetune_from_images,
     require_stores,
     summarise_model,
 )
-from cinemae.app.options import whole_numbers
-from cinemae.backbones.finetune_config import FINETUNE_SEEDS, FinetuneConfig
+from cinemae.app.options import whole_numbers, with_groups
+from cinemae.backbones.finetune_config import FINETUNE_SEEDS
 from cinemae.config import HeadConfig, LcasConfig, TrainConfig
 from cinemae.errors import ConfigError
 
@@ -25,13 +26,134 @@ if TYPE_CHECKING:
     from cinemae.models.results import EpochLine
     from cinemae.training.train import TrainReport
 
-_HEAD, _LCAS, _TRAIN, _FINETUNE = HeadConfig(), LcasConfig(), TrainConfig(), FinetuneConfig()
+_HEAD, _LCAS, _TRAIN = HeadConfig(), LcasConfig(), TrainConfig()
 
 
-def _with_unfreeze(metavar: str, text: str, default: object) -> Any:  # noqa: ANN401 - typer's own type
-    return typer.Option(metavar=metavar, help=f"With --unfreeze: {text}", show_default=str(default))
+@dataclass(frozen=True, kw_only=True)
+class SetOptions:
+    """What is trained and validated on."""
+
+    backbone: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The backbone that made the stores, copied into the model; with --unfreeze the one to begin with, "
+            "with the paper's image and mask settings.",
+            show_default="the bundled model's",
+        ),
+    ] = None
+    val: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="What to validate on, of the same kind; may be given several times.",
+            show_default=False,
+        ),
+    ] = None
+    val_generators: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Generators to hold out where no --val is given.", show_default="a quarter of them"
+        ),
+    ] = None
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Accept files that are both trained and validated on.")
+    ] = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How the head is trained, and its thresholds are chosen."""
+
+    name: Annotated[str, typer.Option(help="Of the model.")] = "cinemae"
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = _TRAIN.epochs
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = _TRAIN.batch_size
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = _TRAIN.learning_rate
+    weight_decay: Annotated[float, typer.Option(help="Of Adam.")] = _TRAIN.weight_decay
+    class_balance: Annotated[
+        str, typer.Option(metavar="none|class|generator", help="What gets equal weight in the loss.")
+    ] = _TRAIN.class_balance
+    seed: Annotated[int, typer.Option(help="Of the first run, whose head is kept.")] = _TRAIN.seed
+    num_seeds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Runs to measure the spread over.",
+            show_default=f"{_TRAIN.num_seeds}, or {FINETUNE_SEEDS} with --unfreeze",
+        ),
+    ] = None
+    target_fpr: Annotated[float, typer.Option(help='Share of validation photographs that may be called "ai".')] = (
+        _TRAIN.target_fpr
+    )
+    target_fnr: Annotated[float, typer.Option(help='Share of validation fakes that may be called "real".')] = (
+        _TRAIN.target_fnr
+    )
+
+    def config(self, *, views_drawn: int | None, unfrozen: bool) -> TrainConfig:
+        """Return the settings of training."""
+        given = {name: value for name, value in vars(self).items() if name != "name"}
+        if self.num_seeds is None:
+            given["num_seeds"] = FINETUNE_SEEDS if unfrozen else _TRAIN.num_seeds
+        return TrainConfig.from_dict({**given, "views_drawn": views_drawn})
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOptions:
+    """What the head takes, and how it is built."""
+
+    fidelity_weight: Annotated[float, typer.Option(help="Lambda of Eq. 4.")] = _LCAS.fidelity_weight
+    reduction: Annotated[
+        str, typer.Option(metavar="mean|sum|literal", help="How a patch's values are summed in Eqs. 4 and 5.")
+    ] = _LCAS.reduction
+    view_pooling: Annotated[
+        str,
+        typer.Option(
+            metavar="logit|mean|mean_std",
+            help="How the views of an image are joined: their logits averaged, or their features by mean, or by mean "
+            "and deviation, before the head.",
+        ),
+    ] = _HEAD.view_pooling
+    views_drawn: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Views joined in training, drawn anew at each step.", show_default="all of them"
+        ),
+    ] = _TRAIN.views_drawn
+    fusion: Annotated[
+        str, typer.Option(metavar="add|concat|gate", help="How global and anomaly feature are joined.")
+    ] = _HEAD.fusion
+    fusion_level: Annotated[
+        str, typer.Option(metavar="early|late", help="Whether features or decisions are joined.")
+    ] = _HEAD.fusion_level
+    statistics: Annotated[str, typer.Option(metavar="A,B", help="Which of the three enter; none for none.")] = ",".join(
+        _HEAD.statistics
+    )
+    use_global: Annotated[bool, typer.Option(help="Whether the global feature enters.")] = _HEAD.use_global
+    agg_hidden: Annotated[int, typer.Option(help="Width of MLP_agg.")] = _HEAD.agg_hidden
+    cls_hidden: Annotated[str, typer.Option(metavar="N,N", help="Widths of MLP_cls.")] = ",".join(
+        map(str, _HEAD.cls_hidden)
+    )
+    dropout: Annotated[float, typer.Option(help="Share of values dropped in the MLPs.")] = _HEAD.dropout
+    standardize_global: Annotated[
+        bool, typer.Option(help="Whether the global feature is scaled to the training images' spread.")
+    ] = _HEAD.standardize_global
+    standardize_statistics: Annotated[
+        bool, typer.Option(help="Whether the statistics are scaled to the training images' spread.")
+    ] = _HEAD.standardize_statistics
+
+    def head(self) -> HeadConfig:
+        """Return the settings of the head."""
+        given = {name: value for name, value in vars(self).items() if name in _HEAD.to_dict()}
+        given["statistics"] = () if self.statistics == "none" else _split(self.statistics)
+        given["cls_hidden"] = whole_numbers("--cls-hidden", self.cls_hidden)
+        return HeadConfig.from_dict(given)
+
+    def lcas(self) -> LcasConfig:
+        """Return how Eq. 4's terms are joined."""
+        return LcasConfig.from_dict({"fidelity_weight": self.fidelity_weight, "reduction": self.reduction})
+
+
+@with_groups
 def train(
     sources: Annotated[
         list[Path],
@@ -43,94 +165,10 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="MODEL", help="Model directory to write.", show_default=False)],
-    backbone: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="The backbone that made the stores, copied into the model; with --unfreeze the one to begin with, "
-            "with the paper's image and mask settings.",
-            show_default="the bundled model's",
-        ),
-    ] = None,
-    val: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="SOURCE",
-            help="What to validate on, of the same kind; may be given several times.",
-            show_default=False,
-        ),
-    ] = None,
-    val_generators: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B", help="Generators to hold out where no --val is given.", show_default="a quarter of them"
-        ),
-    ] = None,
-    allow_overlap: Annotated[
-        bool, typer.Option("--allow-overlap", help="Accept files that are both trained and validated on.")
-    ] = False,
-    name: Annotated[str, typer.Option(help="Of the model.")] = "cinemae",
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = _TRAIN.epochs,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = _TRAIN.batch_size,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = _TRAIN.learning_rate,
-    weight_decay: Annotated[float, typer.Option(help="Of Adam.")] = _TRAIN.weight_decay,
-    class_balance: Annotated[
-        str, typer.Option(metavar="none|class|generator", help="What gets equal weight in the loss.")
-    ] = _TRAIN.class_balance,
-    seed: Annotated[int, typer.Option(help="Of the first run, whose head is kept.")] = _TRAIN.seed,
-    num_seeds: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Runs to measure the spread over.",
-            show_default=f"{_TRAIN.num_seeds}, or {FINETUNE_SEEDS} with --unfreeze",
-        ),
-    ] = None,
-    target_fpr: Annotated[
-        float, typer.Option(help='Share of validation photographs that may be called "ai".')
-    ] = _TRAIN.target_fpr,
-    target_fnr: Annotated[
-        float, typer.Option(help='Share of validation fakes that may be called "real".')
-    ] = _TRAIN.target_fnr,
-    fidelity_weight: Annotated[float, typer.Option(help="Lambda of Eq. 4.")] = _LCAS.fidelity_weight,
-    reduction: Annotated[
-        str, typer.Option(metavar="mean|sum|literal", help="How a patch's values are summed in Eqs. 4 and 5.")
-    ] = _LCAS.reduction,
-    view_pooling: Annotated[
-        str,
-        typer.Option(
-            metavar="logit|mean|mean_std",
-            help="How the views of an image are joined: their logits averaged, or their features by mean, or by mean "
-            "and deviation, before the head.",
-        ),
-    ] = _HEAD.view_pooling,
-    views_drawn: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Views joined in training, drawn anew at each step.", show_default="all of them"
-        ),
-    ] = _TRAIN.views_drawn,
-    fusion: Annotated[
-        str, typer.Option(metavar="add|concat|gate", help="How global and anomaly feature are joined.")
-    ] = _HEAD.fusion,
-    fusion_level: Annotated[
-        str, typer.Option(metavar="early|late", help="Whether features or decisions are joined.")
-    ] = _HEAD.fusion_level,
-    statistics: Annotated[str, typer.Option(metavar="A,B", help="Which of the three enter; none for none.")] = ",".join(
-        _HEAD.statistics
-    ),
-    use_global: Annotated[bool, typer.Option(help="Whether the global feature enters.")] = _HEAD.use_global,
-    agg_hidden: Annotated[int, typer.Option(help="Width of MLP_agg.")] = _HEAD.agg_hidden,
-    cls_hidden: Annotated[str, typer.Option(metavar="N,N", help="Widths of MLP_cls.")] = ",".join(
-        map(str, _HEAD.cls_hidden)
-    ),
-    dropout: Annotated[float, typer.Option(help="Share of values dropped in the MLPs.")] = _HEAD.dropout,
-    standardize_global: Annotated[
-        bool, typer.Option(help="Whether the global feature is scaled to the training images' spread.")
-    ] = _HEAD.standardize_global,
-    standardize_statistics: Annotated[
-        bool, typer.Option(help="Whether the statistics are scaled to the training images' spread.")
-    ] = _HEAD.standardize_statistics,
+    *,
+    sets: SetOptions,
+    training: TrainingOptions,
+    head: HeadOptions,
     provenance: Annotated[
         Path | None,
         typer.Option(
@@ -145,137 +183,43 @@ def train(
         bool | None,
         typer.Option(
             "--stream/--no-stream",
-            help="Read the features anew in every epoch in place of holding them in memory.",
+            help="Keep [CLS] and statistics in a temporary file that is mapped into memory.",
             show_default="for more than 4 GiB of features",
         ),
     ] = None,
-    unfreeze: Annotated[
-        str | None,
-        typer.Option(
-            metavar="none|encoder|decoder|both",
-            help="Train from images, end to end, and let these parts of the backbone learn too.",
-            show_default="train from stores",
-        ),
-    ] = None,
-    objective: Annotated[
-        str | None,
-        _with_unfreeze(
-            "bce|reconstruction",
-            "what to learn: to classify, or to redraw patches, following the NLL of each generator instead of making "
-            "a model.",
-            _FINETUNE.objective,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        _with_unfreeze(
-            "DIR|HUB_ID", "the model whose backbone, image and mask settings to begin with.", "the bundled one"
-        ),
-    ] = None,
-    backbone_learning_rate: Annotated[
-        float | None, _with_unfreeze("X", "Adam's, for the backbone.", _FINETUNE.backbone_learning_rate)
-    ] = None,
-    masks: Annotated[
-        str | None,
-        _with_unfreeze("fixed|fresh", "train under the masks of scoring, or others at each step.", _FINETUNE.masks),
-    ] = None,
-    reconstructed: Annotated[
-        str | None,
-        _with_unfreeze("both|real|fake", "which training images to learn to redraw.", _FINETUNE.reconstructed),
-    ] = None,
-    fresh_decoder: Annotated[
-        bool | None,
-        _with_unfreeze(
-            "", "begin to redraw with a decoder of random weights in place of the trained one.", _FINETUNE.fresh_decoder
-        ),
-    ] = None,
-    measure_every: Annotated[
-        int | None, _with_unfreeze("N", "steps between two measurements of the NLL.", _FINETUNE.measure_every)
-    ] = None,
-    max_steps: Annotated[int | None, _with_unfreeze("N", "end a run after so many steps.", "no limit")] = None,
-    max_seconds: Annotated[float | None, _with_unfreeze("X", "end a run after so many seconds.", "no limit")] = None,
-    device: Annotated[str | None, _with_unfreeze("auto|cpu|cuda|mps", "where to train.", "auto")] = None,
+    options: UnfreezeOptions,
 ) -> None:
     """Train a head on stored features, or on images with parts of the backbone unfrozen, and write a model.
 
     The thresholds are chosen on validation images only; the model card holds every figure. Ends with 1 if images were
     left out because they could not be read.
     """
-    options = FinetuneOptions(
-        {
-            "unfreeze": unfreeze,
-            "objective": objective,
-            "backbone_learning_rate": backbone_learning_rate,
-            "masks": masks,
-            "reconstructed": reconstructed,
-            "fresh_decoder": fresh_decoder,
-            "measure_every": measure_every,
-            "max_steps": max_steps,
-            "max_seconds": max_seconds,
-        },
-        model=model,
-        device=device,
-    )
-    head = HeadConfig.from_dict(
-        {
-            "view_pooling": view_pooling,
-            "fusion": fusion,
-            "fusion_level": fusion_level,
-            "statistics": () if statistics == "none" else _split(statistics),
-            "use_global": use_global,
-            "agg_hidden": agg_hidden,
-            "cls_hidden": whole_numbers("--cls-hidden", cls_hidden),
-            "dropout": dropout,
-            "standardize_global": standardize_global,
-            "standardize_statistics": standardize_statistics,
-        }
-    )
-    training = TrainConfig.from_dict(
-        {
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-            "class_balance": class_balance,
-            "seed": seed,
-            "num_seeds": num_seeds if num_seeds is not None else FINETUNE_SEEDS if unfreeze else _TRAIN.num_seeds,
-            "views_drawn": views_drawn,
-            "target_fpr": target_fpr,
-            "target_fnr": target_fnr,
-        }
-    )
+    val, unfrozen = sets.val or (), options.unfreeze is not None
     shared: dict[str, Any] = {
-        "name": name,
-        "head": head,
-        "lcas": LcasConfig.from_dict({"fidelity_weight": fidelity_weight, "reduction": reduction}),
-        "train": training,
-        "allow_overlap": allow_overlap,
+        "name": training.name,
+        "head": head.head(),
+        "lcas": head.lcas(),
+        "train": training.config(views_drawn=head.views_drawn, unfrozen=unfrozen),
+        "allow_overlap": sets.allow_overlap,
         "provenance": _read_json(provenance) if provenance else {},
     }
-    if unfreeze is not None:
-        if val_generators is not None:
+    if unfrozen:
+        if sets.val_generators is not None:
             raise ConfigError("--val-generators splits stores: with --unfreeze name the validation images with --val.")
-        finetune_from_images(sources, val or (), backbone, options, shared, out)
+        finetune_from_images(sources, val, sets.backbone, options, shared, out)
         return
-    require_stores([*sources, *(val or ())], options)
-    typer.echo(_train_on_stores(sources, val or (), backbone, val_generators, {**shared, "stream": stream}, out))
+    require_stores([*sources, *val], options)
+    typer.echo(_train_on_stores(sources, sets, {**shared, "stream": stream}, out))
 
 
-def _train_on_stores(
-    stores: Sequence[Path],
-    val: Sequence[Path],
-    backbone: Path | None,
-    val_generators: str | None,
-    shared: dict[str, Any],
-    out: Path,
-) -> str:
+def _train_on_stores(stores: Sequence[Path], sets: SetOptions, shared: dict[str, Any], out: Path) -> str:
     from cinemae.training.build_model import ModelRecipe
 
     recipe = ModelRecipe(
         stores=stores,
-        backbone=backbone or _bundled_backbone(stores[0]),
-        val_stores=val,
-        val_generators=None if val_generators is None else _split(val_generators),
+        backbone=sets.backbone or _bundled_backbone(stores[0]),
+        val_stores=sets.val or (),
+        val_generators=None if sets.val_generators is None else _split(sets.val_generators),
         **shared,
     )
     report = _run(recipe, out)

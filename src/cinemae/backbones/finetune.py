@@ -221,7 +221,7 @@ def _run(
     config, device, settings = recipe.train, torch.device(recipe.device), extractor.config.image
     generator = torch.Generator().manual_seed(seed)
     head = seeded_head(recipe.head, seed)
-    head.set_standardization(*_scaling_samples(data.features, recipe))
+    head.set_standardization(*map(torch.from_numpy, data.features.pooled(recipe.head.view_pooling)))
     learn = _Step(recipe, extractor, head.to(device), data, seed)
     budget = StepBudget(recipe.finetune, config.epochs * -(-len(data.training) // config.batch_size))
     history: list[EpochLine] = []
@@ -289,14 +289,6 @@ class _Step:
         mask = replace(self._extractor.config.mask, seed=seed)
         noise = torch.from_numpy(noise_from_config(mask, self._extractor.backbone.num_patches))
         return noise.to(self._extractor.noise.device)
-
-
-def _scaling_samples(features: TrainingSet, recipe: FinetuneRecipe) -> tuple[Tensor, Tensor]:
-    """Return global features and statistics as the head meets them, for their mean and deviation."""
-    global_feature, stats = torch.from_numpy(features.global_feature), torch.from_numpy(features.stats)
-    if recipe.head.view_pooling == "logit":
-        return global_feature.flatten(0, 1), stats.flatten(0, 1)
-    return pool_views(global_feature, stats, recipe.head.view_pooling)
 
 
 def _write_trained(recipe: FinetuneRecipe, extractor: FeatureExtractor, target: Path) -> None:

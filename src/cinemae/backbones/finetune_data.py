@@ -18,13 +18,8 @@ from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.lcas import combine_terms
 from cinemae.errors import TrainingError
-from cinemae.features.extract import (
-    BATCHES_AHEAD,
-    DEFAULT_BATCH_SIZE,
-    decode_record,
-    extract_rows,
-    split_batches,
-)
+from cinemae.features.extract import BATCHES_AHEAD, decode_record, extract_rows
+from cinemae.features.extract_job import DEFAULT_BATCH_SIZE
 from cinemae.features.training_set import TrainingSet, check_classes
 from cinemae.sources.records import ImageRecord
 from cinemae.sources.stream import read_ahead
@@ -206,8 +201,7 @@ def measure_features(
     """
     columns: list[tuple[NDArray[Any], NDArray[Any]]] = []
     of_photographs = [np.zeros(0, np.float32)]
-    batches = split_batches(images.records, range(len(images)), DEFAULT_BATCH_SIZE)
-    for row in (row for rows in extract_rows(batches, extractor) for row in rows):
+    for row in (row for rows in extract_rows(images.records, extractor) for row in rows):
         if row.global_feature is None or row.deviation is None or row.fidelity is None:
             raise TrainingError(f"an image can no longer be read ({row.path}: {row.error_message}): restore it.")
         scores = combine_terms(
@@ -223,4 +217,4 @@ def measure_features(
     global_feature, stats = (np.stack(column) for column in zip(*columns, strict=True))
     if not (np.isfinite(global_feature).all() and np.isfinite(stats).all()):
         raise TrainingError("training diverged to features that are not finite: lower the backbone's learning rate.")
-    return TrainingSet(global_feature, stats, images.labels, images.generators), np.concatenate(of_photographs)
+    return TrainingSet.of(global_feature, stats, images.labels, images.generators), np.concatenate(of_photographs)

@@ -13,7 +13,8 @@ from cinemae.core.features import Features, features_to_stats
 from cinemae.core.mahalanobis import view_summary
 from cinemae.core.model import CinemaeModel
 from cinemae.errors import TrainingError
-from cinemae.features.extract import DEFAULT_BATCH_SIZE, extract_rows, split_batches
+from cinemae.features.extract import extract_rows
+from cinemae.features.extract_job import DEFAULT_BATCH_SIZE
 from cinemae.sources.records import ImageRecord
 from cinemae.stores.store_format import StoreRow
 
@@ -72,7 +73,7 @@ def score_images(
     logits: list[NDArray[np.float32]] = []
     summary: list[NDArray[np.float32]] = []
     unreadable: list[str] = []
-    for rows in extract_rows(split_batches(records, range(len(records)), batch_size), model.extractor):
+    for rows in extract_rows(records, model.extractor, batch_size=batch_size):
         done += len(rows)
         unreadable += [f"{row.path}: {row.error_message}" for row in rows if row.error_message is not None]
         if new := [row for row in rows if row.error_message is None and _add_new(row, seen)]:

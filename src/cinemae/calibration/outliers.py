@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import KFold
 
 from cinemae.config import OodReference
 from cinemae.core.mahalanobis import MahalanobisDistance, view_summary
 from cinemae.errors import TrainingError
-from cinemae.features.streamed_set import StreamedSet
-from cinemae.features.training_set import TrainingSet
+from cinemae.features.training_set import row_slices
 
 LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
 _FOLDS = 5
@@ -31,58 +29,46 @@ def learn_outliers(
         validated: Of the validation images, (M, V, D).
         labels: Of the validation images, (M,).
     """
-    distance = fit_distance(view_summary(trained))
-    return distance, ood_reference(distance.of_summary(view_summary(validated)), labels)
+    distance = fit_distance(trained, view_summary)
+    rows = row_slices(len(validated), validated)
+    found = [distance.of_summary(view_summary(validated[some])) for some in rows]
+    return distance, ood_reference(np.concatenate(found), labels)
 
 
-def learn_outliers_streamed(
-    training: TrainingSet | StreamedSet, validation: TrainingSet | StreamedSet
-) -> tuple[MahalanobisDistance, OodReference]:
-    """Do what `learn_outliers` does where the features are not in memory: two passes over the training images."""
-    distance = fit_distance_streamed(lambda: map(view_summary, training.global_features()))
-    found = [distance.of_summary(view_summary(part)) for part in validation.global_features()]
-    return distance, ood_reference(np.concatenate(found), validation.labels)
-
-
-def fit_distance(summary: NDArray[np.float32]) -> MahalanobisDistance:
+def fit_distance(
+    images: NDArray[np.float32], summarise: Callable[[NDArray[np.float32]], NDArray[np.float32]] = np.asarray
+) -> MahalanobisDistance:
     """Fit one Gaussian to images, its covariance shrunk as Ledoit and Wolf (2004) say.
 
+    The images are gone through twice, a few at a time, so that they may lie in a file.
+
     Args:
-        summary: `view_summary` of N images, (N, F); N may be smaller than F.
+        images: What `summarise` takes of N images; N may be smaller than F.
+        summarise: Gives `view_summary` of some of them, (n, F); by default they are given so.
 
     Raises:
         TrainingError: If there are fewer than two images, or a feature is not finite.
     """
-    if len(summary) < 2 or not np.isfinite(summary).all():
-        raise TrainingError(
-            f"what training images look like is learnt from two images or more with finite features, got "
-            f"{len(summary)}: extract them again."
-        )
-    features = summary.astype(np.float64)
-    mean, spread = features.mean(0), np.maximum(features.std(0), _LEAST_SPREAD)
-    precision = LedoitWolf(assume_centered=True).fit((features - mean) / spread).precision_
-    whitening = np.linalg.cholesky(precision).T / spread
-    return MahalanobisDistance(mean.astype(np.float32), whitening.astype(np.float32))
 
+    def parts() -> Iterator[NDArray[np.float64]]:
+        return (summarise(images[rows]).astype(np.float64) for rows in row_slices(len(images), images))
 
-def fit_distance_streamed(summaries: Callable[[], Iterable[NDArray[np.float32]]]) -> MahalanobisDistance:
-    """Fit the Gaussian of `fit_distance` to images that come in parts; sums replace the matrix of all images.
-
-    Args:
-        summaries: Gives the parts of `view_summary`, (n, F) each, anew at each call.
-    """
     count, mean, squares = 0, np.zeros(1), np.zeros(1)
-    for summary in summaries():
-        part = summary.astype(np.float64)
+    for part in parts():
         total, difference = count + len(part), part.mean(0) - mean
         squares = squares + part.var(0) * len(part) + difference**2 * (count * len(part) / total)
         mean, count = mean + difference * (len(part) / total), total
+    if count < 2 or not np.isfinite(squares).all():
+        raise TrainingError(
+            f"what training images look like is learnt from two images or more with finite features, got {count}: "
+            "extract them again."
+        )
     spread = np.maximum(np.sqrt(squares / count), _LEAST_SPREAD)
     products, fourth = np.zeros((len(mean), len(mean))), 0.0
-    for summary in summaries():
-        scaled = (summary.astype(np.float64) - mean) / spread
+    for part in parts():
+        scaled = (part - mean) / spread
         products += scaled.T @ scaled
-        fourth += float((scaled**2).sum(1) @ (scaled**2).sum(1))
+        fourth += float(((scaled**2).sum(1) ** 2).sum())
     whitening = np.linalg.cholesky(np.linalg.inv(_shrunk(products / count, fourth / count, count))).T / spread
     return MahalanobisDistance(mean.astype(np.float32), whitening.astype(np.float32))
 

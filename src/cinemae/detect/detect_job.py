@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from cinemae.config import DecisionConfig
 from cinemae.detect.detector import DEFAULT_BATCH_SIZE, Detector
-from cinemae.detect.job import PartReport, ScoreFunction, report_rows
 from cinemae.detect.verdict import Verdict
 from cinemae.detect.verdict_cache import VerdictCache
 from cinemae.evidence.signals import ProvenanceSignal
@@ -20,7 +19,9 @@ from cinemae.sources.records import ImageRecord, hash_records
 from cinemae.sources.remote_object import is_remote
 from cinemae.sources.sources import encoded_images
 from cinemae.sources.stream import NUM_WORKERS
-from cinemae.stores.results import ResultsHeader, has_part, prepare_results, read_part, write_part
+from cinemae.stores.bulk import ScoreFunction
+from cinemae.stores.parts import PartsFolder
+from cinemae.stores.results import ResultsHeader, read_results, results_folder, write_results
 
 DEFAULT_PART_SIZE = 256
 
@@ -76,23 +77,15 @@ class DetectJob:
     batch_size: int = DEFAULT_BATCH_SIZE
 
     @property
-    def num_rows(self) -> int:
-        """Images in all."""
-        return self.header.num_rows
-
-    def rows_of(self, part: int) -> range:
-        """Return which images a part holds."""
-        return self.header.rows_of(part)
-
-    def prepare(self) -> list[int]:
-        """Make the folder, or find what an earlier run finished; return the parts left to do."""
-        return prepare_results(self.out, self.header)
+    def parts(self) -> PartsFolder:
+        """The results folder."""
+        return results_folder(self.out, self.header)
 
     def load(self, num_threads: int) -> ScoreFunction:
         """Load the detector, and return records → verdicts."""
         detector = self.source.load(max(1, num_threads // NUM_WORKERS))  # which go side by side
 
-        def score(records: Sequence[ImageRecord]) -> Iterator[list[Verdict]]:
+        def score(records: Sequence[ImageRecord]) -> Generator[list[Verdict], None, None]:
             images = encoded_images(records)
             verdicts = detector.detect_batch(images, batch_size=self.batch_size, stable=self.header.stable)
             while batch := list(islice(verdicts, self.batch_size)):
@@ -104,23 +97,14 @@ class DetectJob:
         """Return the verdict on an image that cannot be scored."""
         return Verdict(record.path, "error", error_message=reason)
 
-    def finished(self, part: int) -> PartReport | None:
-        """Report a part whose file is there."""
-        if not has_part(self.out, part):
-            return None
-        rows = read_part(self.out, self.header, part, ("path", "status", "error_message"))
-        return report_rows(part, [Verdict(**row) for row in rows])
-
     def write(self, part: int, rows: Sequence[Verdict]) -> None:
         """Write a part."""
-        write_part(self.out, self.header, part, [row.to_dict() for row in rows])
+        write_results(self.parts, part, [row.to_dict() for row in rows])
 
     def verdicts(self) -> Iterator[Verdict]:
         """Yield the verdicts of a finished job in the order of the list, a part at a time in memory."""
-        part = 0
-        while len(self.rows_of(part)):
-            yield from map(_to_verdict, read_part(self.out, self.header, part))
-            part += 1
+        for part in range(self.header.num_parts):
+            yield from map(_to_verdict, read_results(self.parts, part))
 
 
 def detect_job(

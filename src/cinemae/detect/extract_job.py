@@ -1,26 +1,22 @@
-"""``cinemae extract`` as a bulk job: parts are the shards of a feature store."""
+"""``cinemae extract`` as a bulk job: where the frozen half comes from, for every process that works."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from cinemae.config import ExtractorConfig, ImageConfig
-from cinemae.core.backbone import FrozenMAE
-from cinemae.core.features import FeatureExtractor
-from cinemae.detect.job import PartReport, ScoreFunction, report_rows
-from cinemae.features.extract import DEFAULT_BATCH_SIZE, DEFAULT_NUM_WORKERS, extract_rows, split_batches
+from cinemae.errors import FingerprintMismatchError
+from cinemae.features.extract_job import DEFAULT_BATCH_SIZE, ExtractJob, FrozenIdentity
 from cinemae.models.directory import read_model_config, resolve_model
-from cinemae.models.scorers import find_device
-from cinemae.models.weights import load_extractor
-from cinemae.sources.records import ImageRecord
-from cinemae.stores.features import prepare_store, read_outcomes, write_shard
-from cinemae.stores.store_format import StoreHeader, StoreRow
+from cinemae.stores.store_format import StoreHeader
+
+if TYPE_CHECKING:
+    from cinemae.core.features import FeatureExtractor
+    from cinemae.stores.bulk import ScoreFunction
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,22 @@ class ExtractorSource:
     device: str = "auto"
     dtype: str = "float32"
 
-    def load(self) -> FeatureExtractor:
+    def describe(self) -> FrozenIdentity:
+        """Say what the features depend on; a model as it is says so itself, anything else is built to see.
+
+        Raises:
+            ModelDirError: If the model is missing or cannot be used.
+            CheckpointError: If the backbone is.
+            ConfigError: If a change is none.
+        """
+        if self.backbone is None and not any(self.changes.values()):
+            model = read_model_config(resolve_model(self.model))
+            return FrozenIdentity(model.extractor, model.backbone, self.dtype)
+        from cinemae.features.extract import describe
+
+        return describe(dataclasses.replace(self, device="cpu").build())
+
+    def build(self) -> FeatureExtractor:
         """Build the frozen half, on its device.
 
         Raises:
@@ -49,6 +60,14 @@ class ExtractorSource:
             CheckpointError: If the backbone is.
             ConfigError: If a change or the device is none.
         """
+        # Here, since a process that only waits for another one needs none of these.
+        import torch
+
+        from cinemae.core.backbone import FrozenMAE
+        from cinemae.core.features import FeatureExtractor
+        from cinemae.models.scorers import find_device
+        from cinemae.models.weights import load_extractor
+
         where, precision = find_device(self.device), getattr(torch, self.dtype)
         if self.backbone is None:
             directory = resolve_model(self.model)
@@ -56,70 +75,31 @@ class ExtractorSource:
             frozen, config = trained.backbone, trained.config
         else:
             frozen = FrozenMAE.from_pretrained(self.backbone, device=where, dtype=precision)
-            image = ImageConfig.of_size(frozen.image_size)
-            config = ExtractorConfig(image=image)
+            config = ExtractorConfig(image=ImageConfig.of_size(frozen.image_size))
         for part, settings in self.changes.items():
             merged = {**getattr(config, part).to_dict(), **settings}
             config = dataclasses.replace(config, **{part: type(getattr(config, part)).from_dict(merged)})
         return FeatureExtractor(frozen, config).to(where)
 
+    def load(self, job: ExtractJob, num_threads: int) -> ScoreFunction:
+        """Build the frozen half and return what makes the rows of a job.
 
-@dataclass(frozen=True)
-class ExtractJob:
-    """Features of images into a store.
+        Raises:
+            FingerprintMismatchError: If it is not the one that the job was described with.
+        """
+        import torch
 
-    Attributes:
-        source: The frozen half.
-        out: The store's folder; every worker must see it.
-        header: What the store holds (`cinemae.features.extract.make_header`).
-        batch_size: Images for each call of the model.
-    """
+        from cinemae.features.extract import LoadedHalf
+        from cinemae.sources.stream import NUM_WORKERS
 
-    source: ExtractorSource
-    out: str
-    header: StoreHeader
-    batch_size: int = DEFAULT_BATCH_SIZE
-
-    @property
-    def num_rows(self) -> int:
-        """Images in all."""
-        return self.header.num_rows
-
-    def rows_of(self, part: int) -> range:
-        """Return which images a shard holds."""
-        return self.header.rows_of(part)
-
-    def prepare(self) -> list[int]:
-        """Make the store, or find what an earlier run finished; return the shards left to do."""
-        return prepare_store(self.out, self.header)
-
-    def load(self, num_threads: int) -> ScoreFunction:
-        """Load the frozen half, and return records → rows, what `features.extract.extract` runs as well."""
         torch.set_num_threads(num_threads)
-        extractor = self.source.load()
-
-        def score(records: Sequence[ImageRecord]) -> Iterator[list[StoreRow]]:
-            batches = split_batches(records, range(len(records)), self.batch_size)
-            workers = min(num_threads, DEFAULT_NUM_WORKERS)
-            header = self.header
-            yield from extract_rows(
-                batches, extractor, num_workers=workers, augment=header.augment, condition=header.condition
+        extractor = self.build()
+        if extractor.fingerprint != job.header.fingerprint:
+            raise FingerprintMismatchError(
+                f"the store {job.out} is of fingerprint {job.header.fingerprint}, the backbone here gives "
+                f"{extractor.fingerprint}: give every machine the same model, and leave it alone while it is in use."
             )
-
-        return score
-
-    def failed_row(self, record: ImageRecord, reason: str) -> StoreRow:
-        """Return the row of an image without features."""
-        return StoreRow(path=record.path, label=record.label, generator=record.generator, error_message=reason)
-
-    def finished(self, part: int) -> PartReport | None:
-        """Report a shard whose file is there."""
-        rows = read_outcomes(self.out, self.header, part)
-        return None if rows is None else report_rows(part, rows)
-
-    def write(self, part: int, rows: Sequence[StoreRow]) -> None:
-        """Write a shard."""
-        write_shard(self.out, self.header, part, rows)
+        return LoadedHalf(extractor, min(num_threads, NUM_WORKERS)).load(job, num_threads)
 
 
 def extract_job(

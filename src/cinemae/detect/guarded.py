@@ -12,17 +12,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
-from cinemae.detect.job import SET_ASIDE, BulkJob, PartReport, report_rows
 from cinemae.errors import CinemaeError, WorkerError
 from cinemae.settings import DECODING_ENVIRONMENT, Settings, require, silence_decoders
 from cinemae.sources.records import ImageRecord
+from cinemae.stores.bulk import BulkJob, report_rows
+from cinemae.stores.parts import SET_ASIDE, PartReport
 
 MAX_DEATHS = 3
 """How often an image may end the process that works on it alone, and how often a process may end while it starts."""
@@ -75,29 +76,38 @@ class PartWorker:
             self._child.end()
             self._child = None
 
-    def run(self, part: int, records: Sequence[ImageRecord]) -> PartReport:
+    def run(
+        self, part: int, records: Sequence[ImageRecord], tell: Callable[[int], None] = lambda number: None
+    ) -> PartReport:
         """Score and write one part, unless its file is there.
+
+        Args:
+            part: Which.
+            records: Its images.
+            tell: Called with each number of images that there are rows of.
 
         Raises:
             WorkerError: If the scoring process cannot be started.
             CinemaeError: Whatever the job raises.
         """
-        if (done := self.job.finished(part)) is not None:  # an attempt that was thought lost had got so far
+        if (done := self.job.parts.report(part)) is not None:  # an attempt that was thought lost had got so far
             return done
-        rows = self._score(records)
+        rows = self._score(records, tell)
         self.job.write(part, rows)
         return report_rows(part, rows)
 
-    def _score(self, records: Sequence[ImageRecord]) -> list[Any]:
+    def _score(self, records: Sequence[ImageRecord], tell: Callable[[int], None]) -> list[Any]:
         rows: list[Any] = []
         while len(rows) < len(records):
             before = len(rows)
             try:
                 for batch in self._stream(records[before:]):
                     rows += batch
+                    tell(len(batch))
             except _DiedError:
                 if len(rows) == before:  # no batch in between: what is at fault is near
                     rows += self._score_carefully(records[before : before + self.job.batch_size])
+                    tell(len(rows) - before)
         return rows
 
     def _score_carefully(self, batch: Sequence[ImageRecord]) -> list[Any]:

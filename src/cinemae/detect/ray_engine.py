@@ -23,16 +23,17 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TextIO
 
 from cinemae import errors
 from cinemae.detect.guarded import GuardConfig, PartWorker
-from cinemae.detect.job import BulkJob, Engine, Part, PartReport
 from cinemae.errors import CinemaeError, ConfigError, MissingDependencyError, WorkerError
 from cinemae.settings import Settings, require, usable_cores
+from cinemae.stores.bulk import BulkJob, Engine, Part
+from cinemae.stores.parts import PartReport
 from cinemae.version import __version__
 
 _ENVIRONMENT = {
@@ -89,7 +90,7 @@ def ray_engine(config: RayConfig) -> Engine:
     """
     ray = _import_ray(loopback=config.address is None)
 
-    def run(job: BulkJob, parts: Iterable[Part]) -> Generator[PartReport, None, None]:
+    def run(job: BulkJob, parts: Iterable[Part], _: Callable[[int], None]) -> Generator[PartReport, None, None]:
         with _without_messages(), _connected(ray, config) as num_workers:
             waiting = iter(parts)
             while window := list(islice(waiting, PARTS_A_WORKER * num_workers)):

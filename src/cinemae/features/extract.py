@@ -1,20 +1,19 @@
 """Run the frozen half over many images, once: records in, a feature store out.
 
-Reader → mapper → writer: threads decode and preprocess a few batches ahead, the model takes them one by one, a shard is
-written when it is full. Which images make up a batch follows from the order of the records alone, so a run that was
-killed and started again writes the same bytes as one that was not. `extract_rows` knows nothing of folders or shards:
-another engine can call it for the shards it was given.
+Threads decode and preprocess a few batches ahead, the model takes them one by one, a shard is written when it is full.
+Which images make up a batch follows from the order of the records and the shards alone, so a run that was killed and
+started again writes the same bytes as one that was not. `extract_rows` knows nothing of folders or shards: every engine
+calls it for the shards that it was given.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -23,18 +22,23 @@ from numpy.typing import NDArray
 from cinemae.config import AugmentConfig, BackboneInfo, ImageConfig
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.preprocess import preprocess
-from cinemae.errors import CinemaeError, ConfigError, FailureLimitError, ImageError, SourceError, log_unexpected
+from cinemae.errors import CinemaeError, ConfigError, ImageError, log_unexpected
+from cinemae.features.extract_job import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_SHARD_SIZE,
+    ExtractJob,
+    ExtractReport,
+    FrozenIdentity,
+)
 from cinemae.pictures.augment import augment_picture
 from cinemae.pictures.corruptions import Corruption, parse_condition
 from cinemae.pictures.image import load_image
 from cinemae.sources.archives import read_encoded
-from cinemae.sources.records import ImageRecord, hash_records
-from cinemae.stores.features import FeatureStore, prepare_store, read_outcomes, write_shard
+from cinemae.sources.records import ImageRecord
+from cinemae.sources.stream import NUM_WORKERS, read_ahead
+from cinemae.stores.bulk import ScoreFunction, run_bulk, run_here
 from cinemae.stores.store_format import StoreHeader, StoreRow
 
-DEFAULT_SHARD_SIZE = 256
-DEFAULT_BATCH_SIZE = 16
-DEFAULT_NUM_WORKERS = min(4, os.cpu_count() or 1)
 BATCHES_AHEAD = 2
 """How many batches are decoded, or being decoded, while the model works on one."""
 
@@ -42,24 +46,28 @@ _Decoded = tuple[StoreRow, NDArray[np.float32] | None]
 
 
 @dataclass(frozen=True)
-class ExtractReport:
-    """What a run of `extract` left behind.
+class LoadedHalf:
+    """Makes the rows of a store with a frozen half that is in memory, on the device to use.
 
     Attributes:
-        num_ok: Images of the whole store with features.
-        num_failed: Images of the whole store that could not be read; their rows say why.
-        num_extracted: Images, readable or not, that this run worked on.
-        num_shards: Shards of the store.
-        num_skipped_shards: Shards that an earlier run had finished.
-        fingerprint: Of the frozen half that made the features.
+        extractor: The frozen half.
+        num_workers: Threads that decode.
     """
 
-    num_ok: int
-    num_failed: int
-    num_extracted: int
-    num_shards: int
-    num_skipped_shards: int
-    fingerprint: str
+    extractor: FeatureExtractor
+    num_workers: int = NUM_WORKERS
+
+    def load(self, job: ExtractJob, num_threads: int) -> ScoreFunction:
+        """Return what makes the rows of a job; the number of threads stays as it is."""
+        header = job.header
+        return lambda records: extract_rows(
+            records,
+            self.extractor,
+            batch_size=job.batch_size,
+            num_workers=self.num_workers,
+            augment=header.augment,
+            condition=header.condition,
+        )
 
 
 def extract(
@@ -69,7 +77,7 @@ def extract(
     *,
     shard_size: int = DEFAULT_SHARD_SIZE,
     batch_size: int = DEFAULT_BATCH_SIZE,
-    num_workers: int = DEFAULT_NUM_WORKERS,
+    num_workers: int = NUM_WORKERS,
     augment: AugmentConfig | None = None,
     condition: str | None = None,
     max_failures: int | None = None,
@@ -79,6 +87,7 @@ def extract(
 
     An image that cannot be read becomes a row with status "error". Killed at any moment, a run loses at most the shard
     in hand; the next run with the same arguments repeats no finished shard. To have a shard made anew, delete its file.
+    Works in this process: an image that kills its decoder ends it, where ``cinemae extract`` sets that image aside.
 
     Args:
         records: The images, as `cinemae.sources.datasets.read_records` lists them.
@@ -106,51 +115,8 @@ def extract(
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}.")
     header = make_header(records, extractor, shard_size, augment, condition)
-    pending = prepare_store(out, header)
-    num_pending = sum(len(header.rows_of(shard)) for shard in pending)
-    done = header.num_rows - num_pending
-    report = progress or (lambda done, total: None)
-    report(done, header.num_rows)
-    failed = 0 if max_failures is None else _count_failed(out, header, pending)
-    FailureLimitError.check(failed, max_failures)
-    batches = (batch for shard in pending for batch in split_batches(records, header.rows_of(shard), batch_size))
-    mapper = extract_rows(batches, extractor, num_workers=num_workers, augment=augment, condition=condition)
-    with closing(mapper) as mapped:
-        for shard in pending:
-            rows: list[StoreRow] = []
-            while len(rows) < len(header.rows_of(shard)):
-                rows += (batch := next(mapped))
-                done += len(batch)
-                report(done, header.num_rows)
-            write_shard(out, header, shard, rows)
-            failed += sum(row.status == "error" for row in rows)
-            FailureLimitError.check(failed, max_failures)
-    return make_report(out, header, num_extracted=num_pending, num_skipped_shards=header.num_shards - len(pending))
-
-
-def _count_failed(out: str | os.PathLike[str], header: StoreHeader, pending: Sequence[int]) -> int:
-    """Count the failures that earlier runs left behind."""
-    finished = set(range(header.num_shards)) - set(pending)
-    return sum(row.status == "error" for shard in finished for row in read_outcomes(out, header, shard) or ())
-
-
-def make_report(
-    out: str | os.PathLike[str], header: StoreHeader, *, num_extracted: int, num_skipped_shards: int
-) -> ExtractReport:
-    """Count what a complete store holds.
-
-    Raises:
-        StoreError: If it is not complete.
-    """
-    counts = FeatureStore.open(out).counts()
-    return ExtractReport(
-        num_ok=counts.num_ok,
-        num_failed=counts.num_failed,
-        num_extracted=num_extracted,
-        num_shards=header.num_shards,
-        num_skipped_shards=num_skipped_shards,
-        fingerprint=header.fingerprint,
-    )
+    job = ExtractJob(LoadedHalf(extractor, num_workers), os.fspath(out), header, batch_size)
+    return ExtractReport.of(job, run_bulk(job, records, run_here, max_failures=max_failures, progress=progress))
 
 
 def make_header(
@@ -160,62 +126,39 @@ def make_header(
     augment: AugmentConfig | None = None,
     condition: str | None = None,
 ) -> StoreHeader:
-    """Describe the job of extracting `records` in shards of `shard_size` rows.
+    """Describe the job of extracting `records` with a frozen half: see `FrozenIdentity.header`."""
+    return describe(extractor).header(records, shard_size, augment, condition)
 
-    Raises:
-        SourceError: If there are no records.
-        ConfigError: If there is no such condition.
-    """
-    if not records:
-        raise SourceError("there is no image to extract features of: the list of records is empty.")
+
+def describe(extractor: FeatureExtractor) -> FrozenIdentity:
+    """Say what the features that a frozen half gives depend on."""
     backbone = extractor.backbone
-    labels = Counter(record.label for record in records)
-    generators = Counter(record.generator for record in records if record.generator is not None)
-    return StoreHeader(
-        fingerprint=extractor.fingerprint,
-        extractor=extractor.config,
-        backbone=BackboneInfo(
-            content_hash=backbone.content_hash,
-            patch_size=backbone.patch_size,
-            num_patches=backbone.num_patches,
-            hidden_size=backbone.hidden_size,
-        ),
-        dtype=str(next(backbone.parameters()).dtype).removeprefix("torch."),
-        shard_size=shard_size,
-        num_rows=len(records),
-        records_hash=hash_records(records),
-        augment=augment,
-        condition=None if condition is None else parse_condition(condition).name,
-        source={
-            "num_real": labels[0],
-            "num_fake": labels[1],
-            "num_unlabelled": labels[None],
-            "generators": dict(sorted(generators.items())),
-        },
+    info = BackboneInfo(
+        content_hash=backbone.content_hash,
+        patch_size=backbone.patch_size,
+        num_patches=backbone.num_patches,
+        hidden_size=backbone.hidden_size,
     )
-
-
-def split_batches(records: Sequence[ImageRecord], rows: range, batch_size: int) -> Iterator[Sequence[ImageRecord]]:
-    """Cut one shard's `rows` of `records` into batches, the last of which may be smaller."""
-    for start in range(rows.start, rows.stop, batch_size):
-        yield records[start : min(start + batch_size, rows.stop)]
+    return FrozenIdentity(extractor.config, info, str(next(backbone.parameters()).dtype).removeprefix("torch."))
 
 
 def extract_rows(
-    batches: Iterable[Sequence[ImageRecord]],
+    records: Sequence[ImageRecord],
     extractor: FeatureExtractor,
     *,
-    num_workers: int = DEFAULT_NUM_WORKERS,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    num_workers: int = NUM_WORKERS,
     augment: AugmentConfig | None = None,
     condition: str | None = None,
 ) -> Generator[list[StoreRow], None, None]:
-    """Turn batches of records into batches of rows, one for one and in order.
+    """Turn records into rows, in order, a batch at a time.
 
     While the model works on a batch, at most `BATCHES_AHEAD` more are held or being decoded, however many come.
 
     Args:
-        batches: The records; taken as needed.
+        records: The images; taken as needed.
         extractor: The frozen half, on the device to use.
+        batch_size: Images for each call of the model.
         num_workers: Threads that decode.
         augment: How to alter the pictures; None to take them as they are.
         condition: What to do to them after that.
@@ -225,17 +168,15 @@ def extract_rows(
     """
     config = extractor.config.image
     corruption = None if condition is None else parse_condition(condition)
-    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="cinemae-decode")
-    ahead: deque[list[Future[_Decoded]]] = deque()
-    try:
-        for batch in batches:
-            ahead.append([pool.submit(decode_record, record, config, augment, corruption) for record in batch])
-            if len(ahead) > BATCHES_AHEAD:
-                yield _run_model(extractor, [future.result() for future in ahead.popleft()])
-        while ahead:
-            yield _run_model(extractor, [future.result() for future in ahead.popleft()])
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+    def decode(record: ImageRecord) -> _Decoded:
+        return decode_record(record, config, augment, corruption)
+
+    with closing(read_ahead(decode, records, num_workers=num_workers, ahead=BATCHES_AHEAD * batch_size)) as decoded:
+        while batch := list(islice(decoded, batch_size)):
+            rows = _run_model(extractor, batch)
+            del batch  # and its pixels, before the next is decoded
+            yield rows
 
 
 def decode_record(

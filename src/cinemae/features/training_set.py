@@ -2,86 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cinemae.config import LcasConfig
+from cinemae.config import LcasConfig, ViewPooling
 from cinemae.core.anomaly_stats import anomaly_stats
+from cinemae.core.head import pool_views, pooled_dim
 from cinemae.core.lcas import combine_terms
 from cinemae.errors import FingerprintMismatchError, TrainingError
-from cinemae.stores.features import FeatureStore
+from cinemae.stores.features import NO_NUMBER, FeatureStore
 from cinemae.stores.store_format import FEATURES
 
 VALIDATION_SHARE = 0.25
-
-
-class Labelled(Protocol):
-    """What is known of labelled images without their features; see `TrainingSet`."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]: ...  # noqa: D102
-
-    def __len__(self) -> int: ...
-
-    def names(self, label: int) -> list[str]: ...  # noqa: D102
-
-    def made_by(self, names: Sequence[str]) -> NDArray[np.bool_]: ...  # noqa: D102
-
-    def __getitem__(self, chosen: NDArray[Any]) -> Self: ...
-
-
-_Set = TypeVar("_Set", bound=Labelled)
+MOST_IN_MEMORY = 4 * 2**30
+"""Bytes of [CLS] and statistics beyond which they are mapped from a file unless told otherwise."""
+SLICE_BYTES = 2**26
+"""Features that are worked on together where all of them need not be in memory."""
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Labelled features of N images with V views each.
+    """Labelled features of N images with V views each, in memory or mapped from a file that ends with this process.
 
     Attributes:
         global_feature: (N, V, D) float32.
         stats: s1, s2, s3, (N, V, 3) float32.
         labels: 0 real, 1 fake, (N,).
-        generators: Generator of each fake, source of each photograph, "" where unknown, (N,).
+        groups: Names of generators and of sources of photographs, "" where unknown, (G,).
+        group_of: Which group each image is of, (N,).
+        mapped: Whether features lie in a file.
     """
 
     global_feature: NDArray[np.float32]
     stats: NDArray[np.float32]
     labels: NDArray[np.int64]
-    generators: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    group_of: NDArray[np.int32]
+    mapped: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        global_feature: NDArray[np.float32],
+        stats: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        generators: NDArray[np.str_],
+    ) -> Self:
+        """Take features in memory, with the name of each image's generator or source, (N,)."""
+        groups, group_of = np.unique(generators, return_inverse=True)
+        return cls(global_feature, stats, labels, groups, group_of.astype(np.int32))
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def generators(self) -> NDArray[np.str_]:
+        """Generator of each fake, source of each photograph, "" where unknown, (N,)."""
+        names: NDArray[np.str_] = self.groups[self.group_of]
+        return names
+
     def names(self, label: int) -> list[str]:
         """Return the generators of the fakes (1), or the sources of the photographs (0), by name."""
-        return sorted(set(self.generators[self.labels == label].tolist()))
+        return sorted(self.groups[np.unique(self.group_of[self.labels == label])].tolist())
 
     def made_by(self, names: Sequence[str]) -> NDArray[np.bool_]:
         """Return which images have one of these generators, (N,)."""
-        return np.isin(self.generators, list(names))
+        return np.isin(self.group_of, np.nonzero(np.isin(self.groups, list(names)))[0])
 
-    def __getitem__(self, chosen: NDArray[Any]) -> TrainingSet:
+    def __getitem__(self, chosen: NDArray[Any]) -> Self:
         """Return the chosen images, by mask or index."""
-        return TrainingSet(
-            self.global_feature[chosen], self.stats[chosen], self.labels[chosen], self.generators[chosen]
+        rows = np.arange(len(self))[chosen]
+        return dataclasses.replace(
+            self,
+            global_feature=self._each(self.global_feature.shape[1:], rows, lambda some: self.global_feature[some]),
+            stats=self._each(self.stats.shape[1:], rows, lambda some: self.stats[some]),
+            labels=self.labels[rows],
+            group_of=self.group_of[rows],
         )
 
-    def parts(self) -> Iterator[TrainingSet]:
-        """Yield the images in order, so many as memory should hold: here all of them."""
-        yield self
+    def pooled(self, how: ViewPooling) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return global feature and statistics of each sample as the head takes them, `pool_views` of each image.
 
-    def global_features(self) -> Iterator[NDArray[np.float32]]:
-        """Yield [CLS] of each view in order, (n, V, D): here of all images."""
-        yield self.global_feature
+        Args:
+            how: How the views of an image are joined; "logit" makes each view a sample.
+        """
+        if how == "logit":
+            return self.global_feature.reshape(-1, self.global_feature.shape[-1]), self.stats.reshape(-1, 3)
+        if how == "mean" and self.stats.shape[1] == 1:
+            return self.global_feature[:, 0], self.stats[:, 0]
+
+        def pool(rows: NDArray[np.int64]) -> torch.Tensor:
+            return pool_views(torch.from_numpy(self.global_feature[rows]), torch.from_numpy(self.stats[rows]), how)[0]
+
+        dim = pooled_dim(self.global_feature.shape[-1], how)
+        return self._each((dim,), np.arange(len(self)), pool), torch.from_numpy(self.stats).mean(1).numpy()
+
+    def _each(
+        self, shape: tuple[int, ...], rows: NDArray[np.int64], function: Callable[[NDArray[np.int64]], Any]
+    ) -> NDArray[np.float32]:
+        """Return a function of rows, a few rows at a time, where the features lie."""
+        values = _room((len(rows), *shape), self.mapped)
+        for some in row_slices(len(rows), self.global_feature):
+            values[some] = function(rows[some])
+        return values
 
     @classmethod
     def from_stores(
-        cls, stores: Sequence[FeatureStore], lcas: LcasConfig, *, passes: Sequence[int] | None = None
+        cls,
+        stores: Sequence[FeatureStore],
+        lcas: LcasConfig,
+        *,
+        passes: Sequence[int] | None = None,
+        mapped: bool = False,
     ) -> Self:
         """Read the readable, labelled rows of stores that were made by the same frozen half.
 
@@ -89,21 +128,60 @@ class TrainingSet:
             stores: At least one.
             lcas: Weight and reduction of Eq. 4's terms.
             passes: Which of the K masked passes the statistics are of; None for all.
+            mapped: Keep the features in a temporary file, for stores larger than memory.
 
         Raises:
             FingerprintMismatchError: If two stores differ in backbone or extractor settings.
             TrainingError: If no row is labelled, or a feature is not finite.
         """
         require_one_fingerprint(stores)
-        first = stores[0]
-        parts = [_read(store, lcas, passes) for store in stores]
-        joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        result = cls(*joined)
-        if not len(result):
-            raise TrainingError(f"no readable image in {first.path} carries a label: name folders real/ and fake/.")
-        if not (np.isfinite(result.global_feature).all() and np.isfinite(result.stats).all()):
-            raise TrainingError(f"a feature in {first.path} is not finite: extract the store again.")
-        return result
+        views, dim = stores[0].header.shapes["global_feature"]
+        most = sum(store.num_rows for store in stores)
+        global_feature, stats = _room((most, views, dim), mapped), _room((most, views, 3), mapped)
+        labels, group_of = np.empty(most, np.int64), np.empty(most, np.int32)
+        known: dict[str, int] = {}
+        filled = 0
+        for store in stores:
+            for columns in store.iter_arrays(("label", "generator", *FEATURES)):
+                kept = columns["label"] != NO_NUMBER
+                rows = slice(filled, filled := filled + int(kept.sum()))
+                global_feature[rows] = columns["global_feature"][kept]
+                stats[rows] = read_stats(columns, store, lcas, passes)[kept]
+                labels[rows] = columns["label"][kept]
+                group_of[rows] = [known.setdefault(name or "", len(known)) for name in columns["generator"][kept]]
+                if not (np.isfinite(global_feature[rows]).all() and np.isfinite(stats[rows]).all()):
+                    raise TrainingError(f"a feature in {store.path} is not finite: extract the store again.")
+        if not filled:
+            raise TrainingError(f"no readable image in {stores[0].path} carries a label: name folders real/ and fake/.")
+        return cls(
+            global_feature[:filled],
+            stats[:filled],
+            labels[:filled],
+            np.array(list(known), np.str_),
+            group_of[:filled],
+            mapped,
+        )
+
+
+def row_slices(count: int, values: NDArray[Any]) -> Iterator[slice]:
+    """Cut `count` rows like those of `values` into slices of `SLICE_BYTES` at most, but one row at least."""
+    step = max(1, SLICE_BYTES // max(1, values[:1].nbytes))
+    for start in range(0, count, step):
+        yield slice(start, start + step)
+
+
+def features_bytes(stores: Sequence[FeatureStore]) -> int:
+    """Return what [CLS] and statistics of stores take, in bytes."""
+    views, dim = stores[0].header.shapes["global_feature"]
+    return 4 * views * (dim + 3) * sum(store.num_rows for store in stores)
+
+
+def _room(shape: tuple[int, ...], mapped: bool) -> NDArray[np.float32]:
+    """Return an array to be filled, in memory or mapped from a file that has no name."""
+    if not (mapped and all(shape)):
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile(prefix="cinemae-") as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)
 
 
 def require_one_fingerprint(stores: Sequence[FeatureStore]) -> None:
@@ -119,18 +197,6 @@ def require_one_fingerprint(stores: Sequence[FeatureStore]) -> None:
                 f"stores that train one head must come from one frozen half; {first.path} has fingerprint "
                 f"{first.fingerprint} and {store.path} has {store.fingerprint}: extract one of them again."
             )
-
-
-def _read(store: FeatureStore, lcas: LcasConfig, passes: Sequence[int] | None) -> tuple[NDArray[Any], ...]:
-    columns = store.load(("label", "generator", *FEATURES))
-    labelled = columns["label"] >= 0
-    generators = np.array([name or "" for name in columns["generator"]], dtype=np.str_)
-    return (
-        columns["global_feature"][labelled],
-        read_stats(columns, store, lcas, passes)[labelled],
-        columns["label"][labelled].astype(np.int64),
-        generators[labelled],
-    )
 
 
 def read_stats(
@@ -157,7 +223,7 @@ def read_stats(
     return stats
 
 
-def require_both_classes(data: Labelled, name: str) -> None:
+def require_both_classes(data: TrainingSet, name: str) -> None:
     """Refuse a set of one class.
 
     Raises:
@@ -203,7 +269,9 @@ def hold_out(labels: NDArray[np.int64], generators: NDArray[np.str_], *, seed: i
     return held_out
 
 
-def split_by_generator(data: _Set, val_generators: Sequence[str] | None, *, seed: int) -> tuple[_Set, _Set, str]:
+def split_by_generator(
+    data: TrainingSet, val_generators: Sequence[str] | None, *, seed: int
+) -> tuple[TrainingSet, TrainingSet, str]:
     """Hold out whole generators and a quarter of the photographs for validation.
 
     Args:

@@ -16,7 +16,8 @@ from pathlib import Path
 from cinemae.config import AugmentConfig
 from cinemae.core.features import FeatureExtractor
 from cinemae.errors import StoreError
-from cinemae.features.extract import DEFAULT_SHARD_SIZE, extract, make_header
+from cinemae.features.extract import extract, make_header
+from cinemae.features.extract_job import DEFAULT_SHARD_SIZE
 from cinemae.fit.data import Sample
 from cinemae.stores.features import FeatureStore, prepare_store, write_shard
 from cinemae.stores.store_format import COLUMNS, FEATURES, HEADER_NAME, StoreRow

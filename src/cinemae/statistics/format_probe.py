@@ -168,7 +168,7 @@ def format_probe(stores: Sequence[FeatureStore], *, seed: int = 0, most_rows: in
     """
     as_they_are = [store for store in stores if not store.header.augment]  # a copy's file is its picture's
     names = ("label", "source_format", "width", "height")
-    columns = [store.load(names) if most_rows is None else store.load_some(names, most_rows) for store in as_they_are]
+    columns = [store.load(names, most_rows=most_rows) for store in as_they_are]
     if not columns:
         return None
     labels, formats, width, height = (

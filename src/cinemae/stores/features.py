@@ -1,17 +1,15 @@
 """The feature store: what the frozen half knows of each image, on disk, so that heads train without the backbone.
 
-A store is a folder. ``store.json`` says what the features are and which job makes them; ``shard-00000.parquet`` and so
-on hold one row an image, in the order of the records. A shard appears whole or not at all, and the same job writes the
-same bytes. The two terms of Eq. 4 are kept for each pass and patch, not their sum.
+A store is a folder of parts (`cinemae.stores.parts`): ``store.json`` says what the features are and which job makes
+them, ``shard-00000.parquet`` and so on hold the rows. The two terms of Eq. 4 are kept for each pass and patch, not
+their sum.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,23 +18,22 @@ from numpy.typing import NDArray
 
 from cinemae.config import BackboneInfo, ExtractorConfig
 from cinemae.errors import MissingDependencyError, StoreError
+from cinemae.stores.parts import PartsFolder, PartsFormat, read_header
 from cinemae.stores.store_format import (
     COLUMNS,
     FEATURES,
     HEADER_NAME,
     Status,
-    StoreBlock,
     StoreCounts,
     StoreHeader,
     StoreRow,
     check_row,
     stored_value,
 )
-from cinemae.stores.whole_files import remove_unfinished, replacing
 
 try:
     import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow.compute as pc
 except ImportError as error:
     raise MissingDependencyError("feature stores need pyarrow: pip install 'cinemae[train]'.") from error
 
@@ -63,44 +60,29 @@ _SCHEMA = pa.schema(
 )
 
 
+_FORMAT = PartsFormat(
+    what="features",
+    header_name=HEADER_NAME,
+    part="shard",
+    part_name="shard-{:05d}.parquet",
+    schema=_SCHEMA,
+    again="cinemae extract",
+    parquet=_PARQUET,
+)
+
+
+def store_folder(path: str | os.PathLike[str], header: StoreHeader) -> PartsFolder:
+    """Return the folder of a store, to be filled with the shards of a job; nothing is looked at yet."""
+    return PartsFolder(path, _FORMAT, header)
+
+
 def prepare_store(path: str | os.PathLike[str], header: StoreHeader) -> list[int]:
-    """Create a store, or find out what an interrupted job left to do. One process a folder at a time.
-
-    Args:
-        path: The store's folder; made if need be.
-        header: The job.
-
-    Returns:
-        The shards still to be written, ascending.
-
-    Raises:
-        FingerprintMismatchError: If the folder holds features of another backbone or other settings.
-        StoreError: If it holds those of other images, shards of another size, a damaged store, or other files.
-    """
-    folder = Path(path)
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        names = sorted(entry.name for entry in folder.iterdir())
-        if HEADER_NAME in names:
-            header.check_resumes(_read_header(folder), str(folder))
-        elif visible := [name for name in names if not name.startswith(".")]:
-            raise StoreError(
-                f"a store is made in a new or empty folder, {folder} holds {visible[0]} and no {HEADER_NAME}: "
-                "name another folder."
-            )
-        remove_unfinished(folder)
-        if HEADER_NAME not in names:
-            text = json.dumps(header.to_dict(), indent=2, sort_keys=True) + "\n"
-            with replacing(folder / HEADER_NAME) as temporary:
-                temporary.write_text(text, encoding="utf-8", newline="\n")
-    finished = [shard for shard in range(header.num_shards) if _shard_path(folder, shard).exists()]
-    for shard in finished:
-        _check_shard(folder, header, shard)
-    return sorted(set(range(header.num_shards)) - set(finished))
+    """Create a store, or find out what an interrupted job left to do: see `PartsFolder.prepare`."""
+    return store_folder(path, header).prepare()
 
 
 def write_shard(path: str | os.PathLike[str], header: StoreHeader, shard: int, rows: Sequence[StoreRow]) -> None:
-    """Write one shard: under a temporary name, flushed to the disk, then renamed.
+    """Write one shard: see `PartsFolder.write`.
 
     Args:
         path: The store's folder, made by `prepare_store`.
@@ -111,31 +93,10 @@ def write_shard(path: str | os.PathLike[str], header: StoreHeader, shard: int, r
     Raises:
         StoreError: If the rows are not those of this shard, or the disk refuses.
     """
-    expected = len(header.rows_of(shard))
-    if len(rows) != expected:
-        raise StoreError(f"shard {shard} holds {expected} rows, got {len(rows)}.")
     for row in rows:
         check_row(row, header)
     arrays = [pa.array([stored_value(row, column.name) for row in rows], type=column.type) for column in _SCHEMA]
-    table = pa.Table.from_arrays(arrays, schema=_SCHEMA.with_metadata({"cinemae.job": header.job}))
-    folder = Path(path)
-    with _writing(folder), replacing(_shard_path(folder, shard)) as temporary:
-        pq.write_table(table, temporary, **_PARQUET)
-
-
-def read_outcomes(path: str | os.PathLike[str], header: StoreHeader, shard: int) -> list[StoreRow] | None:
-    """Return what became of the images of a shard: rows with path and error message alone; None if it is not there.
-
-    Raises:
-        StoreError: If the shard cannot be read, or is not this store's.
-    """
-    file = _shard_path(Path(path), shard)
-    if not file.exists():
-        return None
-    _check_shard(Path(path), header, shard)
-    with _reading(file):
-        table = pq.read_table(file, columns=["path", "error_message"])
-    return [StoreRow(row["path"], error_message=row["error_message"]) for row in table.to_pylist()]
+    store_folder(path, header).write(shard, pa.Table.from_arrays(arrays, schema=_SCHEMA))
 
 
 class FeatureStore:
@@ -144,6 +105,7 @@ class FeatureStore:
     def __init__(self, path: Path, header: StoreHeader) -> None:
         self.path = path
         self.header = header
+        self._folder = store_folder(path, header)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -152,17 +114,23 @@ class FeatureStore:
         Raises:
             StoreError: If it is not a store, not complete, of another format version, or damaged.
         """
-        folder = Path(path)
-        header = _read_header(folder)
-        missing = [shard for shard in range(header.num_shards) if not _shard_path(folder, shard).exists()]
+        try:
+            header = StoreHeader.read(read_header(path, _FORMAT), os.fspath(path))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise StoreError(
+                f"a feature store is a folder with a {HEADER_NAME}, {path} has none: make one with cinemae extract."
+            ) from error
+        store = cls(Path(path), header)
+        missing = [shard for shard in range(header.num_shards) if not store._folder.has(shard)]
         if missing:
             raise StoreError(
-                f"the store {folder} is not complete: {len(missing)} of {header.num_shards} shards are missing, "
-                f"{_shard_path(folder, missing[0]).name} first: run cinemae extract again as before, it goes on."
+                f"the store {path} is not complete: {len(missing)} of {header.num_shards} shards are missing, "
+                f"{store._folder.name_of(missing[0])} first: run cinemae extract again as before, it goes on."
             )
         for shard in range(header.num_shards):
-            _check_shard(folder, header, shard)
-        return cls(folder, header)
+            with store._folder.open(shard):
+                pass  # looking at the footer
+        return store
 
     @property
     def fingerprint(self) -> str:
@@ -199,20 +167,51 @@ class FeatureStore:
         Raises:
             StoreError: If a column is unknown or a shard cannot be read; the file is named.
         """
-        return self._iter_batches(_check_columns(columns), batch_size)
+        return self._iter_batches(_check_columns(columns), batch_size, range(self.header.num_shards))
 
-    def _iter_batches(self, columns: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
-        for shard in range(self.header.num_shards):
-            path = _shard_path(self.path, shard)
-            with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    def _iter_batches(self, columns: list[str], batch_size: int, shards: Iterable[int]) -> Iterator[pa.RecordBatch]:
+        for shard in shards:
+            with self._folder.open(shard) as file:
                 yield from file.iter_batches(batch_size=batch_size, columns=columns)
 
-    def load(self, columns: Sequence[str] | None = None, *, status: Status | None = "ok") -> dict[str, NDArray[Any]]:
+    def iter_arrays(
+        self, columns: Sequence[str], *, status: Status | None = "ok", most_rows: int | None = None
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Read columns a few rows at a time, in the order of the records.
+
+        Args:
+            columns: Which, of `COLUMNS`.
+            status: Only rows that are "ok", or "error"; None for all rows.
+            most_rows: Of a store with more rows, read whole shards spread evenly over it, about so many rows but one
+                shard at least; None for all.
+
+        Yields:
+            An array a column, as `load` gives them.
+
+        Raises:
+            StoreError: If a column is unknown or a shard cannot be read; the file is named.
+        """
+        columns, count = _check_columns(columns), self.header.num_shards
+        chosen = count if most_rows is None else min(count, max(1, count * most_rows // self.num_rows))
+        shards = [index * count // chosen for index in range(chosen)]
+        for batch in self._iter_batches([*columns, *({"status"} - set(columns))], _ROWS_PER_BATCH, shards):
+            if status is not None:
+                batch = batch.filter(pc.equal(batch["status"], status))
+            yield {name: self._to_numpy(name, batch[name]) for name in columns}
+
+    def load(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        status: Status | None = "ok",
+        most_rows: int | None = None,
+    ) -> dict[str, NDArray[Any]]:
         """Read columns into memory.
 
         Args:
             columns: Which, of `COLUMNS`; None for all.
             status: Only rows that are "ok", or "error"; None for all rows.
+            most_rows: About how many at most, as `iter_arrays` has it; None for all.
 
         Returns:
             An array a column, N rows each, in the order of the records. global_feature is (N, V, D), deviation and
@@ -225,63 +224,12 @@ class FeatureStore:
         columns = _check_columns(columns)
         arrays = {name: self._empty(name) for name in columns}
         filled = 0
-        for batch in self.iter_batches([*columns, *({"status"} - set(columns))]):
-            if status is not None:
-                batch = batch.filter(pa.array([value == status for value in batch["status"].to_pylist()]))
+        for batch in self.iter_arrays(columns, status=status, most_rows=most_rows):
+            count = len(batch[columns[0]])
             for name in columns:
-                arrays[name][filled : filled + len(batch)] = self._to_numpy(name, batch[name])
-            filled += len(batch)
+                arrays[name][filled : filled + count] = batch[name]
+            filled += count
         return {name: array[:filled] for name, array in arrays.items()}
-
-    def blocks(self) -> list[StoreBlock]:
-        """Return the blocks of the store, in the order of its rows; footers alone are read.
-
-        Raises:
-            StoreError: If a shard cannot be read; the file is named.
-        """
-        found: list[StoreBlock] = []
-        start = 0
-        for shard in range(self.header.num_shards):
-            path = _shard_path(self.path, shard)
-            with _reading(path):
-                footer = pq.read_metadata(path)
-            for row_group in range(footer.num_row_groups):
-                stop = start + footer.row_group(row_group).num_rows
-                found.append(StoreBlock(shard, row_group, range(start, stop)))
-                start = stop
-        return found
-
-    def load_some(self, columns: Sequence[str], most_rows: int) -> dict[str, NDArray[Any]]:
-        """Read columns of about `most_rows` readable images, spread evenly over the store in whole blocks.
-
-        Args:
-            columns: Which.
-            most_rows: All rows are read where the store has no more; else one block at least.
-
-        Raises:
-            StoreError: If a column is unknown or a shard cannot be read.
-        """
-        if self.num_rows <= most_rows:
-            return self.load(columns)
-        blocks = self.blocks()
-        count = max(1, len(blocks) * most_rows // self.num_rows)
-        chosen = [blocks[index * len(blocks) // count] for index in range(count)]
-        parts = [self.load_block(block, [*columns, "status"]) for block in chosen]
-        return {name: np.concatenate([part[name][part["status"] == "ok"] for part in parts]) for name in columns}
-
-    def load_block(self, block: StoreBlock, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Read columns of all rows of one block into memory, as `load` does.
-
-        Raises:
-            StoreError: If a column is unknown or the shard cannot be read; the file is named.
-        """
-        columns = _check_columns(columns)
-        path = _shard_path(self.path, block.shard)
-        with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read_row_group(block.row_group, columns=columns).combine_chunks()
-        if len(table) != len(block.rows):
-            raise StoreError(f"{path} changed while it was read: let one process write a store, then train on it.")
-        return {name: self._to_numpy(name, table[name].combine_chunks()) for name in columns}
 
     def counts(self) -> StoreCounts:
         """Count rows, labels and generators; reads no features.
@@ -331,60 +279,3 @@ def _check_columns(columns: Sequence[str] | None) -> list[str]:
     if unknown:
         raise StoreError(f"a store has the columns {', '.join(COLUMNS)}; there is no {', '.join(unknown)}.")
     return columns
-
-
-def _shard_path(folder: Path, shard: int) -> Path:
-    return folder / f"shard-{shard:05d}.parquet"
-
-
-def _read_header(folder: Path) -> StoreHeader:
-    path = folder / HEADER_NAME
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreError(
-            f"a feature store is a folder with a {HEADER_NAME}, {folder} has none: make one with cinemae extract."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} could not be read as JSON ({error}): restore it, or extract again.") from error
-    if not isinstance(values, dict):
-        raise StoreError(f"{path} must hold a JSON object: restore it, or extract again.")
-    try:
-        return StoreHeader.from_dict(values)
-    except StoreError as error:
-        raise StoreError(f"{folder} is not a store that can be used: {error}") from error
-
-
-def _check_shard(folder: Path, header: StoreHeader, shard: int) -> None:
-    path = _shard_path(folder, shard)
-    with _reading(path):
-        found = pq.read_metadata(path)
-        schema = found.schema.to_arrow_schema()
-    job = (found.metadata or {}).get(b"cinemae.job", b"").decode()
-    expected = len(header.rows_of(shard))
-    if job != header.job or found.num_rows != expected or not schema.equals(_SCHEMA):
-        raise StoreError(
-            f"{path} is not this store's: expected {expected} rows of job {header.job}, it holds {found.num_rows} of "
-            f"job {job or 'none'}: delete it and run cinemae extract again."
-        )
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise StoreError(
-            f"{path} could not be read ({error}): delete it and run cinemae extract again, only it is made anew."
-        ) from error
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"the store {folder} could not be written ({error}): free space or change permissions, then run it again; "
-            "finished shards are kept."
-        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +34,10 @@ class FileFolder(Protocol):
         """Return a file."""
         ...
 
+    def open(self, name: str) -> Path | BytesIO:
+        """Return what a reader of Parquet can open: on a disk the path, so that no more is read than is asked for."""
+        ...
+
     def write(self, name: str, data: bytes) -> None:
         """Make or replace a file."""
         ...
@@ -61,6 +66,9 @@ class _LocalFolder:
     def read(self, name: str) -> bytes:
         return (self._path / name).read_bytes()
 
+    def open(self, name: str) -> Path:
+        return self._path / name
+
     def write(self, name: str, data: bytes) -> None:
         with replacing(self._path / name) as temporary:
             temporary.write_bytes(data)
@@ -81,6 +89,9 @@ class _RemoteFolder:
 
     def read(self, name: str) -> bytes:
         return fetch(f"{self._uri}/{name}", limit=MOST_BYTES)
+
+    def open(self, name: str) -> BytesIO:
+        return BytesIO(self.read(name))
 
     def write(self, name: str, data: bytes) -> None:
         put(f"{self._uri}/{name}", data)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig
 from cinemae.errors import ConfigError, FingerprintMismatchError, StoreError
+from cinemae.stores.job_header import JobHeader
 
 Status = Literal["ok", "error"]
 
@@ -80,23 +80,8 @@ class StoreRow:
         return "ok" if self.error_message is None else "error"
 
 
-@dataclass(frozen=True, slots=True)
-class StoreBlock:
-    """Some consecutive rows of a store that are read together: a row group of a shard.
-
-    Attributes:
-        shard: Which.
-        row_group: Within the shard, counted from 0.
-        rows: Which rows of the store these are.
-    """
-
-    shard: int
-    row_group: int
-    rows: range
-
-
 @dataclass(frozen=True)
-class StoreHeader:
+class StoreHeader(JobHeader):
     """What the features of a store are, and the identity of the job that makes them.
 
     Attributes:
@@ -131,13 +116,14 @@ class StoreHeader:
             raise StoreError(f"shard_size and num_rows must be at least 1, got {self.shard_size} and {self.num_rows}.")
 
     @property
+    def rows_per_part(self) -> int:
+        """Rows a shard; the last may hold fewer."""
+        return self.shard_size
+
+    @property
     def num_shards(self) -> int:
         """How many shards a complete store has."""
-        return math.ceil(self.num_rows / self.shard_size)
-
-    def rows_of(self, shard: int) -> range:
-        """Return which rows of the store `shard` holds."""
-        return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.num_rows))
+        return self.num_parts
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -166,6 +152,10 @@ class StoreHeader:
         values["extractor"] = self.extractor.to_dict()
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
+    def to_json(self) -> str:
+        """Return the text of ``store.json``."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from `to_dict` output.
@@ -192,6 +182,18 @@ class StoreHeader:
         header._check_stated(values)
         return header
 
+    @classmethod
+    def read(cls, values: Mapping[str, Any], folder: str) -> Self:
+        """Build from the content of the ``store.json`` in `folder`.
+
+        Raises:
+            StoreError: If the store cannot be used.
+        """
+        try:
+            return cls.from_dict(values)
+        except StoreError as error:
+            raise StoreError(f"{folder} is not a store that can be used: {error}") from error
+
     def _check_stated(self, values: Mapping[str, Any]) -> None:
         derived = {"fingerprint": self.extractor.fingerprint(self.backbone.content_hash), "job": self.job}
         for name, value in derived.items():
@@ -201,13 +203,14 @@ class StoreHeader:
                     "it was edited by hand; restore it, or extract again."
                 )
 
-    def check_resumes(self, found: StoreHeader, folder: str) -> None:
-        """Check that this job may go on where the one of header `found`, in `folder`, stopped.
+    def check_resumes(self, values: Mapping[str, Any], folder: str) -> None:
+        """Check that this job may go on where the one that `values`, in `folder`, describe has stopped.
 
         Raises:
             FingerprintMismatchError: If backbone or extractor settings differ.
-            StoreError: If the images, the shard size or the precision differ.
+            StoreError: If the images, the shard size or the precision differ, or the store cannot be used.
         """
+        found = self.read(values, folder)
         remedy = "go on with what it was begun with, or name another folder."
         if found.fingerprint != self.fingerprint:
             raise FingerprintMismatchError(

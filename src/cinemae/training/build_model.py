@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 
-from cinemae.calibration.outliers import learn_outliers, learn_outliers_streamed
+from cinemae.calibration.outliers import learn_outliers
 from cinemae.calibration.record import calibration_files
-from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, OodReference, TrainConfig
+from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
@@ -25,8 +25,13 @@ from cinemae.core.lcas import combine_terms
 from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.core.model import CinemaeModel
 from cinemae.errors import FingerprintMismatchError, TrainingError
-from cinemae.features.streamed_set import MOST_IN_MEMORY, StreamedSet, feature_bytes
-from cinemae.features.training_set import TrainingSet, require_one_fingerprint, split_by_generator
+from cinemae.features.training_set import (
+    MOST_IN_MEMORY,
+    TrainingSet,
+    features_bytes,
+    require_one_fingerprint,
+    split_by_generator,
+)
 from cinemae.models.bundle import ModelBundle
 from cinemae.models.card import with_card
 from cinemae.models.directory import BACKBONE_DIR, HEAD_FILE, OOD_FILE, TRAINING_PLOT
@@ -39,9 +44,9 @@ from cinemae.stores.features import FeatureStore
 from cinemae.training.train import TrainReport, plot_history, train
 
 PROBE_ROWS = 20_000
-"""Images of a store that the format probe looks at where features are streamed."""
+"""About how many images of a store the format probe looks at, at most."""
 REFERENCE_ROWS = 50_000
-"""Images of a store that the scale of heat maps rests on where features are streamed."""
+"""About how many images of a store the scale of heat maps rests on, at most."""
 REFERENCE_LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 
 
@@ -60,8 +65,8 @@ class ModelRecipe:
         train: Optimiser, balance, seeds, target rates.
         allow_overlap: Accept validation stores that share files with `stores`, which would flatter every figure.
         provenance: Free notes for config.json and the model card, such as data sources and licences.
-        stream: Read the features anew in every epoch in place of holding them in memory; None where they take more
-            than `MOST_IN_MEMORY` bytes. Some figures beside the scores then rest on a sample of the images.
+        stream: Map [CLS] and statistics from a temporary file in place of holding them in memory; None where they take
+            more than `MOST_IN_MEMORY` bytes.
     """
 
     stores: Sequence[Path]
@@ -153,20 +158,17 @@ def train_model(recipe: ModelRecipe, *, progress: Callable[[EpochLine], None] | 
             f"{first.path} was extracted with backbone {first.backbone.content_hash[:16]}, but {recipe.backbone} is "
             f"{backbone.content_hash[:16]}: give the backbone that made the store."
         )
-    streams = recipe.stream if recipe.stream is not None else feature_bytes([*stores, *val_stores]) > MOST_IN_MEMORY
-    training, validation, split = _split(
-        stores, val_stores, recipe, StreamedSet if streams else TrainingSet.from_stores
-    )
+    training, validation, split = _split(stores, val_stores, recipe)
     global_dim = first.header.shapes["global_feature"][-1]
     head_config = replace(recipe.head, global_dim=pooled_dim(global_dim, recipe.head.view_pooling))
     report = train(training, validation, head_config, recipe.train, progress=progress)
     probes = {
         name: probe
         for name, probed in (("training", stores), ("validation", val_stores))
-        if (probe := format_probe(probed or stores, most_rows=PROBE_ROWS if streams else None))
+        if (probe := format_probe(probed or stores, most_rows=PROBE_ROWS))
     }
     report = replace(report, results=msgspec.structs.replace(report.results, split=split, format_probe=probes))
-    distance, ood = _learn_outliers(training, validation)
+    distance, ood = learn_outliers(training.global_feature, validation.global_feature, validation.labels)
     config = ModelConfig(
         name=recipe.name,
         backbone=first.backbone,
@@ -174,12 +176,11 @@ def train_model(recipe: ModelRecipe, *, progress: Callable[[EpochLine], None] | 
         lcas=recipe.lcas,
         head=head_config,
         decision=report.decision,
-        reference=lcas_reference(val_stores or stores, recipe.lcas, most_rows=REFERENCE_ROWS if streams else None),
+        reference=lcas_reference(val_stores or stores, recipe.lcas),
         provenance={
             **recipe.provenance,
             "train": recipe.train.to_dict(),
             "split": split,
-            **({"streamed": True} if streams else {}),
             "altered_copies": [store.header.augment.to_dict() for store in stores if store.header.augment],
         },
         ood=ood,
@@ -187,17 +188,11 @@ def train_model(recipe: ModelRecipe, *, progress: Callable[[EpochLine], None] | 
     return TrainedModel(config, report, FeatureExtractor(backbone, first.config), recipe.backbone, distance)
 
 
-def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig, *, most_rows: int | None = None) -> LcasReference:
-    """Return quantiles of patch LCAS over the photographs of `stores`: the fixed scale of heat maps.
-
-    Args:
-        stores: What to look at.
-        lcas: Weight and reduction of Eq. 4's terms.
-        most_rows: About so many images of each store, spread evenly; None for all.
-    """
+def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig) -> LcasReference:
+    """Return quantiles of patch LCAS over the photographs of `stores`: the fixed scale of heat maps."""
     values, names = [], ("label", "deviation", "fidelity")
     for store in stores:
-        columns = store.load(names) if most_rows is None else store.load_some(names, most_rows)
+        columns = store.load(names, most_rows=REFERENCE_ROWS)
         real = columns["label"] == 0
         scores = combine_terms(
             torch.from_numpy(columns["deviation"][real]),
@@ -228,12 +223,10 @@ def write_backbone(backbone: FrozenMAE, source: Path, target: Path) -> None:
 
 
 def _split(
-    stores: Sequence[FeatureStore],
-    val_stores: Sequence[FeatureStore],
-    recipe: ModelRecipe,
-    read: Callable[[Sequence[FeatureStore], LcasConfig], TrainingSet | StreamedSet],
-) -> tuple[TrainingSet | StreamedSet, TrainingSet | StreamedSet, str]:
-    data = read(stores, recipe.lcas)
+    stores: Sequence[FeatureStore], val_stores: Sequence[FeatureStore], recipe: ModelRecipe
+) -> tuple[TrainingSet, TrainingSet, str]:
+    mapped = recipe.stream if recipe.stream is not None else features_bytes([*stores, *val_stores]) > MOST_IN_MEMORY
+    data = TrainingSet.from_stores(stores, recipe.lcas, mapped=mapped)
     if not val_stores:
         if altered := [str(store.path) for store in stores if store.header.augment]:
             raise TrainingError(
@@ -244,17 +237,9 @@ def _split(
     require_one_fingerprint([stores[0], *val_stores])
     if not recipe.allow_overlap:
         _refuse_overlap(stores, val_stores)
-    validation = read(val_stores, recipe.lcas)
+    validation = TrainingSet.from_stores(val_stores, recipe.lcas, mapped=mapped)
     shared = shared_generators(data.names(1), validation.names(1))
     return data, validation, f"validation from its own store; {shared}"
-
-
-def _learn_outliers(
-    training: TrainingSet | StreamedSet, validation: TrainingSet | StreamedSet
-) -> tuple[MahalanobisDistance, OodReference]:
-    if isinstance(training, TrainingSet) and isinstance(validation, TrainingSet):
-        return learn_outliers(training.global_feature, validation.global_feature, validation.labels)
-    return learn_outliers_streamed(training, validation)
 
 
 def shared_generators(trained: Iterable[str], validated: Iterable[str]) -> str:

@@ -15,12 +15,11 @@ from cinemae.calibration.report import CalibrationReport, report_calibration
 from cinemae.config import DecisionConfig, HeadConfig, TrainConfig
 from cinemae.core.head import CinemaeHead
 from cinemae.errors import ConfigError, TrainingError
-from cinemae.features.streamed_set import StreamedSet
-from cinemae.features.training_set import TrainingSet, require_both_classes
+from cinemae.features.training_set import TrainingSet, require_both_classes, row_slices
 from cinemae.models.results import EpochLine, SeedSpread, TrainingResults
 from cinemae.statistics.metrics import mean_generator_auc
 from cinemae.statistics.plot_style import new_figure
-from cinemae.training.samples import make_samples
+from cinemae.training.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class TrainReport:
 
 
 def train(
-    training: TrainingSet | StreamedSet,
-    validation: TrainingSet | StreamedSet,
+    training: TrainingSet,
+    validation: TrainingSet,
     head_config: HeadConfig,
     config: TrainConfig,
     *,
@@ -85,8 +84,8 @@ def train(
 
 
 def fit_head(
-    training: TrainingSet | StreamedSet,
-    validation: TrainingSet | StreamedSet,
+    training: TrainingSet,
+    validation: TrainingSet,
     head_config: HeadConfig,
     config: TrainConfig,
     seed: int,
@@ -96,7 +95,7 @@ def fit_head(
     """Train one head with Adam and weighted BCE; append its epochs to `history`."""
     generator = torch.Generator().manual_seed(seed)
     head = seeded_head(head_config, seed)
-    samples = make_samples(training, head_config, config, generator)
+    samples = Samples(training, head_config, config, generator)
     samples.standardize(head)
     optimizer = torch.optim.Adam(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -129,16 +128,16 @@ def seeded_head(config: HeadConfig, seed: int) -> CinemaeHead:
 
 
 @torch.inference_mode()
-def predict_logits(head: CinemaeHead, data: TrainingSet | StreamedSet) -> NDArray[np.float64]:
+def predict_logits(head: CinemaeHead, data: TrainingSet) -> NDArray[np.float64]:
     """Return the logit of each image, its views joined as the head was set to, (N,).
 
     Raises:
         TrainingError: If training has diverged.
     """
     head.eval()
-    parts = data.parts()
+    views = torch.from_numpy(data.global_feature), torch.from_numpy(data.stats)
     logits = torch.cat(
-        [head.score_views(torch.from_numpy(part.global_feature), torch.from_numpy(part.stats)) for part in parts]
+        [head.score_views(*(values[rows] for values in views)) for rows in row_slices(len(data), data.global_feature)]
     )
     if not logits.isfinite().all():
         raise TrainingError("training diverged to logits that are not finite: lower the learning rate.")
@@ -150,7 +149,7 @@ def epoch_line(
     epoch: int,
     train_loss: float,
     logits: NDArray[np.float64],
-    validation: TrainingSet | StreamedSet,
+    validation: TrainingSet,
 ) -> EpochLine:
     """Measure one epoch on validation."""
     labels = validation.labels
@@ -168,7 +167,7 @@ def epoch_line(
 
 def validation_results(
     logits: Sequence[NDArray[np.float64]],
-    validation: TrainingSet | StreamedSet,
+    validation: TrainingSet,
     calibration: CalibrationReport,
     config: TrainConfig,
     history: Sequence[EpochLine],

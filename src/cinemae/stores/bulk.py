@@ -1,8 +1,8 @@
 """What a bulk run does, apart from where it runs: a list of images in parts, and one worker function.
 
-An engine takes part after part, has its images scored in a process of their own (`cinemae.detect.guarded`) and lets the
-job write the rows. A part's file is the only record of its being done: it appears whole, from whichever process made
-it, and what has a file is not scored again. So engines need no common state, and a run goes on after any kill.
+An engine takes part after part, has its images worked on, in a process of their own (`cinemae.detect.guarded`) or here,
+and lets the job write the rows. A part's file is the only record of its being done, from whichever process it comes, so
+engines need no common state, and a run goes on after any kill.
 """
 
 from __future__ import annotations
@@ -16,57 +16,26 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cinemae.errors import FailureLimitError, WorkerError
+from cinemae.settings import usable_cores
 from cinemae.sources.records import ImageRecord
 from cinemae.stores.file_folders import open_folder
+from cinemae.stores.parts import PartReport, PartsFolder
 
-ScoreFunction = Callable[[Sequence[ImageRecord]], Iterable[Sequence[Any]]]
-"""Records to their rows, in order, a batch at a time. A row has path, status and error_message."""
-
-SET_ASIDE = "set aside: "
-"""How the error_message of a quarantined image begins."""
-
-
-@dataclass(frozen=True)
-class PartReport:
-    """What became of one part.
-
-    Attributes:
-        part: Which.
-        num_rows: Its images.
-        num_failed: Those that could not be read or scored, the quarantined among them.
-        quarantined: Paths of the images that ended the process that scored them, again and again.
-    """
-
-    part: int
-    num_rows: int
-    num_failed: int
-    quarantined: tuple[str, ...]
+ScoreFunction = Callable[[Sequence[ImageRecord]], Generator[Sequence[Any], None, None]]
+"""Records to their rows, in order, a batch at a time. A row has path and error_message."""
 
 
 class BulkJob(Protocol):
     """One kind of work. Small, and can be pickled: it goes to every worker; what is heavy is loaded there."""
 
     @property
-    def out(self) -> str:
-        """The folder that the parts are written to."""
-        ...
-
-    @property
-    def num_rows(self) -> int:
-        """Images in all."""
-        ...
-
-    @property
     def batch_size(self) -> int:
         """Images handed to the model together."""
         ...
 
-    def rows_of(self, part: int) -> range:
-        """Return which images of the list a part holds."""
-        ...
-
-    def prepare(self) -> list[int]:
-        """Make the output's folder, or find what an earlier run finished; return the parts left to do, ascending."""
+    @property
+    def parts(self) -> PartsFolder:
+        """The folder that the rows are written to; every worker must see it."""
         ...
 
     def load(self, num_threads: int) -> ScoreFunction:
@@ -75,10 +44,6 @@ class BulkJob(Protocol):
 
     def failed_row(self, record: ImageRecord, reason: str) -> Any:  # noqa: ANN401 - whatever `load`'s function gives
         """Return the row of an image that cannot be scored."""
-        ...
-
-    def finished(self, part: int) -> PartReport | None:
-        """Report a part whose file is there; None if it is not."""
         ...
 
     def write(self, part: int, rows: Sequence[Any]) -> None:
@@ -108,8 +73,11 @@ class BulkReport:
 
 
 Part = tuple[int, Sequence[ImageRecord]]
-Engine = Callable[[BulkJob, Iterable[Part]], Generator[PartReport, None, None]]
-"""Works on parts in any order, several at a time; gives each one's report once its file is there."""
+Engine = Callable[[BulkJob, Iterable[Part], Callable[[int], None]], Generator[PartReport, None, None]]
+"""Works on parts in any order, several at a time; gives each one's report once its file is there.
+
+One that works on a part at a time may call the third argument with each number of images that it has rows of.
+"""
 
 
 def run_bulk(
@@ -127,7 +95,7 @@ def run_bulk(
         records: The images, the same list in the same order whenever the job is gone on with.
         engine: Where it runs.
         max_failures: Stop once more images than this failed, those of earlier runs included.
-        progress: Called with (images done, images in all) at the start and after every part.
+        progress: Called with (images done, images in all) at the start, and after every batch or part.
 
     Returns:
         Counts over the whole job.
@@ -137,41 +105,51 @@ def run_bulk(
         WorkerError: If the engine ends without having done every part.
         CinemaeError: Whatever the job raises: a model that cannot be loaded, a disk that is full.
     """
-    pending = job.prepare()
+    header, pending = job.parts.header, job.parts.prepare()
     left = set(pending)
-    tally = _Tally(job.num_rows, max_failures, progress or (lambda done, total: None))
-    part = 0
-    while len(job.rows_of(part)):  # those of earlier runs
-        if part not in left and (report := job.finished(part)):
+    tally = _Tally(header.num_rows, max_failures, progress or (lambda done, total: None))
+    for part in range(header.num_parts):
+        if part not in left and (report := job.parts.report(part)):  # of earlier runs
             tally.add(report)
-        part += 1
     tally.show()
-    parts = ((number, [records[row] for row in job.rows_of(number)]) for number in pending)
+    parts = ((number, [records[row] for row in header.rows_of(number)]) for number in pending)
     if pending:
-        with closing(engine(job, parts)) as reports:
+        with closing(engine(job, parts, tally.show)) as reports:
             for report in reports:
                 left.discard(report.part)
-                tally.add(report)
-                tally.show()
+                tally.finish(report)
         if left:
             raise WorkerError(
                 f"the engine ended without {len(left)} parts, {min(left)} first: run the same command again, finished "
                 "parts are kept."
             )
     return BulkReport(
-        num_rows=job.num_rows,
+        num_rows=header.num_rows,
         num_failed=tally.num_failed,
-        num_scored=sum(len(job.rows_of(number)) for number in pending),
-        num_parts=part,
-        num_skipped_parts=part - len(pending),
+        num_scored=sum(len(header.rows_of(number)) for number in pending),
+        num_parts=header.num_parts,
+        num_skipped_parts=header.num_parts - len(pending),
         quarantined=tuple(sorted(tally.quarantined)),
     )
+
+
+def run_here(job: BulkJob, parts: Iterable[Part], tell: Callable[[int], None]) -> Generator[PartReport, None, None]:
+    """Work on part after part in this process: an engine for models that are in memory already."""
+    score = job.load(usable_cores())
+    for part, records in parts:
+        rows: list[Any] = []
+        with closing(score(records)) as batches:
+            for batch in batches:
+                rows += batch
+                tell(len(batch))
+        job.write(part, rows)
+        yield report_rows(part, rows)
 
 
 class _Tally:
     def __init__(self, num_rows: int, max_failures: int | None, progress: Callable[[int, int], None]) -> None:
         self.num_rows, self.max_failures, self.progress = num_rows, max_failures, progress
-        self.num_done = self.num_failed = 0
+        self.num_done = self.num_failed = self.in_hand = self.shown = 0
         self.quarantined: list[str] = []
 
     def add(self, report: PartReport) -> None:
@@ -180,15 +158,23 @@ class _Tally:
         self.quarantined += report.quarantined
         FailureLimitError.check(self.num_failed, self.max_failures)
 
-    def show(self) -> None:
-        self.progress(self.num_done, self.num_rows)
+    def finish(self, report: PartReport) -> None:
+        """Count a part of this run, whose batches may have been shown."""
+        self.in_hand = 0
+        self.add(report)
+        if self.shown != self.num_done:
+            self.show()
+
+    def show(self, num_more: int = 0) -> None:
+        """Tell how far the run is, after `num_more` images of the part in hand."""
+        self.in_hand += num_more
+        self.shown = self.num_done + self.in_hand
+        self.progress(self.shown, self.num_rows)
 
 
 def report_rows(part: int, rows: Sequence[Any]) -> PartReport:
-    """Count the rows of a part."""
-    failed = [row for row in rows if row.status == "error"]
-    set_aside = tuple(row.path for row in failed if row.error_message.startswith(SET_ASIDE))
-    return PartReport(part, len(rows), len(failed), set_aside)
+    """Count the rows of a part; each has path and error_message."""
+    return PartReport.of(part, ((row.path, row.error_message) for row in rows))
 
 
 def write_report(folder: str | os.PathLike[str], report: BulkReport) -> None:
