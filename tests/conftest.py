@@ -105,10 +105,10 @@ def write_tiny_model(
 
 
 @pytest.fixture(scope="session")
-def one_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def one_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[CinemaeModel], onnx.ModelProto]]:
     """A graph is traced once in a run, by the process that needs it first: that takes seconds even for tiny models.
 
-    The others read what it wrote, for a model of the very same weights and settings.
+    The others read what it wrote, for a model of the very same weights and settings. The value is what traces each time.
     """
     import onnx
     from filelock import FileLock
@@ -128,7 +128,7 @@ def one_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "_trace", traced_once)
-        yield
+        yield trace
 
 
 @pytest.fixture

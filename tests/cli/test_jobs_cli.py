@@ -49,6 +49,7 @@ def test_stores_to_model_to_verdicts(stores: Path, splits: Path, tiny_model: Pat
     assert "demo@" in invoke("info", "--model", model).stdout
 
 
+@pytest.mark.slow
 def test_tiles_and_altered_copies_to_model_to_verdicts(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
     backbone = ("--backbone", tiny_model / "backbone")
     tiles = (*backbone, "--views", "tiles", "--resize-to", "64")
@@ -122,6 +123,7 @@ def test_pretrain_by_steps(splits: Path, tmp_path: Path, invoke):
         assert "exactly one budget" in result.stderr
 
 
+@pytest.mark.slow
 def test_dinov2_to_backbone_to_model_to_verdicts_and_maps(splits: Path, tmp_path: Path, invoke):
     """Patches of 14, a frozen encoder with a decoder trained for it, [CLS] of two layers: the whole stack."""
     import torch

@@ -3,7 +3,6 @@
 import ast
 import importlib
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -136,7 +135,8 @@ def test_decisions_that_the_code_cites_exist():
     assert cited <= {record.name[:4] for record in RECORDS}
 
 
-def test_the_pages_on_speed_and_accuracy_are_what_the_records_give():
-    command = [sys.executable, "-m", "benchmarks.render", "--check"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+def test_the_pages_on_speed_and_accuracy_are_what_the_records_give(monkeypatch):
+    from benchmarks.render import main
+
+    monkeypatch.setattr(sys, "argv", ["render", "--check"])
+    main()  # ends with 1 and names the page otherwise

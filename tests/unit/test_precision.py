@@ -283,6 +283,7 @@ class TestTorch:
         for index in range(len(PIXELS)):
             assert found.score(PIXELS[index : index + 1]).logit[0] == scores.logit[index]
 
+    @pytest.mark.slow
     def test_the_compiled_model_scores_as_the_other_does(self, tiny_model: Path):
         """The model is one graph, any break in it would raise; traced alone, since a compiler takes a minute."""
         command = [sys.executable, "-c", COMPILED, str(tiny_model)]

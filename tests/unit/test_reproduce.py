@@ -251,6 +251,7 @@ def test_the_scores_of_a_protocol_can_be_reported_and_compared(reproducer, tmp_p
     assert (found["num_real"], found["num_fake"]) == (8, 16)
 
 
+@pytest.mark.slow
 def test_freezing_is_measured_by_fine_tuning(root, work, tiny_model, tmp_path):
     from cinemae.evaluation.protocols.finetuning import FinetuneOptions
 
