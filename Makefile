@@ -1,4 +1,4 @@
-.PHONY: setup format lint test bench docs site check
+.PHONY: setup format lint test slow bench docs site check
 
 setup:
 	pip install -e '.[dev]'
@@ -19,6 +19,9 @@ lint:
 test:
 	pytest
 
+slow:
+	pytest -n 0 -m slow
+
 bench:
 	python -m benchmarks.run_all
 
@@ -28,5 +31,5 @@ docs:
 site:
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
-check: lint test site
+check: lint test slow site
 	cog --check docs/cli.md
