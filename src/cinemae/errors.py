@@ -5,11 +5,38 @@ Each sentence says the rule, what came, and what to do. All derive from `Cinemae
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import traceback
 from typing import Any
+
+UNEXPECTED = "an unexpected "
+"""How the sentence about an error that nobody foresaw begins."""
+
+_logger = logging.getLogger(__name__)
 
 
 class CinemaeError(Exception):
     """Root of every error that cinemae raises on purpose."""
+
+
+def log_unexpected(error: Exception) -> str:
+    """Log an error that nobody foresaw, and return the sentence for the image at which it happened.
+
+    In bulk such an image is a row, as one that cannot be read. The log names no file, since it may be shown to others
+    than the row; the same fault has the same id at every image.
+
+    Args:
+        error: What was raised; never a `CinemaeError`, which speaks for itself.
+    """
+    places = [f"{type(error).__name__}"]
+    places += [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    number = hashlib.sha256("\n".join(places).encode()).hexdigest()[:8]
+    _logger.error("unexpected error %s while an image was examined", number, exc_info=error)
+    return (
+        f"{UNEXPECTED}{type(error).__name__} (error {number}) kept this image from being examined: the log explains "
+        "it under that id; please report both."
+    )
 
 
 class ConfigError(CinemaeError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import warnings
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from cinemae.errors import ConfigError
@@ -15,6 +16,11 @@ DECODING_ENVIRONMENT = {"PILLOW_BLOCKS_MAX": "8"}
 Otherwise the system hands out and clears 48 MB anew for each picture of 12 megapixels, and other threads wait. It
 concerns the whole process, so it is for cinemae's own programs, not for those that import cinemae.
 """
+
+
+def silence_decoders() -> None:
+    """Ignore Pillow's warnings, which name no file; for cinemae's own programs, since it concerns the whole process."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def require(condition: bool, sentence: str) -> None:

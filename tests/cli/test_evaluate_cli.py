@@ -185,7 +185,7 @@ class TestCompare:
         assert result.stdout.startswith("A: fredect under aligned, seed 0 (logistic regression")
         assert "10 photographs and 10 generated images, the same for both." in result.stdout
         assert "McNemar  not possible: one of them has no threshold." in result.stdout
-        assert re.search(r"^Format   \d+\.\d% \[.*\] balanced accuracy without", result.stdout, re.MULTILINE)
+        assert re.search(r"^Format   \d+\.\d % \[.*\] balanced accuracy without", result.stdout, re.MULTILINE)
 
     def test_as_json(self, evaluated: tuple[Path, Result], invoke):
         file = evaluated[0] / "predictions.parquet"

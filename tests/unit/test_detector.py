@@ -323,3 +323,30 @@ def test_an_image_of_too_many_pixels_is_refused(tiny_model, picture):
         detector.detect(image, max_pixels=599)
     statuses = [verdict.status for verdict in detector.detect_batch([image, picture(2, 3, 3)], max_pixels=599)]
     assert statuses == ["error", "ok"]
+
+
+def test_called_as_a_function(detector: Detector, photos: Path):
+    assert detector(photos / "a.png") == detector.detect(photos / "a.png")
+
+
+def test_it_says_what_it_is(detector: Detector):
+    text = repr(detector)
+    assert detector.model_id in text
+    assert f"ai from {detector.decision.threshold:.3f}" in text
+
+
+@pytest.mark.parametrize("image", ["a.png", b"bytes", Path("a.png")])
+def test_one_image_is_no_batch(detector: Detector, image):
+    with pytest.raises(ConfigError, match="takes several images, got one, .*: call detect"):
+        detector.detect_batch(image)
+
+
+def test_a_revision_belongs_to_a_hub_id(tiny_model: Path):
+    with pytest.raises(ConfigError, match="revision 'v1' of None: name the model"):
+        Detector.from_pretrained(revision="v1")
+
+
+def test_a_number_is_a_cuda_device(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # what is asked for does not hang on this machine
+    with pytest.raises(ConfigError, match="sees no device cuda:0"):
+        Detector.from_pretrained(tiny_model, device=0)

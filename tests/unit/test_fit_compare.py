@@ -48,7 +48,7 @@ def test_the_bundled_models_scores_are_those_of_detect(bundled, store):
     assert found.false_positive_rate.value == pytest.approx(called[labels == 0].mean())
     assert found.called_ai.value == pytest.approx(called[labels == 1].mean())
     assert found.bundled == scorer.config.model_id
-    assert found.verdict == found.to_dict()["verdict"] == "better"
+    assert found.verdict == "better"
 
 
 def test_a_store_of_another_frozen_half_is_refused(store, tiny_model_tiles, monkeypatch):

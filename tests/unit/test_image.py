@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 import threading
+import tracemalloc
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -162,13 +163,11 @@ def test_unreadable_exif_is_a_warning_not_a_refusal() -> None:
     assert np.array_equal(pixels(loaded.image), pixels(ASTRONAUT))
 
 
-@pytest.mark.filterwarnings("default")
-def test_truncated_exif_of_a_jpeg_is_read_with_the_default_warning_filter() -> None:
+def test_truncated_exif_of_a_jpeg_brings_no_warning_of_a_library() -> None:
     exif = Image.Exif()
     exif[0x010F] = "a maker with a long name"
     data = encode(ASTRONAUT, "JPEG", exif=exif.tobytes()[:20])
-    with pytest.warns(UserWarning, match="Corrupt EXIF"):
-        assert load_image(data).width == 96
+    assert load_image(data).width == 96
 
 
 def test_cmyk() -> None:
@@ -511,12 +510,14 @@ def test_zero_sized_files() -> None:
     assert refusal(b"GIF89a" + bytes(20))
 
 
-def test_text_chunk_bombs() -> None:
+def test_text_chunk_bombs_are_not_unpacked() -> None:
     body = b"zTXt-key\0\0" + zlib.compress(bytes(2**24))
-    text = png(2, 2, png_chunk(b"zTXt", body))
-    assert "is PNG by its first bytes" in refusal(text)
-    many = png(2, 2, *[png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**20)))] * 80)
-    assert "is PNG by its first bytes" in refusal(many)
+    tracemalloc.start()
+    assert load_image(png(2, 2, png_chunk(b"zTXt", body))).width == 2
+    assert load_image(png(2, 2, *[png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**20)))] * 80)).width == 2
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**22
 
 
 def test_pillows_own_warning_neither_shows_nor_matters(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
-
-nbformat = pytest.importorskip("nbformat")
 
 
 def _cells(notebook):
@@ -28,7 +28,6 @@ def test_a_notebook_is_stored_as_it_ran(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("default")  # of the kernel's own machinery; in the kernel, warnings show in the outputs
 def test_a_notebook_runs(path):
-    nbclient = pytest.importorskip("nbclient")
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.kernelspec.name = "python3"
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(EXAMPLES)}}).execute()

@@ -30,7 +30,7 @@ from cinemae.app.reproduce_command import reproduce
 from cinemae.app.serve_command import serve
 from cinemae.app.train_commands import train
 from cinemae.errors import CinemaeError
-from cinemae.settings import DECODING_ENVIRONMENT
+from cinemae.settings import DECODING_ENVIRONMENT, silence_decoders
 from cinemae.version import __version__
 
 _TRAIN_EXTRA = (
@@ -111,6 +111,7 @@ app.add_typer(backbone, name="backbone")
 
 def main() -> None:
     """Run the command line."""
+    silence_decoders()
     for name, value in DECODING_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:

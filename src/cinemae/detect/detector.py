@@ -25,7 +25,7 @@ from cinemae.core.calibration import is_out_of_distribution, ood_score
 from cinemae.core.preprocess import preprocess
 from cinemae.detect.heatmap import shrink, view_box
 from cinemae.detect.verdict import KeptPixels, Verdict, flipped, reasons_for, word_for
-from cinemae.errors import ConfigError, ImageError
+from cinemae.errors import CinemaeError, ConfigError, ImageError, log_unexpected
 from cinemae.evidence.image_warnings import image_warnings
 from cinemae.evidence.provenance import read_provenance
 from cinemae.evidence.redelivery import MASK_SEEDS, redeliver
@@ -103,7 +103,8 @@ class Detector(Publishable):
         cls,
         path_or_id: str | Path | None = None,
         *,
-        device: str = "auto",
+        device: str | int = "auto",
+        revision: str | None = None,
         precision: str = "auto",
         threshold: float | None = None,
         num_threads: int | None = None,
@@ -113,7 +114,9 @@ class Detector(Publishable):
         Args:
             path_or_id: A model directory or a Hub id, ``owner/name`` or ``owner/name@revision``; None for the bundled
                 starter.
-            device: "auto" and "cpu" need only the light install; "cuda" and "mps" need torch.
+            device: "auto" and "cpu" need only the light install; "cuda" and "mps" need torch; a number is that of a
+                CUDA device.
+            revision: Branch, tag or commit of a Hub id, as in ``owner/name@revision``.
             precision: "fp32"; "int8" for a processor, faster, scores differ a little; "bf16" with torch;
                 "auto" is bf16 on CUDA devices that have it, else fp32.
             threshold: prob_fake from which an image is called "ai", in place of the model's own.
@@ -125,11 +128,30 @@ class Detector(Publishable):
             ConfigError: If the threshold lies outside [0, 1], or there is no such device or precision.
             MissingDependencyError: If the model, the device or the precision needs torch and it is not installed.
         """
+        if revision is not None:
+            if path_or_id is None or "@" in str(path_or_id):
+                raise ConfigError(
+                    f"a revision is that of a Hub id without one, got revision {revision!r} of {path_or_id!r}: "
+                    "name the model as owner/name."
+                )
+            path_or_id = f"{path_or_id}@{revision}"
         directory = resolve_model(path_or_id)
+        device = f"cuda:{device}" if isinstance(device, int) else device
         scorer = make_scorer(directory, device, precision=precision, num_threads=num_threads)
         detector = cls(scorer, threshold=threshold)
         detector.directory = directory
         return detector
+
+    def __repr__(self) -> str:
+        """Name the model, what it runs on and where its verdicts lie."""
+        return (
+            f"{type(self).__name__}({self.model_id!r}, {self.scorer.engine}, device={self.scorer.device!r}, "
+            f"ai from {self.decision.threshold:.3f}, real below {self.decision.real_below:.3f})"
+        )
+
+    def __call__(self, image: ImageInput, *, stable: bool = False) -> Verdict:
+        """Score one image: `detect` under a shorter name."""
+        return self.detect(image, stable=stable)
 
     def detect(self, image: ImageInput, *, stable: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> Verdict:
         """Score one image.
@@ -176,6 +198,10 @@ class Detector(Publishable):
             ConfigError: If an argument is none of those above.
             ImageError: With on_error="raise", at the first image that cannot be read.
         """
+        if isinstance(images, str | bytes | os.PathLike):
+            raise ConfigError(
+                f"detect_batch takes several images, got one, {str(images)[:80]!r}: call detect, or put it into a list."
+            )
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
         if on_error not in ("record", "raise"):
@@ -237,6 +263,10 @@ class Detector(Publishable):
                 return self._score_alone(examined) if score else examined
         except ImageError as error:
             return _Examined(Verdict(path, "error", error_message=str(error)))
+        except CinemaeError:
+            raise
+        except Exception as error:
+            return _Examined(Verdict(path, "error", error_message=log_unexpected(error)))
 
     @contextmanager
     def _claimed(self, content_hash: str | None, options: _Options) -> Iterator[Verdict | None]:
@@ -278,6 +308,17 @@ class Detector(Publishable):
         return self._decide(Verdict(None, "ok", content_hash=content_hash, model=self.model_id, **known))
 
     def _score(self, batch: Sequence[_Examined]) -> list[Verdict]:
+        """Score a batch; if that fails, score each image by itself, so that no image costs others their score."""
+        try:
+            return self._score_together(batch)
+        except CinemaeError:
+            raise
+        except Exception as error:
+            if len(batch) > 1:
+                return [self._score([examined])[0] for examined in batch]
+            return [Verdict(batch[0].verdict.path, "error", error_message=log_unexpected(error))]
+
+    def _score_together(self, batch: Sequence[_Examined]) -> list[Verdict]:
         """Score the images that could be read, in one call, and put the verdicts in the order of the batch."""
         readable = [examined for examined in batch if examined.pixel_values is not None]
         scored: Iterator[Verdict] = iter(())

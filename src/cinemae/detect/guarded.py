@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Self
 
 from cinemae.errors import CinemaeError, WorkerError
-from cinemae.settings import DECODING_ENVIRONMENT, Settings, require
+from cinemae.settings import DECODING_ENVIRONMENT, Settings, require, silence_decoders
 from cinemae.sources.records import ImageRecord
 from cinemae.stores.bulk import BulkJob, report_rows
 from cinemae.stores.parts import SET_ASIDE, PartReport
@@ -211,8 +211,10 @@ class _Child:
             value, error = self._connection.recv()
         except EOFError as ended:
             raise self._died() from ended
-        if error is not None:
+        if isinstance(error, CinemaeError):
             raise error
+        if error is not None:
+            raise _DiedError(str(error))
         return value
 
     def _died(self) -> _DiedError:
@@ -235,6 +237,7 @@ def serve(connection: Connection) -> None:
     (None, None) after the last.
     """
     sys.path[:] = connection.recv()  # before anything that has to be imported
+    silence_decoders()
     try:
         score = connection.recv().load(connection.recv())
         connection.send((None, None))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.doctor.near_duplicates import picture_print
-from cinemae.errors import ImageError, SourceError
+from cinemae.errors import CinemaeError, ImageError, SourceError, log_unexpected
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import LoadedImage, load_image, open_header
 from cinemae.sources.archives import read_encoded
@@ -140,6 +140,10 @@ def read_row(record: ImageRecord, split: str | None, root: Path) -> FileRow:
         traits = _traits(record, encoded, loaded)
     except ImageError as error:
         return _broken_row(name, record, split, str(error))
+    except CinemaeError:
+        raise
+    except Exception as error:
+        return _broken_row(name, record, split, log_unexpected(error))
     return FileRow(
         name=name,
         record=record,
@@ -211,11 +215,11 @@ def _traits(record: ImageRecord, encoded: str | bytes, loaded: LoadedImage) -> t
     found = []
     if "animated_first_frame" in loaded.warnings:
         found.append("animated")
-    with open_header(encoded) as (_, image, _):
-        mode, tiles = image.mode, str(image.tile)
+    with open_header(encoded) as (_, opened, _):
+        mode, depth = opened.mode, opened.depth
     if mode == "CMYK":
         found.append("cmyk")
-    if mode == "F" or mode.startswith("I") or ";16" in tiles:  # Pillow names a 16-bit RGB file's samples "RGB;16B"
+    if depth > 8:
         found.append("16-bit")
     suffix = Path(record.path).suffix.lower()
     if suffix in IMAGE_SUFFIXES and suffix not in _SUFFIXES.get(loaded.format or "", {suffix}):

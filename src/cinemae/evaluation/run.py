@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cinemae.errors import EvaluationError, ImageError
+from cinemae.errors import CinemaeError, EvaluationError, ImageError, log_unexpected
 from cinemae.evaluation.pictures import load_row, require_judgeable, require_labels, require_photographs
 from cinemae.evaluation.predictions import RAW, Column, Images, Predictions, require_distinct
 from cinemae.pictures.corruptions import Corruption, parse_condition
@@ -131,9 +131,45 @@ def _scored(
     places, pictures = _altered(rows, loaded, corruption, seed)
     scores = np.full((len(rows), sum(len(source.columns) for source in sources)), np.nan)
     if places:
-        batch = Batch(corruption.name, Images.from_rows([rows[place] for place in places]), pictures)
-        scores[places] = np.concatenate([checked_scores(source, batch) for source in sources], axis=1)
+        try:
+            scores[places] = _scores_of([rows[place] for place in places], pictures, corruption, sources)
+        except CinemaeError:
+            raise
+        except Exception:  # image by image, so that none costs others their scores
+            if not _score_alone(scores, rows, places, pictures, corruption, sources):
+                raise  # the detector is at fault, not an image
     return scores
+
+
+def _score_alone(
+    scores: NDArray[np.float64],
+    rows: Sequence[dict[str, Any]],
+    places: Sequence[int],
+    pictures: Sequence[Image.Image],
+    corruption: Corruption,
+    sources: Sequence[ScoreSource],
+) -> bool:
+    """Fill in the scores of each picture by itself; return whether one has some."""
+    any_scored = False
+    for place, picture in zip(places, pictures, strict=True):
+        try:
+            scores[place] = _scores_of([rows[place]], [picture], corruption, sources)[0]
+            any_scored = True
+        except CinemaeError:
+            raise
+        except Exception as error:
+            rows[place]["error_message"] = f"under {corruption.name}: {log_unexpected(error)}"
+    return any_scored
+
+
+def _scores_of(
+    rows: Sequence[dict[str, Any]],
+    pictures: Sequence[Image.Image],
+    corruption: Corruption,
+    sources: Sequence[ScoreSource],
+) -> NDArray[np.float64]:
+    batch = Batch(corruption.name, Images.from_rows(rows), pictures)
+    return np.concatenate([checked_scores(source, batch) for source in sources], axis=1)
 
 
 def _altered(
@@ -149,6 +185,10 @@ def _altered(
             places.append(place)
         except ImageError as error:  # such as a side longer than a codec takes
             row["error_message"] = f"under {corruption.name}: {error}"
+        except CinemaeError:
+            raise
+        except Exception as error:
+            row["error_message"] = f"under {corruption.name}: {log_unexpected(error)}"
     return places, pictures
 
 

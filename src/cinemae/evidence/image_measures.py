@@ -166,7 +166,8 @@ def _colour_spread(view: Image.Image) -> float:
         return spread
     scaled = brightness / 128 - 1
     powers = np.stack([np.ones_like(scaled), scaled, scaled**2], axis=1)
-    fitted = powers @ np.linalg.solve(powers.T @ powers, powers.T @ colour)  # least squares
+    # Least squares, by a method that also takes pictures of so few brightnesses that many parabolas fit.
+    fitted = powers @ np.linalg.lstsq(powers.T @ powers, powers.T @ colour)[0]
     return min(spread, _length_quantile(colour - fitted))
 
 

@@ -11,7 +11,8 @@ import zlib
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from cinemae.pictures.png_chunks import open_header, read_parts
 
 MAX_PIXELS = 4_000_000
 """Larger pictures are not looked into, since looking costs another decoding: NovelAI makes at most 3 megapixels."""
@@ -37,7 +38,7 @@ def read_stealth_text(data: bytes) -> bytes:
     Raises:
         OSError: If the picture cannot be decoded. (Pillow raises other errors too.)
     """
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+    with open_header(read_parts(io.BytesIO(data))) as image:
         if image.mode != "RGBA" or image.width * image.height > MAX_PIXELS:
             return b""
         pixels = np.asarray(image)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cinemae.config import AugmentConfig, BackboneInfo, ImageConfig
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.preprocess import preprocess
-from cinemae.errors import ConfigError, ImageError
+from cinemae.errors import CinemaeError, ConfigError, ImageError, log_unexpected
 from cinemae.features.extract_job import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_SHARD_SIZE,
@@ -204,9 +204,38 @@ def decode_record(
         return row, preprocess(image, config)
     except ImageError as error:
         return dataclasses.replace(row, error_message=str(error)), None
+    except CinemaeError:
+        raise
+    except Exception as error:
+        return dataclasses.replace(row, error_message=log_unexpected(error)), None
 
 
 def _run_model(extractor: FeatureExtractor, decoded: Sequence[_Decoded]) -> list[StoreRow]:
+    """Fill in the features of a batch; if that fails, image by image, so that no image costs others theirs.
+
+    Where no image of a batch can be scored alone either, the model is at fault: its error ends the run, which can be
+    gone on with.
+    """
+    try:
+        return _run_together(extractor, decoded)
+    except CinemaeError:
+        raise
+    except Exception:
+        rows, num_scored = [], 0
+        for row, pixels in decoded:
+            try:
+                rows += _run_together(extractor, [(row, pixels)])
+                num_scored += pixels is not None
+            except CinemaeError:
+                raise
+            except Exception as error:
+                rows.append(dataclasses.replace(row, error_message=log_unexpected(error)))
+        if not num_scored:
+            raise
+        return rows
+
+
+def _run_together(extractor: FeatureExtractor, decoded: Sequence[_Decoded]) -> list[StoreRow]:
     """Fill in the features of the rows that have pixels; those that could not be read are left out of the batch."""
     rows = [row for row, _ in decoded]
     readable = [(index, pixels) for index, (_, pixels) in enumerate(decoded) if pixels is not None]

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image, ImageFile
-
 from cinemae.pictures.image import open_header
-from cinemae.pictures.jpeg_quality import estimate_jpeg_quality, quality_of
+from cinemae.pictures.jpeg_quality import estimate_jpeg_quality
 from cinemae.pictures.picture import Picture
 
 __all__ = ["FileFacts", "estimate_jpeg_quality", "read_facts"]
@@ -50,22 +48,12 @@ def read_facts(source: str | os.PathLike[str] | bytes | Picture) -> FileFacts:
 
     Example:
         >>> import io
+        >>> from PIL import Image
         >>> file = io.BytesIO()
         >>> Image.new("RGB", (40, 30)).save(file, "JPEG", quality=85)
         >>> facts = read_facts(file.getvalue())
         >>> facts.container, facts.width, facts.height, facts.jpeg_quality
         ('JPEG', 40, 30, 85)
     """
-    with open_header(source) as (container, image, num_bytes):
-        width, height = image.size
-        if container != "TIFF" and _lies_on_its_side(image):  # Pillow gives a TIFF's size upright
-            width, height = height, width
-        return FileFacts(container, width, height, num_bytes, quality_of(image))
-
-
-def _lies_on_its_side(image: ImageFile.ImageFile) -> bool:
-    """Tell whether the EXIF orientation swaps width and height."""
-    try:  # not image.getexif(), which decodes a PNG to find what follows its pixels
-        return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    except Exception:  # damaged metadata: shown as stored, as load_image does
-        return False
+    with open_header(source) as (container, opened, num_bytes):
+        return FileFacts(container, *opened.upright_size, num_bytes, opened.jpeg_quality)

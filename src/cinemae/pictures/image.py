@@ -1,13 +1,18 @@
 """Sec. 5, the first step: path, bytes, PIL image or array -> upright RGB picture.
 
 `load_image` turns anything that claims to be a picture into 8-bit RGB or raises `ImageError` with one sentence; it
-never waits on a FIFO, never runs another program and changes no global setting, so threads may share it. (Warnings that
-Pillow issues, as for damaged EXIF, go where the application's filter sends them; one made an error refuses that file.)
+never waits on a FIFO, never runs another program and changes no global setting, so threads may share it.
+`cinemae.pictures.decoding` opens each format; decoders are given no more of a file than its pixels need.
 `core.preprocess` goes on from there. Choices that the paper leaves open are decision 0004:
 
 * the format is told by the first bytes, not by the name, and only that one Pillow plugin is tried;
-* transparency is composited over white; CMYK, Lab and palettes are converted by Pillow, colour profiles are ignored;
-* 16-bit values keep their high byte (as Pillow does for 16-bit RGB), floating-point values must lie in [0, 1];
+* transparency is composited over white; CMYK, Lab and palettes are converted by Pillow; colour profiles
+  are converted to sRGB where that changes pixels visibly;
+* 16-bit values keep their high byte (as Pillow does for 16-bit RGB), fewer bits than 8 or 9 to 15 are scaled to 0 to
+  255, floating-point values must lie in [0, 1];
+* of a TIFF whose first directory is a thumbnail, the picture that it stands for is read; camera raw files need rawpy;
+* damage outside the pixels (metadata, checksums of ancillary chunks, a missing end marker) refuses no picture, a JPEG
+  whose last rows are missing is refused;
 * of an animation or a multi-page file the first frame is read, with the warning ``animated_first_frame``; the extra
   pictures that phones append to a JPEG (MPO: depth, gain map, second eye) are no frames and bring no warning.
 """
@@ -30,6 +35,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, GifImagePlugin, Image, ImageFile, features
 
 from cinemae.errors import ImageError
+from cinemae.pictures.colour import to_srgb
+from cinemae.pictures.decoding import OpenedPicture, open_encoded
 from cinemae.pictures.jpeg_quality import quality_of
 from cinemae.pictures.picture import (
     Encoded,
@@ -136,7 +143,7 @@ HEIF, but the byte string given began with b'hello': convert it first.
 @contextmanager
 def open_header(
     source: str | os.PathLike[str] | bytes | Picture, *, max_pixels: int = DEFAULT_MAX_PIXELS
-) -> Iterator[tuple[str, ImageFile.ImageFile, int]]:
+) -> Iterator[tuple[str, OpenedPicture, int]]:
     """Open a picture as far as its header; whatever fails inside the ``with`` block is an `ImageError` too.
 
     Args:
@@ -144,7 +151,7 @@ def open_header(
         max_pixels: Most pixels allowed, as in `load_image`.
 
     Yields:
-        The format, as in `LoadedImage`; Pillow's reader, nothing decoded and not turned upright; the length in bytes.
+        The format, as in `LoadedImage`; what the header says; the length in bytes.
 
     Raises:
         ImageError: As `load_image` does where the header is wrong; damage further on is not seen.
@@ -162,22 +169,33 @@ def open_header(
         file.seek(0)
         kind, reader = _reader(file.read(256), name)
         file.seek(0)
-        image = stack.enter_context(reader(file))
-        _check_pixels(image.width, image.height, name, max_pixels)
-        yield kind, image, num_bytes
+        opened = open_encoded(kind, reader, file, max_pixels=max_pixels, header_only=True)
+        _check_pixels(*opened.size, name, max_pixels)
+        yield kind, opened, num_bytes
 
 
 def _decode(picture: Picture, max_pixels: int) -> LoadedImage:
     name = picture.name
     kind, reader = _reader(picture.data, name)
     wrong = f"{name} is {kind} by its first bytes, but the rest is damaged, incomplete or of a variety not read"
-    with failures_as_image_errors(wrong, "save it again from the original"), reader(io.BytesIO(picture.data)) as image:
-        _check_pixels(image.width, image.height, name, max_pixels)
-        warnings = ("animated_first_frame",) if getattr(image, "is_animated", False) else ()
-        image.load()
+    with failures_as_image_errors(wrong, "save it again from the original"):
+        opened = open_encoded(kind, reader, io.BytesIO(picture.data), max_pixels=max_pixels)
+        _check_pixels(*opened.size, name, max_pixels)
+        warnings = ("animated_first_frame",) if opened.is_animated else ()
+        if opened.orientation is None:  # a picture is not refused for damaged metadata
+            warnings = (*warnings, "exif_unreadable")
+        image = opened.decode()
         _check_pixels(image.width, image.height, name, max_pixels)  # HEIF learns its true size while decoding
-        loaded = _describe(image, name, warnings=warnings, format=kind, encoded=picture)
-        return dataclasses.replace(loaded, jpeg_quality=quality_of(image))
+        upright = _upright(_to_rgb(to_srgb(image, opened.profile), name), opened.orientation or 1)
+        return LoadedImage(
+            upright,
+            *upright.size,
+            kind,
+            picture.content_hash,
+            len(picture.data),
+            warnings,
+            opened.jpeg_quality,
+        )
 
 
 def _reader(data: bytes, name: str) -> tuple[str, Callable[[BinaryIO], ImageFile.ImageFile]]:
@@ -218,26 +236,25 @@ def _is_animated(image: Image.Image) -> bool:
     return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
-def _describe(
-    image: Image.Image,
-    name: str,
-    warnings: tuple[str, ...] = (),
-    format: str | None = None,
-    encoded: Picture | None = None,
-) -> LoadedImage:
-    """Turn a decoded picture, which nobody else holds, upright and RGB, and name its content."""
+def _describe(image: Image.Image, name: str, warnings: tuple[str, ...] = (), format: str | None = None) -> LoadedImage:
+    """Turn a picture that was not read from bytes, and that nobody else holds, upright and RGB; name its content."""
     try:
-        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a picture is not refused for damaged metadata
-        turn, warnings = None, (*warnings, "exif_unreadable")
-    rgb = _to_rgb(image, name)
-    upright = rgb if turn is None else rgb.transpose(turn)
-    upright.info = {}  # an orientation left here would be applied again by whoever loads this image next
+        orientation, warnings = 1, (*warnings, "exif_unreadable")
+    profile = image.info.get("icc_profile")
+    shown = to_srgb(image, profile) if isinstance(profile, bytes) else image
+    upright = _upright(_to_rgb(shown, name), orientation)
     width, height = upright.size
-    if encoded is not None:
-        return LoadedImage(upright, width, height, format, encoded.content_hash, len(encoded.data), warnings)
     digest = hashlib.sha256(f"RGB {width}x{height}\n".encode() + upright.tobytes()).hexdigest()
     return LoadedImage(upright, width, height, format, digest, None, warnings)
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
+    upright = image if turn is None else image.transpose(turn)
+    upright.info = {}  # an orientation left here would be applied again by whoever loads this image next
+    return upright
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -273,6 +290,11 @@ def _values_to_uint8(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
     kind = values.dtype.kind
     if kind == "f" and not np.isfinite(values).all():
         raise ImageError(f"{name} holds NaN or infinite values: clean the data, then scale it to [0, 1].")
+    if kind == "i" and 0 < values.max() <= 255 and values.min() >= 0:
+        raise ImageError(
+            f"{name} has {values.dtype} values of 0 to {values.max()}, which may be 8 bits or a dark picture of 16: "
+            'convert it to 8 bits (mode "L") or to 16 (mode "I;16").'
+        )
     top = {"f": 1, "i": 65_535}.get(kind)  # Pillow's mode "I" holds 16-bit files in 32 bits
     if top is not None and (values.min() < 0 or values.max() > top):
         raise ImageError(

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from cinemae.detect.detector import Detector
 from cinemae.detect.verdict import Verdict
+from cinemae.errors import log_unexpected
 from cinemae.sources.stream import NUM_WORKERS
 
 FIRST_GUESS_SECONDS = 0.1
@@ -221,7 +222,7 @@ class Batcher:
                 scored.append(_answer(waiting[0], verdict))
                 waiting.popleft()
         except Exception:  # what broke for one image must not take the others with it
-            scored += [answer for job in waiting if (answer := self._score_alone(job)) is not None]
+            scored += [self._score_alone(job) for job in waiting]
         return scored
 
     def _verdicts(self, jobs: Sequence[_Job]) -> Iterator[Verdict]:
@@ -235,12 +236,13 @@ class Batcher:
             pool=self._pool,
         )
 
-    def _score_alone(self, job: _Job) -> Scored | None:
+    def _score_alone(self, job: _Job) -> Scored:
         try:
             return _answer(job, next(self._verdicts([job])))
-        except Exception as error:
-            job.future.set_exception(error)
-            return None
+        except Exception as error:  # one that the detector could not make a verdict of, such as a map's
+            scored = Scored(Verdict(None, "error", error_message=log_unexpected(error)))
+            job.future.set_result(scored)
+            return scored
 
 
 def _answer(job: _Job, verdict: Verdict) -> Scored:

@@ -49,6 +49,7 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
     "loggers": {
         LOGGER_NAME: {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "cinemae": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         "uvicorn.error": {"level": "WARNING"},
         "asyncio": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},

@@ -15,6 +15,7 @@ from cinemae.app.serve.problems import Problem, describe
 from cinemae.app.serve.schema import RESULTS_SCHEMA, request_body
 from cinemae.app.serve.service import Service
 from cinemae.detect.verdict import Verdict
+from cinemae.errors import UNEXPECTED
 from cinemae.version import __version__
 
 _REFUSED = describe(400, 401, 408, 411, 413, 415, 422, 500, 503)
@@ -144,4 +145,7 @@ def _require_readable(scored: list[tuple[Upload, Scored]]) -> None:
     """Refuse a request whose one image could not be read; among several it is a row."""
     verdict: Verdict = scored[0][1].verdict
     if len(scored) == 1 and verdict.status == "error":
-        raise Problem(422, verdict.error_message or "", "unreadable-image", members={"results": _rows(scored)})
+        message, members = verdict.error_message or "", {"results": _rows(scored)}
+        if message.startswith(UNEXPECTED):  # ours to mend, not the client's
+            raise Problem(500, message, members=members)
+        raise Problem(422, message, "unreadable-image", members=members)
