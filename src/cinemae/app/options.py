@@ -118,7 +118,9 @@ def whole_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take dataclasses of options: each field is an option of its own, at the place of its group."""
     hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, type[Any]] = {name: kind for name, kind in hints.items() if isinstance(kind, type) and is_dataclass(kind)}
+    groups: dict[str, type[Any]] = {
+        name: kind for name, kind in hints.items() if isinstance(kind, type) and is_dataclass(kind)
+    }
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
         options = {field.name: field.default for field in fields(groups[name])} if name in groups else {}

@@ -23,7 +23,7 @@ from cinemae.stores.store_format import FEATURES
 VALIDATION_SHARE = 0.25
 MOST_IN_MEMORY = 4 * 2**30
 """Bytes of [CLS] and statistics beyond which they are mapped from a file unless told otherwise."""
-SLICE_BYTES = 2**26
+SLICE_BYTES = 2**23
 """Features that are worked on together where all of them need not be in memory."""
 
 
