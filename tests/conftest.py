@@ -108,7 +108,7 @@ def write_tiny_model(
 def one_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[CinemaeModel], onnx.ModelProto]]:
     """A graph is traced once in a run, by the process that needs it first: that takes seconds even for tiny models.
 
-    The others read what it wrote, for a model of the very same weights and settings. The value is what traces each time.
+    The others read what it wrote, for a model of the very same weights and settings. The value traces each time.
     """
     import onnx
     from filelock import FileLock
