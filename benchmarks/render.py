@@ -64,7 +64,7 @@ BENCHMARKS = {
     "ray_engine": "`cinemae detect --engine ray` on one machine against the local path on the same two cores, each "
     "once its models are loaded, and against one worker on one core.",
     "ray_memory": "A run on Ray over 100,000 small images, a tiny model: memory of the driver and of the object store.",
-    "large_store": "Training a head from a store of 5 million drawn rows, read as a stream, against one of 250,000.",
+    "large_store": "Training a head from a store of 5 million drawn rows, mapped from a file, against one of 250,000.",
     "rebuild_report": "`cinemae report`, a whole process: every number, plot and page of a robustness run from stored "
     "predictions (drawn ones, of its usual sizes).",
     "onnx_parity": "The bundled model's graph against torch on the pictures that its thresholds were chosen on: "
