@@ -52,9 +52,6 @@ IMAGE = chunk(b"IDAT", zlib.compress(bytes(11 * 10)))  # of 10x10 grey pixels
 BOMBS = {
     "decompression bomb": png(60_000, 60_000, chunk(b"IDAT", zeros(100))),
     "more pixels than allowed": png(400, 400, chunk(b"IDAT", zlib.compress(bytes(401 * 400)))),
-    "zip bomb in a text chunk": png(10, 10, chunk(b"zTXt", b"k\0\0" + zeros(200)), IMAGE),
-    "zip bomb in an international text chunk": png(10, 10, chunk(b"iTXt", b"k\0\1\0\0\0" + zeros(200)), IMAGE),
-    "zip bomb in a colour profile": png(10, 10, chunk(b"iCCP", b"p\0\0" + zeros(200)), IMAGE),
     "a header of no pixels": png(0, 10, IMAGE),
     "a chunk longer than the file": png(10, 10)[:-12] + struct.pack(">I", 2**31 - 1) + b"IDATx",
     "a GIF that lies": b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0, 0, 0) + b";",
@@ -79,6 +76,22 @@ def test_bombs_and_lies_are_422(server, good, name):
     if len(BOMBS[name]) < 2**19:
         answer = server.form([("a.jpg", good), ("b.jpg", BOMBS[name])])
         assert [row["status"] for row in answer.json["results"]] == ["ok", "error"]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 90 * 1024  # in KiB
+
+
+BESIDE_THE_PIXELS = {
+    "text chunk": png(10, 10, chunk(b"zTXt", b"k\0\0" + zeros(200)), IMAGE),
+    "international text chunk": png(10, 10, chunk(b"iTXt", b"k\0\1\0\0\0" + zeros(200)), IMAGE),
+    "colour profile": png(10, 10, chunk(b"iCCP", b"p\0\0" + zeros(200)), IMAGE),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE_THE_PIXELS)
+def test_a_zip_bomb_beside_the_pixels_is_not_unpacked(server, name):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    answer = server.raw(BESIDE_THE_PIXELS[name])
+    assert answer.status == 200
+    assert answer.json["results"][0]["status"] == "ok"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 90 * 1024  # in KiB
 
 
