@@ -6,16 +6,18 @@ Its weights are those of the files that torch reads, where they lie: `cinemae.mo
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import torch
-from onnx import helper, numpy_helper
-from onnx.external_data_helper import uses_external_data
+from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import convert_model_to_external_data, uses_external_data
 from torch import Tensor
 
 from cinemae.core.model import CinemaeModel
@@ -34,6 +36,9 @@ from cinemae.models.directory import (
 from cinemae.models.graph_weights import narrow_weights, share_weights
 from cinemae.models.onnx_session import OUTPUTS
 from cinemae.models.weights import load_model
+
+LARGE = 100_000_000
+"""Bytes of weights from which they lie in a file of their own: a graph that holds them is copied when it is loaded."""
 
 
 def export_onnx(directory: Path) -> Path:
@@ -83,11 +88,13 @@ def write_graph(model: CinemaeModel, directory: Path, folder: Path) -> Path:
 
 
 def save_graph(graph: onnx.ModelProto, path: Path) -> Path:
-    """Check a graph and write it.
+    """Check a graph and write it, the weights that a large one holds (`LARGE`) in ``STEM.HASH.data`` beside it.
+
+    That file is named by its content, so a graph is never read with the weights of another.
 
     Args:
-        graph: The graph; what it holds of weights is narrowed in place.
-        path: Where to write it.
+        graph: The graph; what it holds of weights is narrowed, and if large taken out of it.
+        path: Where to write it, ending in ``.onnx``.
 
     Returns:
         The path.
@@ -95,16 +102,27 @@ def save_graph(graph: onnx.ModelProto, path: Path) -> Path:
     narrow_weights(graph)
     _drop_traces(graph)
     _check(graph)
+    weights = [weight for weight in graph.graph.initializer if weight.HasField("raw_data")]
+    large = sum(len(weight.raw_data) for weight in weights) >= LARGE
+    if large:
+        digest = hashlib.sha256()
+        for weight in weights:
+            digest.update(weight.raw_data)
+        name = f"{path.stem}.{digest.hexdigest()[:12]}.data"
+        (path.parent / name).unlink(missing_ok=True)  # onnx would write behind what is there
+        convert_model_to_external_data(graph, all_tensors_to_one_file=True, location=name)
     onnx.save(graph, path)
+    if large:
+        shutil.copymode(path, path.parent / name)  # onnx writes it for its owner alone
     return path
 
 
 def _check(graph: onnx.ModelProto) -> None:
-    """Let onnx check a graph whose shared weights may not lie beside it yet: they are left out."""
+    """Let onnx check a graph; shared weights, which may not lie beside it yet, are left out."""
     bare = onnx.ModelProto()
     bare.CopyFrom(graph)
     for weight in filter(uses_external_data, bare.graph.initializer):
-        weight.CopyFrom(onnx.TensorProto(name=weight.name, data_type=weight.data_type, dims=[0]))
+        weight.CopyFrom(TensorProto(name=weight.name, data_type=weight.data_type, dims=[0]))
     onnx.checker.check_model(bare)
 
 

@@ -95,7 +95,7 @@ def load_graph(path: Path) -> onnx.ModelProto:
     weights = {weight.name: weight for weight in model.graph.initializer if weight.name != "noise"}
     for weight in filter(uses_external_data, weights.values()):
         weight.raw_data = _read_external(path, weight)
-        weight.data_location = TensorProto.DEFAULT
+        weight.ClearField("data_location")
         del weight.external_data[:]
     for node in list(model.graph.node):
         weight = weights.get(node.input[0]) if node.op_type in ("Cast", "Transpose") else None
