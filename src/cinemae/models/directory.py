@@ -5,8 +5,8 @@
     config.json                 every setting, threshold and calibration (`cinemae.config.ModelConfig`)
     model.onnx                  the method from pixels to logit as a graph, for the light install; it reads its weights
                                 from the two safetensors files
-    model.int8.onnx             the same with products of 8-bit integers and weights of its own (large ones: beside it in
-                                model.int8.HASH.data); may be missing
+    model.int8.onnx             the same with products of 8-bit integers and weights of its own, large ones in a file
+                                beside it, model.int8.HASH.data; may be missing
     head.safetensors            the trained half
     ood.safetensors             what the training images look like, to tell when an image is unlike them; may be missing
     backbone/config.json        the frozen half, in the Hub's ViTMAE layout

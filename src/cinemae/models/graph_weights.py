@@ -27,7 +27,8 @@ from cinemae.errors import ModelDirError
 from cinemae.models.directory import BACKBONE_FILE, HEAD_FILE
 
 _SMALLEST = 1024  # values; smaller weights stay in the graph as they are
-_TYPES = {"F16": (np.dtype("<f2"), TensorProto.FLOAT16), "F32": (np.dtype("<f4"), TensorProto.FLOAT)}
+_TYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}  # of safetensors
+_ONNX_TYPES = {"F16": TensorProto.FLOAT16, "F32": TensorProto.FLOAT}
 _ATTRIBUTES: dict[str, dict[str, Any]] = {"Cast": {"to": TensorProto.FLOAT}, "Transpose": {"perm": [1, 0]}}
 _Key = tuple[tuple[int, ...], bytes]
 
@@ -44,7 +45,7 @@ class _Stored:
 
     @property
     def length(self) -> int:
-        return math.prod(self.shape) * _TYPES[self.dtype][0].itemsize
+        return math.prod(self.shape) * int(_TYPES[self.dtype].itemsize)
 
 
 def share_weights(model: onnx.ModelProto, directory: Path) -> None:
@@ -129,7 +130,7 @@ def _stored_in(directory: Path, location: str) -> Iterator[tuple[_Key, _Stored]]
         if name == "__metadata__" or entry["dtype"] not in _TYPES or math.prod(entry["shape"]) < _SMALLEST:
             continue
         stored = _Stored(location, 8 + size + entry["data_offsets"][0], tuple(entry["shape"]), entry["dtype"])
-        count, dtype = math.prod(stored.shape), _TYPES[stored.dtype][0]
+        count, dtype = math.prod(stored.shape), _TYPES[stored.dtype]
         values = np.fromfile(path, dtype, count, offset=stored.offset).reshape(stored.shape).astype(np.float32)
         yield _key(values), stored
         if values.ndim == 2:
@@ -142,7 +143,7 @@ def _key(values: NDArray[np.float32]) -> _Key:
 
 def _point_to(stored: _Stored, name: str) -> TensorProto:
     """Return a weight whose values lie in a safetensors file."""
-    weight = TensorProto(name=name, data_type=_TYPES[stored.dtype][1], dims=stored.shape)
+    weight = TensorProto(name=name, data_type=_ONNX_TYPES[stored.dtype], dims=stored.shape)
     weight.data_location = TensorProto.EXTERNAL
     place = {"location": stored.location, "offset": stored.offset, "length": stored.length}
     for key, value in place.items():
@@ -164,6 +165,7 @@ def _read_external(graph: Path, weight: TensorProto) -> bytes:
     try:
         with (graph.parent / place.location).open("rb") as file:
             file.seek(place.offset or 0)
-            return file.read(place.length or -1)
+            values: bytes = file.read(place.length or -1)
     except OSError as error:
         raise ModelDirError(f"{graph} points to weights that cannot be read ({error}): restore them.") from error
+    return values
