@@ -134,7 +134,7 @@ def one_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Ci
 @pytest.fixture
 def no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the graph out of models that are built, where a test does not score with it: torch scores without one."""
-    monkeypatch.setattr("cinemae.training.build_model.write_graph", lambda model, head, folder: None)
+    monkeypatch.setattr("cinemae.training.build_model.write_graph", lambda model, directory, folder: None)
 
 
 def _digest(model: CinemaeModel) -> str:

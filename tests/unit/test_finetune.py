@@ -103,7 +103,7 @@ def model(data, tiny_model, tmp_path_factory):
     finetune(recipe, root / "model")
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - it must not move
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build_model, "write_graph", lambda model, head, folder: folder)
+        patch.setattr(build_model, "write_graph", lambda model, directory, folder: folder)
         finetune(recipe, root / "again")
     assert torch.equal(torch.get_rng_state(), state)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002

@@ -61,7 +61,7 @@ def exported(base):
     with pytest.MonkeyPatch.context() as patch:
         for module in ("fit", "compare"):
             patch.setattr(f"cinemae.fit.{module}.STARTER", base)
-        patch.setattr("cinemae.training.build_model.write_graph", lambda model, head, folder: folders.append(folder))
+        patch.setattr("cinemae.training.build_model.write_graph", lambda *args: folders.append(args[-1]))
         patch.setattr("cinemae.training.build_model.plot_history", lambda history: new_figure(1, 1))
         patch.setattr(
             "cinemae.statistics.format_probe._forest", lambda seed: RandomForestClassifier(5, random_state=seed)

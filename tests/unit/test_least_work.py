@@ -14,6 +14,7 @@ from cinemae.core.checkpoint import new_mae
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.masking import mask_noise, plan_masks
 from cinemae.errors import CheckpointError
+from cinemae.models.graph_weights import load_graph
 from cinemae.models.scorers import TorchScorer
 from cinemae.pretrain_config import PretrainConfig
 
@@ -124,7 +125,7 @@ def test_the_plan_follows_the_extractor_but_is_no_weight(extractor):
 
 def test_the_exported_graph_computes_no_more(tiny_model):
     """The tiny model has two layers in its encoder and one in its decoder; the head's products follow."""
-    graph = onnx.load(tiny_model / "model.onnx")
+    graph = load_graph(tiny_model / "model.onnx")
     weights = {weight.name for weight in graph.graph.initializer}
     nodes = [node for node in graph.graph.node if node.op_type in ("Gemm", "MatMul")]
     products = [node.output[0] for node in nodes if weights & set(node.input)]

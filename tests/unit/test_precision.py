@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 from onnxruntime.quantization.onnx_model import ONNXModel
 from sklearn.metrics import roc_auc_score
 
@@ -27,6 +27,7 @@ from cinemae.models.bundle import ModelBundle
 from cinemae.models.card import model_card
 from cinemae.models.directory import INT8_FILE, ONNX_FILE, STARTER, read_model_config
 from cinemae.models.export_int8 import linear_layers, quantize_graph
+from cinemae.models.graph_weights import load_graph
 from cinemae.models.results import PrecisionCheck, Results
 from cinemae.models.scorers import OnnxScorer, TorchScorer, make_scorer
 
@@ -85,7 +86,7 @@ class TestTheGraph:
         np.testing.assert_array_equal(np.isnan(found.lcas), np.isnan(exact.lcas))
 
     def test_rounds_each_column_of_a_weight_to_the_nearest_step_of_its_own(self, int8_model: Path):
-        graph = onnx.load(int8_model / ONNX_FILE)
+        graph = load_graph(int8_model / ONNX_FILE)
         ONNXModel(graph).replace_gemm_with_matmul()
         of_int8 = {w.name: numpy_helper.to_array(w) for w in onnx.load(int8_model / INT8_FILE).graph.initializer}
         layers = {node.name: node.input[1] for node in graph.graph.node if node.op_type == "MatMul"}
@@ -126,34 +127,21 @@ class TestTheGraph:
         (logit,) = sessions[1].run(["logit"], {"pixel_values": PIXELS[0]})
         assert logit[0] == np.float32(scorer.score(PIXELS[:1]).logit[0])
 
-    def test_weights_stored_in_float16_are_widened_first(self):
-        weight = numpy_helper.from_array((np.arange(4096, dtype=np.float32) % 1024).reshape(64, 64) / 64, "weight")
-        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 64]) for name in ("in", "out")]
-        product = helper.make_node("MatMul", ["in", "weight"], ["out"], "product")
-        graph = helper.make_model(helper.make_graph([product], "g", ends[:1], ends[1:], [weight]))
-        before = graph.SerializeToString()
-        export.narrow_weights(graph)
-        assert [node.op_type for node in graph.graph.node] == ["Cast", "MatMul"]
-        assert graph.graph.initializer[0].data_type == TensorProto.FLOAT16
-        export.widen_weights(graph)
-        assert graph.SerializeToString() == before
-
 
 class TestLargeWeights:
-    @pytest.mark.parametrize(("name", "precision"), [(ONNX_FILE, "fp32"), (INT8_FILE, "int8")])
-    def test_lie_beside_the_graph_and_score_the_same(self, copy: Path, monkeypatch, name: str, precision: str):
-        expected = OnnxScorer(copy, precision=precision).score(PIXELS)
+    def test_lie_beside_the_graph_and_score_the_same(self, copy: Path, monkeypatch):
+        expected = OnnxScorer(copy, precision="int8").score(PIXELS)
         monkeypatch.setattr(export, "LARGE", 1000)
-        whole = (copy / name).stat().st_size
-        export.save_graph(onnx.load(copy / name), copy / name)
+        whole = (copy / INT8_FILE).stat().st_size
+        export.save_graph(onnx.load(copy / INT8_FILE), copy / INT8_FILE)
         (weights,) = copy.glob("*.data")
-        assert weights.name.startswith(name.removesuffix("onnx"))
-        assert (copy / name).stat().st_size < whole - 1000
-        found = OnnxScorer(copy, precision=precision).score(PIXELS)
+        assert weights.name.startswith("model.int8.")
+        assert (copy / INT8_FILE).stat().st_size < whole - 1000
+        found = OnnxScorer(copy, precision="int8").score(PIXELS)
         np.testing.assert_array_equal(found.logit, expected.logit)
         weights.unlink()
         with pytest.raises(ModelDirError, match=r"onnx cannot be used \("):
-            OnnxScorer(copy, precision=precision)
+            OnnxScorer(copy, precision="int8")
 
     def test_go_with_the_graph_they_belong_to_and_no_other(self, copy: Path, tmp_path: Path, monkeypatch):
         monkeypatch.setattr(export, "LARGE", 1000)

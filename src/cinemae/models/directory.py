@@ -3,9 +3,10 @@
 ::
 
     config.json                 every setting, threshold and calibration (`cinemae.config.ModelConfig`)
-    model.onnx                  the method from pixels to logit in one graph; what the light install scores with
-    model.int8.onnx             the same with products of 8-bit integers; may be missing. The weights of a large graph
-                                lie in a file beside it, model.HASH.data or model.int8.HASH.data
+    model.onnx                  the method from pixels to logit as a graph, for the light install; it reads its weights
+                                from the two safetensors files
+    model.int8.onnx             the same with products of 8-bit integers and weights of its own, large ones in a file
+                                beside it, model.int8.HASH.data; may be missing
     head.safetensors            the trained half
     ood.safetensors             what the training images look like, to tell when an image is unlike them; may be missing
     backbone/config.json        the frozen half, in the Hub's ViTMAE layout
@@ -20,6 +21,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ INT8_FILE = "model.int8.onnx"
 HEAD_FILE = "head.safetensors"
 OOD_FILE = "ood.safetensors"
 BACKBONE_DIR = "backbone"
+BACKBONE_FILE = f"{BACKBONE_DIR}/model.safetensors"
 RESULTS_FILE = "results.json"
 CALIBRATION_FILE = "calibration.json"
 CARD_FILE = "README.md"
@@ -41,6 +44,7 @@ PLOTS = (TRAINING_PLOT, *CALIBRATION_PLOTS)
 UNREADABLE_FILES = ("unreadable.txt", "calibration-unreadable.txt")  # of fine-tuning, and of calibrating
 READY_DIR, OBSOLETE_FILE = ".cinemae-ready", ".obsolete"  # see `finish_writing`
 FINGERPRINT_KEY, HEAD_KEY = "cinemae.fingerprint", "cinemae.head_sha256"  # what a graph says it was exported from
+BACKBONE_KEY = "cinemae.backbone_crc32"  # `file_checksum` of the backbone that a graph reads weights from
 PRECISION_KEY = "cinemae.precision"  # what a graph computes in; graphs without it: float32
 STARTER = Path(__file__).resolve().parent.parent / "starter"
 
@@ -174,3 +178,12 @@ def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_checksum(path: Path) -> str:
+    """Return the CRC-32 of a file, in hexadecimal: tells two files apart in a quarter of the time of `file_hash`."""
+    checksum = 0
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            checksum = zlib.crc32(part, checksum)
+    return f"{checksum:08x}"

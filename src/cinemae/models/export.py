@@ -1,10 +1,6 @@
-"""Write a model's ONNX graph: the whole method from `pixel_values` to logit in one file, for the light install.
+"""Write a model's ONNX graph: the whole method from `pixel_values` to logit, for the light install.
 
-Large weights that float16 holds exactly are stored as float16 and widened when the graph is loaded; all others stay
-float32. So torch and ONNX compute with the same numbers, and a backbone that was saved in float16, as
-`backbones.pretrain` does, takes half the space (decision 0007).
-
-The weights of a large model lie in a file beside the graph, which the runtime maps into memory instead of copying.
+Its weights are those of the files that torch reads, where they lie: `cinemae.models.graph_weights`.
 """
 
 from __future__ import annotations
@@ -18,29 +14,31 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from onnx.external_data_helper import convert_model_to_external_data
+from onnx.external_data_helper import convert_model_to_external_data, uses_external_data
 from torch import Tensor
 
 from cinemae.core.model import CinemaeModel
 from cinemae.errors import ModelDirError
 from cinemae.models.bundle import ModelBundle
 from cinemae.models.directory import (
+    BACKBONE_FILE,
+    BACKBONE_KEY,
     FINGERPRINT_KEY,
     HEAD_FILE,
     HEAD_KEY,
     ONNX_FILE,
+    file_checksum,
+    file_hash,
 )
+from cinemae.models.graph_weights import narrow_weights, share_weights
+from cinemae.models.onnx_session import OUTPUTS
 from cinemae.models.weights import load_model
 
-OUTPUTS = ("logit", "stats", "lcas", "global_feature")
 LARGE = 100_000_000
 """Bytes of weights from which they lie in a file of their own: a graph that holds them is copied when it is loaded."""
-
-_SMALLEST_NARROWED = 1024  # values; smaller tensors stay float32
 
 
 def export_onnx(directory: Path) -> Path:
@@ -57,13 +55,13 @@ def export_onnx(directory: Path) -> Path:
         FingerprintMismatchError: If backbone and head do not belong together.
     """
     bundle = ModelBundle.read(directory)
-    model, head = load_model(directory, bundle.config), (directory / HEAD_FILE).read_bytes()
-    bundle.changed(without=(ONNX_FILE,)).write(directory, add=lambda folder: write_graph(model, head, folder))
+    model = load_model(directory, bundle.config)
+    bundle.changed(without=(ONNX_FILE,)).write(directory, add=lambda folder: write_graph(model, directory, folder))
     return directory / ONNX_FILE
 
 
-def write_graph(model: CinemaeModel, head: bytes, folder: Path) -> Path:
-    """Write ``model.onnx`` into a folder.
+def write_graph(model: CinemaeModel, directory: Path, folder: Path) -> Path:
+    """Write ``model.onnx`` into a folder; its weights stay in the files of backbone and head.
 
     The graph takes `pixel_values` (N * V, 3, S, S), the V views of an image one after the other, and `noise` (K, L),
     both float32 with N and K free; `noise` has the configured masks as its default. Of its outputs (`OUTPUTS`) lcas and
@@ -72,25 +70,30 @@ def write_graph(model: CinemaeModel, head: bytes, folder: Path) -> Path:
 
     Args:
         model: Both halves, on the processor.
-        head: Content of the head's file; the graph names its hash.
-        folder: Where to write.
+        directory: Where the files of backbone and head lie now; the graph says which they are.
+        folder: Where to write; the graph is read with backbone and head beside it.
 
     Returns:
         The path.
     """
     graph = _trace(model)
-    head_hash = hashlib.sha256(head).hexdigest()
-    helper.set_model_props(graph, {FINGERPRINT_KEY: model.extractor.fingerprint, HEAD_KEY: head_hash})
+    share_weights(graph, directory)
+    origin = {
+        FINGERPRINT_KEY: model.extractor.fingerprint,
+        HEAD_KEY: file_hash(directory / HEAD_FILE),
+        BACKBONE_KEY: file_checksum(directory / BACKBONE_FILE),
+    }
+    helper.set_model_props(graph, origin)
     return save_graph(graph, folder / ONNX_FILE)
 
 
 def save_graph(graph: onnx.ModelProto, path: Path) -> Path:
-    """Check a graph and write it, large weights (`LARGE`) in ``STEM.HASH.data`` beside it.
+    """Check a graph and write it, the weights that a large one holds (`LARGE`) in ``STEM.HASH.data`` beside it.
 
     That file is named by its content, so a graph is never read with the weights of another.
 
     Args:
-        graph: The graph; its large weights are taken out of it.
+        graph: The graph; what it holds of weights is narrowed, and if large taken out of it.
         path: Where to write it, ending in ``.onnx``.
 
     Returns:
@@ -98,6 +101,7 @@ def save_graph(graph: onnx.ModelProto, path: Path) -> Path:
     """
     narrow_weights(graph)
     _drop_traces(graph)
+    _check(graph)
     weights = [weight for weight in graph.graph.initializer if weight.HasField("raw_data")]
     large = sum(len(weight.raw_data) for weight in weights) >= LARGE
     if large:
@@ -108,10 +112,18 @@ def save_graph(graph: onnx.ModelProto, path: Path) -> Path:
         (path.parent / name).unlink(missing_ok=True)  # onnx would write behind what is there
         convert_model_to_external_data(graph, all_tensors_to_one_file=True, location=name)
     onnx.save(graph, path)
-    onnx.checker.check_model(str(path))
     if large:
         shutil.copymode(path, path.parent / name)  # onnx writes it for its owner alone
     return path
+
+
+def _check(graph: onnx.ModelProto) -> None:
+    """Let onnx check a graph; shared weights, which may not lie beside it yet, are left out."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(graph)
+    for weight in filter(uses_external_data, bare.graph.initializer):
+        weight.CopyFrom(TensorProto(name=weight.name, data_type=weight.data_type, dims=[0]))
+    onnx.checker.check_model(bare)
 
 
 def _trace(model: CinemaeModel) -> onnx.ModelProto:
@@ -162,33 +174,3 @@ def _drop_traces(model: onnx.ModelProto) -> None:
     for part in (model.graph, *model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
         part.doc_string = ""
         del part.metadata_props[:]
-
-
-def narrow_weights(model: onnx.ModelProto) -> None:
-    """Store every large weight that float16 holds exactly as float16, and cast it back where it is used."""
-    casts = []
-    for weight in model.graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or weight.name == "noise":
-            continue
-        values = numpy_helper.to_array(weight)
-        with np.errstate(over="ignore"):  # too large for float16: not equal, so it stays
-            narrow = values.astype(np.float16)
-        if values.size < _SMALLEST_NARROWED or not np.array_equal(narrow.astype(np.float32), values):
-            continue
-        name = weight.name
-        weight.CopyFrom(numpy_helper.from_array(narrow, f"{name}.float16"))
-        casts.append(helper.make_node("Cast", [f"{name}.float16"], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    del model.graph.value_info[:]
-
-
-def widen_weights(model: onnx.ModelProto) -> None:
-    """Undo `narrow_weights`."""
-    narrowed = {weight.name: weight for weight in model.graph.initializer if weight.data_type == TensorProto.FLOAT16}
-    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] in narrowed]
-    for cast in casts:
-        weight = narrowed[cast.input[0]]
-        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float32), cast.output[0]))
-        model.graph.node.remove(cast)

@@ -21,8 +21,9 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.onnx_model import ONNXModel
 
 from cinemae.errors import ModelDirError
-from cinemae.models.directory import INT8_FILE, ONNX_FILE, PRECISION_KEY
-from cinemae.models.export import save_graph, widen_weights
+from cinemae.models.directory import BACKBONE_KEY, INT8_FILE, ONNX_FILE, PRECISION_KEY
+from cinemae.models.export import save_graph
+from cinemae.models.graph_weights import load_graph
 
 _BACKBONE_OUTPUTS = ("global_feature", "lcas")
 
@@ -43,9 +44,8 @@ def quantize_graph(directory: Path, target: Path) -> Path:
     source = directory / ONNX_FILE
     if not source.is_file():
         raise ModelDirError(f"an int8 graph is made from {ONNX_FILE}, {directory} holds none: run cinemae export.")
-    graph = onnx.load(source)
-    origin = {item.key: item.value for item in graph.metadata_props}
-    widen_weights(graph)
+    graph = load_graph(source)
+    origin = {item.key: item.value for item in graph.metadata_props if item.key != BACKBONE_KEY}
     ONNXModel(graph).replace_gemm_with_matmul()  # as the quantiser does, but here the names can be read
     layers = linear_layers(graph)
     if not layers:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
@@ -24,19 +23,10 @@ from cinemae.config import ModelConfig
 from cinemae.core.calibration import calibrate
 from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.core.masking import complementary_noise, noise_from_config
-from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
-from cinemae.models.directory import (
-    FINGERPRINT_KEY,
-    HEAD_FILE,
-    HEAD_KEY,
-    INT8_FILE,
-    ONNX_FILE,
-    PRECISION_KEY,
-    file_hash,
-    read_model_config,
-)
+from cinemae.errors import ConfigError, MissingDependencyError
+from cinemae.models.directory import ONNX_FILE, read_model_config
 from cinemae.models.distance import load_distance
-from cinemae.settings import usable_cores
+from cinemae.models.onnx_session import GRAPHS, OUTPUTS, open_session
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
@@ -45,11 +35,8 @@ PRECISIONS = ("auto", "fp32", "bf16", "int8")
 MAP_PASSES = 4
 """Masked passes of a full-coverage map; with a mask ratio of 0.75 each patch is hidden in three of them."""
 
-_INPUTS = ("pixel_values", "noise")
-_OUTPUTS = ["logit", "stats", "lcas", "global_feature"]
 _DISTANCE = "ood_distance"  # only graphs of older models have it
 _Outputs = tuple[NDArray[np.float32], ...]
-_GRAPHS = {"fp32": ONNX_FILE, "int8": INT8_FILE}
 
 
 @dataclass(frozen=True)
@@ -200,14 +187,14 @@ class OnnxScorer(_ModelScorer):
     """
 
     def __init__(self, model_dir: str | Path, *, precision: str = "fp32", num_threads: int | None = None) -> None:
-        if precision not in _GRAPHS:
-            raise ConfigError(f"ONNX Runtime computes in {' or '.join(_GRAPHS)} here, got {precision!r}.")
+        if precision not in GRAPHS:
+            raise ConfigError(f"ONNX Runtime computes in {' or '.join(GRAPHS)} here, got {precision!r}.")
         directory = Path(model_dir)
         config = read_model_config(directory)
-        self._session = _open_session(directory, precision, config.fingerprint, num_threads)
+        self._session = open_session(directory, precision, config.fingerprint, num_threads)
         stated = any(node.name == _DISTANCE for node in self._session.get_outputs())
         super().__init__(config, precision, load_distance(directory, config, required=not stated))
-        self._outputs = [*_OUTPUTS, _DISTANCE] if stated and self._distance is None else _OUTPUTS
+        self._outputs = [*OUTPUTS, _DISTANCE] if stated and self._distance is None else [*OUTPUTS]
 
     def _run(self, pixel_values: NDArray[np.float32], noise: NDArray[np.float32]) -> _Outputs:
         views = self.config.extractor.image.num_views  # an image's views run together, whatever it came with
@@ -328,43 +315,6 @@ def make_scorer(
     if on_processor and precision != "bf16" and not compiled and (Path(model_dir) / ONNX_FILE).exists():
         return OnnxScorer(model_dir, num_threads=num_threads)
     return TorchScorer(model_dir, device=device, precision=precision, compiled=compiled)
-
-
-def _open_session(directory: Path, precision: str, fingerprint: str, num_threads: int | None) -> Any:  # noqa: ANN401
-    path = directory / _GRAPHS[precision]
-    again = "cinemae export" if precision == "fp32" else f"cinemae export --precision {precision}"
-    if not path.is_file():
-        what = "the light install" if precision == "fp32" else precision
-        raise ModelDirError(f"{what} scores with {path.name}, {directory} holds none: run {again}.")
-    # ONNX Runtime 1.29 and later sends usage data and leaves files behind unless this is set before its import.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = num_threads or usable_cores()  # left to itself it takes cores not meant for us
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to the decoders
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises a family of its own without a common root
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelDirError(f"{path} cannot be used ({reason}): fetch it again, or run {again}.") from error
-    given = {node.name for node in (*session.get_inputs(), *session.get_overridable_initializers())}
-    given |= {node.name for node in session.get_outputs()}
-    missing = sorted({*_INPUTS, *_OUTPUTS} - given)
-    if missing:
-        raise ModelDirError(f"{path} has no {', '.join(missing)}: it is not a cinemae graph; run {again}.")
-    stated = session.get_modelmeta().custom_metadata_map
-    head = directory / HEAD_FILE
-    other_head = head.is_file() and stated.get(HEAD_KEY) != file_hash(head)
-    if stated.get(FINGERPRINT_KEY) != fingerprint or other_head:
-        raise ModelDirError(
-            f"{path} was exported from another backbone, head or extractor setting than lie beside it: run {again} "
-            "again."
-        )
-    if stated.get(PRECISION_KEY, "fp32") != precision:
-        raise ModelDirError(f"{path} computes in {stated.get(PRECISION_KEY, 'fp32')}, not {precision}: run {again}.")
-    return session
 
 
 def _torch_precision(wanted: str, device: Any) -> str:  # noqa: ANN401 - torch is optional here

@@ -122,7 +122,7 @@ class TrainedModel:
 
         def add(folder: Path) -> None:
             write_backbone(self.extractor.backbone, self.backbone, folder / BACKBONE_DIR)
-            write_graph(model, head, folder)
+            write_graph(model, folder, folder)
 
         results = Results(training=report.results, fit=fit)
         with_card(ModelBundle(self.config, results, files)).write(out, add=add)
