@@ -17,7 +17,7 @@ from safetensors.torch import save
 from cinemae.calibration.outliers import learn_outliers
 from cinemae.calibration.record import calibration_files
 from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, TrainConfig
-from cinemae.core.backbone import FrozenMAE
+from cinemae.core.backbone import FrozenMAE, MaskedAutoencoder
 from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.head import pooled_dim
@@ -212,7 +212,7 @@ def lcas_quantiles(values: NDArray[Any]) -> LcasReference:
     return LcasReference(levels=REFERENCE_LEVELS, values=tuple(float(value) for value in quantiles))
 
 
-def write_backbone(backbone: FrozenMAE, source: Path, target: Path) -> None:
+def write_backbone(backbone: MaskedAutoencoder, source: Path, target: Path) -> None:
     """Copy a local folder's files as they are; write anything else (Hub id, .pth) in the Hub's layout."""
     files = [source / name for name in ("config.json", "model.safetensors")]
     if not all(file.is_file() for file in files):
