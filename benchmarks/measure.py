@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from cinemae.evaluation.versions import processor
+from cinemae.sources.whole_files import replacing
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -213,7 +214,6 @@ def _append(record: Record, when: str, load: float | None) -> Path:
     values = asdict(record)
     values["samples"] = {name: [round(value, 5) for value in row] for name, row in record.samples.items()}
     records.append({"when": when, "load_before": load, "machine": describe_machine(), **values})
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     return path

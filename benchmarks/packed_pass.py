@@ -90,7 +90,7 @@ def build_contestants(
     ):
         embedding.data.copy_(sincos_position_embedding(grid, width))
     whole = share_weights(masked.vit, lambda: ViTMAEModel(ViTMAEConfig(**size, mask_ratio=0.0)))
-    frozen = FrozenMAE(share_weights(masked, lambda: ViTMAEForPreTraining(ViTMAEConfig(**size))))
+    frozen = FrozenMAE(share_weights(masked, lambda: ViTMAEForPreTraining(ViTMAEConfig(**size))), copy=False)
     noise = torch.from_numpy(mask_noise(0, passes, grid**2))
 
     plan = plan_masks(noise, masked.config.mask_ratio)

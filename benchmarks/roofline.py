@@ -153,7 +153,7 @@ def method_and_transcription(masked: ViTMAEForPreTraining, config: ExtractorConf
     """Return the method to its statistics and logit, and the transcription to its predictions, on the same weights."""
     settings = masked.config.to_dict()
     whole = share_weights(masked.vit, lambda: ViTMAEModel(ViTMAEConfig(**{**settings, "mask_ratio": 0.0})))
-    frozen = FrozenMAE(share_weights(masked, lambda: ViTMAEForPreTraining(ViTMAEConfig(**settings))))
+    frozen = FrozenMAE(share_weights(masked, lambda: ViTMAEForPreTraining(ViTMAEConfig(**settings))), copy=False)
     extractor, head = FeatureExtractor(frozen, config), CinemaeHead(HeadConfig(global_dim=frozen.hidden_size)).eval()
 
     def score(pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -30,6 +30,7 @@ from benchmarks.starter_deliveries import deliver, is_lossless
 from benchmarks.starter_views import PATCH, SIDE, Pixels, cut_views
 from cinemae.errors import CinemaeError
 from cinemae.pictures.image import load_image
+from cinemae.sources.whole_files import replacing
 
 PART: Final = 32
 BATCH: Final = 8
@@ -113,10 +114,8 @@ def store_part(rows: Sequence[dict[str, str]], pictures: Path, encoder: Encoder,
     layers = {f"L{number}": features[:, place] for place, number in enumerate(plan.layers)}
     if plan.keep_pixels:
         layers["pixels"] = np.stack(pixels) if pixels else np.zeros((0, SIDE, SIDE, 3), np.uint8)
-    partial = out.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with replacing(out) as temporary, temporary.open("wb") as file:
         np.savez(file, sha=sha, delivery=np.array(delivery, np.int8), view=view, failed=np.array(failed, str), **layers)
-    partial.rename(out)
 
 
 def main() -> None:

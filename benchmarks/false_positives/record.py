@@ -19,6 +19,7 @@ from benchmarks.measure import RESULTS, describe_machine, require_close
 from cinemae.detect.detector import Detector
 from cinemae.evaluation.detectors import Setup
 from cinemae.evaluation.evaluate import Plan, evaluate
+from cinemae.sources.whole_files import replacing
 
 RECORDS = RESULTS / "false_positives.json"
 _PACKAGES = ("numpy", "pillow", "scipy", "scikit-image", "matplotlib", "onnxruntime")
@@ -135,6 +136,5 @@ def save_records(records: Sequence[Record], path: Path = RECORDS) -> None:
         lines = [f"   {json.dumps(key)}: {json.dumps(one)}" for key, one in values.pop("pictures").items()]
         head = json.dumps(values, indent=1, ensure_ascii=False)[:-2]
         blocks.append(head + ',\n "pictures": {\n' + ",\n".join(lines) + "\n }\n}")
-    partial = path.with_suffix(".partial")
-    partial.write_text("[\n" + ",\n".join(blocks) + "\n]\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text("[\n" + ",\n".join(blocks) + "\n]\n", encoding="utf-8")

@@ -75,7 +75,7 @@ def test_a_bare_backbone_to_the_history_of_its_nll(splits: Path, tiny_model: Pat
         (["--val", "{store}"], "--unfreeze trains from images, and {store} is a feature store: give the images"),
         (["--val", "{val}", "--val-generators", "gan"], "splits stores: with --unfreeze name the validation images"),
         (["--val", "{val}/real"], "the validation set needs photographs and generated images, at least two of each"),
-        (["--val", "{train}"], "12 of the validation images are in the training images as well"),
+        (["--val", "{train}"], "12 of the validation images are in the training set as well"),
         (["--val", "{val}", "--backbone", "x"], "give --model or --backbone, not both"),
         (["--val", "{val}", "--masks", "loose"], 'masks must be "fixed" or "fresh", got \'loose\''),
         (["--val", "{val}", "--statistics", "none"], "the decoder reaches the head through the statistics alone"),

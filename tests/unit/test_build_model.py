@@ -335,7 +335,7 @@ def test_an_image_in_training_and_validation_is_refused_by_content_unless_allowe
     extractor = FeatureExtractor(FrozenMAE.from_pretrained(root / "backbone"), EXTRACTOR)
     extract(read_records(tmp_path / "val"), tmp_path / "val-store", extractor)
     recipe = make_recipe(root, val_stores=[tmp_path / "val-store"])
-    sentence = r"1 of the validation images are in the training stores as well, such as .*renamed\.png: take them out"
+    sentence = r"1 of the validation images are in the training set as well, such as .*renamed\.png: take them out"
     with pytest.raises(TrainingError, match=sentence):
         build_model(recipe, tmp_path / "model")
     report = build_model(dataclasses.replace(recipe, allow_overlap=True), tmp_path / "model")
@@ -393,5 +393,5 @@ def test_a_streamed_model_is_near_the_one_from_memory(root, tmp_path, no_graph):
 
 
 def test_overlap_and_other_backbones_are_refused_when_streaming_too(root, tmp_path):
-    with pytest.raises(TrainingError, match="no image may be both trained and validated on"):
+    with pytest.raises(TrainingError, match="no image may be in two sets"):
         build_model(make_recipe(root, stream=True, val_stores=[root / "train-store"]), tmp_path / "model")

@@ -13,7 +13,7 @@ from cinemae.detect.detector import Detector
 from cinemae.errors import ConfigError, EvaluationError, SourceError
 from cinemae.evaluation.detectors import PictureSet, Setup, make_sources
 from cinemae.evaluation.evaluate import Plan, conditions_of, evaluate, judged_records, picture_set
-from cinemae.evaluation.pictures import PictureList, find_duplicates, refuse_overlap, survey
+from cinemae.evaluation.pictures import PictureList, find_duplicates, refuse_shared_images, survey
 from cinemae.evaluation.predictions import Column, Predictions
 from cinemae.evaluation.run import BATCH_SIZE, Batch, run
 from cinemae.models.directory import read_model_config
@@ -236,9 +236,9 @@ class TestPictures:
             (str(tmp_path / "c.png"), str(tmp_path / "a.png")),
             (str(tmp_path / "d.png"), str(tmp_path / "a.png")),
         ]
-        refuse_overlap(images.chosen([0, 4]), images.chosen([1, 5]))  # two that cannot be read are not one
+        refuse_shared_images(images.chosen([0, 4]), images.chosen([1, 5]))  # two that cannot be read are not one
         with pytest.raises(EvaluationError) as error:
-            refuse_overlap(images.chosen([0, 1]), images.chosen([2, 3]))
+            refuse_shared_images(images.chosen([0, 1]), images.chosen([2, 3]))
         assert str(error.value) == (
             "no image may be in two sets; 2 of the test images are in the training set as well, such as "
             f"{tmp_path / 'c.png'}: take them out, or allow it (--allow-overlap) and trust no figure."

@@ -449,7 +449,7 @@ class TestRefusals:
     def test_a_file_on_both_sides_unless_allowed(self, data, tiny_model, tmp_path, no_graph):
         recipe = make_recipe(data, tiny_model, max_steps=1)
         recipe = dataclasses.replace(recipe, validation=[*recipe.validation, recipe.training[0]])
-        with pytest.raises(TrainingError, match=r"1 of the validation images are in the training images as well"):
+        with pytest.raises(TrainingError, match=r"1 of the validation images are in the training set as well"):
             finetune(recipe, tmp_path)
         report = finetune(dataclasses.replace(recipe, allow_overlap=True), tmp_path)
         assert report.results.split == "validation from its own images; generators in both: diffusion"

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cinemae.config import ExtractorConfig, ImageConfig, MaskConfig
 from cinemae.core import linear
-from cinemae.core.backbone import FrozenMAE
+from cinemae.core.backbone import FrozenMAE, MaskedAutoencoder, hash_weights
 from cinemae.core.checkpoint import new_mae
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.masking import mask_noise, plan_masks
@@ -136,6 +136,30 @@ def test_the_exported_graph_computes_no_more(tiny_model):
     rows = [output.size // output.shape[-1] for output in outputs]
     expected = [*ENCODER_ROWS, MASKED, *DECODER_ROWS[-7:]]
     assert rows[: len(expected)] == expected
+
+
+def test_the_callers_model_stays_as_it_was():
+    def describe():
+        weights = [(name, weight.dtype, weight.requires_grad) for name, weight in model.named_parameters()]
+        return hash_weights(model), weights, [(type(part), part.training) for part in model.modules()]
+
+    model = new_mae(PretrainConfig(image_size=32, patch_size=8, hidden_size=16, num_attention_heads=2)).train()
+    before = describe()
+    frozen = FrozenMAE(model).to(torch.bfloat16)
+    assert describe() == before
+    with torch.no_grad():
+        model.decoder.mask_token.add_(1)
+    assert frozen.content_hash == before[0]
+    assert not any(weight.requires_grad for weight in frozen.parameters())
+
+
+def test_the_hash_of_weights_that_are_trained_follows_them():
+    model = new_mae(PretrainConfig(image_size=32, patch_size=8, hidden_size=16, num_attention_heads=2))
+    trained, frozen = MaskedAutoencoder(model), FrozenMAE(model)
+    assert trained.content_hash == frozen.content_hash
+    with torch.no_grad():
+        trained.model.decoder.mask_token.add_(1)
+    assert trained.content_hash == hash_weights(trained.model) != frozen.content_hash
 
 
 def test_another_activation_is_refused():

@@ -10,7 +10,7 @@ import pytest
 from cinemae.errors import SourceError
 from cinemae.sources.datasets import read_records
 from cinemae.sources.layouts import read_dataset
-from cinemae.sources.manifest import COLUMNS, hash_file, read_manifest, relative_name, whole_file, write_manifest
+from cinemae.sources.manifest import COLUMNS, hash_file, read_manifest, relative_name, write_manifest
 
 
 @pytest.fixture
@@ -124,15 +124,15 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         read_manifest(tmp_path / "m.csv")
 
 
-def test_a_failure_leaves_no_half_file(tmp_path):
+def test_a_failure_leaves_no_half_file(dataset, tmp_path):
     (tmp_path / "m.csv").write_text("before", encoding="utf-8")
+    found = read_dataset(dataset)
 
-    def write_half():
-        with whole_file(tmp_path / "m.csv") as file:
-            file.write("half")
+    def fail_at_the_second(done, _):
+        if done == 2:
             raise KeyError
 
     with pytest.raises(KeyError):
-        write_half()
-    assert [path.name for path in tmp_path.iterdir()] == ["m.csv"]
+        write_manifest(found.records, found.splits, tmp_path / "m.csv", progress=fail_at_the_second)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv", "set"]
     assert (tmp_path / "m.csv").read_text(encoding="utf-8") == "before"

@@ -13,7 +13,7 @@ from cinemae.errors import TrainingError
 from cinemae.features import training_set
 from cinemae.features.training_set import TrainingSet, features_bytes, split_by_generator
 from cinemae.stores.store_format import StoreRow
-from cinemae.training.build_model import _refuse_overlap
+from cinemae.training.build_model import refuse_shared_files
 from cinemae.training.train import predict_logits, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -152,6 +152,6 @@ class TestOverlap:
             return write_store(tmp_path / name, made, **KIND)
 
         one = store("one", *((index, 0) for index in range(5)))
-        _refuse_overlap([one], [store("other", *((index, 1) for index in range(5)))])
+        refuse_shared_files([one], [store("other", *((index, 1) for index in range(5)))])
         with pytest.raises(TrainingError, match=r"1 of the validation images .* such as 0/3.png"):
-            _refuse_overlap([one], [store("shared", (3, 0), (9, 0))])
+            refuse_shared_files([one], [store("shared", (3, 0), (9, 0))])

@@ -11,9 +11,9 @@ import pytest
 
 from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig, ImageConfig, MaskConfig
 from cinemae.errors import FingerprintMismatchError, StoreError
+from cinemae.sources.whole_files import replacing
 from cinemae.stores.features import FeatureStore, prepare_store, store_folder, write_shard
 from cinemae.stores.store_format import COLUMNS, StoreCounts, StoreHeader, StoreRow
-from cinemae.stores.whole_files import replacing
 
 VIEWS, PASSES, PATCHES, WIDTH = 5, 2, 4, 3
 

@@ -32,8 +32,8 @@ SENTENCE = re.compile(
 
 
 @pytest.fixture(scope="module")
-def starter() -> Detector:
-    return Detector.from_pretrained(num_threads=1)
+def detector(tiny_model) -> Detector:
+    return Detector.from_pretrained(tiny_model, num_threads=1)
 
 
 def _breaks_on_small(function):
@@ -58,7 +58,7 @@ def _pictures(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("broken", ["measuring", "preprocessing", "metadata"])
 @pytest.mark.parametrize("stable", [False, True])
-def test_an_unexpected_error_of_one_image_is_its_row(broken, stable, starter, tmp_path, monkeypatch, caplog):
+def test_an_unexpected_error_of_one_image_is_its_row(broken, stable, detector, tmp_path, monkeypatch, caplog):
     paths = _pictures(tmp_path)
     if broken == "metadata":
         read = detector_module.read_provenance
@@ -73,7 +73,7 @@ def test_an_unexpected_error_of_one_image_is_its_row(broken, stable, starter, tm
         name = {"measuring": "image_warnings", "preprocessing": "preprocess"}[broken]
         monkeypatch.setattr(detector_module, name, _breaks_on_small(getattr(detector_module, name)))
     with caplog.at_level(logging.ERROR):
-        verdicts = list(starter.detect_batch(paths, stable=stable))
+        verdicts = list(detector.detect_batch(paths, stable=stable))
     assert [verdict.status for verdict in verdicts] == ["ok", "error", "ok"]
     number = SENTENCE.match(verdicts[1].error_message)[1]
     [record] = [one for one in caplog.records if number in one.getMessage()]
@@ -82,7 +82,7 @@ def test_an_unexpected_error_of_one_image_is_its_row(broken, stable, starter, tm
 
 
 @pytest.mark.parametrize("one_by_one", [True, False])
-def test_a_scorer_that_fails_on_one_image_scores_the_others(one_by_one, starter, tmp_path, monkeypatch):
+def test_a_scorer_that_fails_on_one_image_scores_the_others(one_by_one, detector, tmp_path, monkeypatch):
     paths = _pictures(tmp_path)
     Image.new("RGB", (64, 64), "white").save(paths[1])
 
@@ -91,25 +91,25 @@ def test_a_scorer_that_fails_on_one_image_scores_the_others(one_by_one, starter,
             self.one_by_one = one_by_one
 
         def __getattr__(self, name: str):
-            return getattr(starter.scorer, name)
+            return getattr(detector.scorer, name)
 
         def score(self, pixel_values, **options):
             if (np.ptp(pixel_values, axis=(1, 3, 4)) == 0).all(1).any():
                 raise ZeroDivisionError("made for a test")
-            return starter.scorer.score(pixel_values, **options)
+            return detector.scorer.score(pixel_values, **options)
 
     verdicts = list(Detector(Picky()).detect_batch(paths))
     assert [verdict.status for verdict in verdicts] == ["ok", "error", "ok"]
     assert SENTENCE.match(verdicts[1].error_message)
 
 
-def test_what_the_caller_did_wrong_is_still_raised(starter, tmp_path, monkeypatch):
+def test_what_the_caller_did_wrong_is_still_raised(detector, tmp_path, monkeypatch):
     def wrong(*_: object) -> None:
         raise ConfigError("a setting is wrong.")
 
     monkeypatch.setattr(detector_module, "preprocess", wrong)
     with pytest.raises(ConfigError):
-        list(starter.detect_batch(_pictures(tmp_path)))
+        list(detector.detect_batch(_pictures(tmp_path)))
 
 
 def test_extract_and_evaluate_keep_a_row(tmp_path, monkeypatch):
@@ -172,7 +172,7 @@ _MODES = (
 
 @given(_arrays(), st.sampled_from(_MODES), st.integers(1, 12))
 @settings(deadline=None, max_examples=60)
-def test_pictures_of_every_mode_are_scored_or_have_a_row(starter, array, mode, scale):
+def test_pictures_of_every_mode_are_scored_or_have_a_row(detector, array, mode, scale):
     image = Image.fromarray(array)
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
     if mode in ("RGBa", "La", "PA", "LAB", "HSV", "YCbCr"):
@@ -185,7 +185,7 @@ def test_pictures_of_every_mode_are_scored_or_have_a_row(starter, array, mode, s
         image = Image.fromarray(np.asarray(image, np.float32) / 255)
     else:
         image = image.convert(mode)
-    [verdict] = starter.detect_batch([image])
+    [verdict] = detector.detect_batch([image])
     if mode == "I":
         assert verdict.status == "ok" or "8 bits" in verdict.error_message
     else:

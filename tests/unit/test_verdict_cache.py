@@ -10,7 +10,6 @@ import pytest
 
 from cinemae.detect.detector import Detector
 from cinemae.detect.verdict_cache import VerdictCache, describe_context
-from cinemae.models.directory import STARTER
 from cinemae.models.scorers import OnnxScorer
 from cinemae.pictures.picture import Picture
 from cinemae.sources.sources import EncodedImage
@@ -38,8 +37,8 @@ class CountingOnnx(OnnxScorer):
 
 
 @pytest.fixture(scope="module")
-def scorer():
-    return CountingOnnx(STARTER, num_threads=1)
+def scorer(tiny_model):
+    return CountingOnnx(tiny_model, num_threads=1)
 
 
 @pytest.fixture(params=["one by one", "together"])
@@ -63,19 +62,19 @@ def answers(detector, images, **options):
 
 
 class TestExactCopies:
-    def test_they_are_scored_once_and_answered_as_without_a_cache(self, counting, files):
+    def test_they_are_scored_once_and_answered_as_without_a_cache(self, counting, files, tiny_model):
         plain = answers(Detector(counting), files)
         assert counting.images == 7
         counting.images = 0
-        cached = Detector(counting, cache=VerdictCache.open(None, STARTER, counting))
+        cached = Detector(counting, cache=VerdictCache.open(None, tiny_model, counting))
         assert answers(cached, files, batch_size=3) == plain
         assert counting.images == 3
         assert answers(cached, files) == plain
         assert counting.images == 3
 
-    def test_threads_that_meet_the_same_content_at_once(self, scorer, files):
+    def test_threads_that_meet_the_same_content_at_once(self, scorer, files, tiny_model):
         scorer.images = 0
-        cached = Detector(scorer, cache=VerdictCache.open(None, STARTER, scorer))
+        cached = Detector(scorer, cache=VerdictCache.open(None, tiny_model, scorer))
         barrier = threading.Barrier(4)
 
         def work():
@@ -89,9 +88,9 @@ class TestExactCopies:
             thread.join()
         assert scorer.images == 1
 
-    def test_bytes_and_named_bytes_are_the_same_content(self, counting, files):
+    def test_bytes_and_named_bytes_are_the_same_content(self, counting, files, tiny_model):
         data = Path(files[0]).read_bytes()
-        cached = Detector(counting, cache=VerdictCache.open(None, STARTER, counting))
+        cached = Detector(counting, cache=VerdictCache.open(None, tiny_model, counting))
         verdicts = list(cached.detect_batch([files[0], data, EncodedImage("s3://x/a.png", data)]))
         assert [verdict.path for verdict in verdicts] == [files[0], None, "s3://x/a.png"]
         assert dataclasses.replace(verdicts[0], path=None) == dataclasses.replace(verdicts[2], path=None) == verdicts[1]
@@ -101,13 +100,13 @@ class TestExactCopies:
         [verdict] = Detector(counting).detect_batch([EncodedImage("s3://x/a.png", None, "no such object.")])
         assert (verdict.status, verdict.path, verdict.error_message) == ("error", "s3://x/a.png", "no such object.")
 
-    def test_pixels_are_scored_each_time(self, counting, files):
-        cached = Detector(counting, cache=VerdictCache.open(None, STARTER, counting))
+    def test_pixels_are_scored_each_time(self, counting, files, tiny_model):
+        cached = Detector(counting, cache=VerdictCache.open(None, tiny_model, counting))
         array = np.zeros((40, 40, 3), np.uint8)
         assert len({verdict.prob_fake for verdict in cached.detect_batch([array, array])}) == 1
 
-    def test_a_map_needs_the_pixels(self, scorer, files):
-        cached = Detector(scorer, cache=VerdictCache.open(None, STARTER, scorer))
+    def test_a_map_needs_the_pixels(self, scorer, files, tiny_model):
+        cached = Detector(scorer, cache=VerdictCache.open(None, tiny_model, scorer))
         scorer.images = 0
         verdicts = list(cached.detect_batch([files[0], files[0]], keep_pixels=True))
         assert all(verdict.lcas_map.ndim == 2 for verdict in verdicts)
@@ -115,21 +114,21 @@ class TestExactCopies:
 
 
 class TestAcrossRuns:
-    def test_a_file_answers_the_next_run(self, counting, files, tmp_path):
+    def test_a_file_answers_the_next_run(self, counting, files, tmp_path, tiny_model):
         path = tmp_path / "scores.sqlite"
         plain = answers(Detector(counting), files)
-        first = VerdictCache.open(path, STARTER, counting)
+        first = VerdictCache.open(path, tiny_model, counting)
         assert answers(Detector(counting, cache=first), files) == plain
         first.scores.close()
         counting.images = 0
-        second = VerdictCache.open(path, STARTER, counting)
+        second = VerdictCache.open(path, tiny_model, counting)
         assert answers(Detector(counting, cache=second), files) == plain
         assert counting.images == 0
         second.scores.close()
 
-    def test_words_follow_the_thresholds_of_the_day(self, counting, files, tmp_path):
+    def test_words_follow_the_thresholds_of_the_day(self, counting, files, tmp_path, tiny_model):
         path = tmp_path / "scores.sqlite"
-        cache = VerdictCache.open(path, STARTER, counting)
+        cache = VerdictCache.open(path, tiny_model, counting)
         list(Detector(counting, cache=cache).detect_batch(files))
         counting.images = 0
         for threshold in (0.0, 0.37, 1.0):
@@ -139,8 +138,8 @@ class TestAcrossRuns:
             assert counting.images == 0
         cache.scores.close()
 
-    def test_a_stable_answer_serves_a_plain_question_and_not_the_other_way_round(self, counting, files):
-        cache = VerdictCache.open(None, STARTER, counting)
+    def test_a_stable_answer_serves_a_plain_question_and_not_the_other_way_round(self, counting, files, tiny_model):
+        cache = VerdictCache.open(None, tiny_model, counting)
         plain, stable = answers(Detector(counting), files[:1]), answers(Detector(counting), files[:1], stable=True)
         cached = Detector(counting, cache=cache)
         assert answers(cached, files[:1]) == plain
@@ -152,50 +151,50 @@ class TestAcrossRuns:
         assert answers(cached, files[:1], stable=True) == stable
         assert counting.images == 0
 
-    def test_provenance_comes_back(self, counting, picture, tmp_path):
+    def test_provenance_comes_back(self, counting, picture, tmp_path, tiny_model):
         from PIL import Image
 
         exif = Image.Exif()
         exif[0x0131] = "Midjourney v6"
         picture(3, 60, 60).save(tmp_path / "m.jpg", exif=exif)
         expected = answers(Detector(counting), [tmp_path / "m.jpg"])
-        cached = Detector(counting, cache=VerdictCache.open(None, STARTER, counting))
+        cached = Detector(counting, cache=VerdictCache.open(None, tiny_model, counting))
         assert [answers(cached, [tmp_path / "m.jpg"]) for _ in range(2)] == [expected, expected]
         assert "Midjourney" in expected[0]
 
-    def test_another_model_has_answers_of_its_own(self, scorer, files, tmp_path):
+    def test_another_model_has_answers_of_its_own(self, scorer, files, tmp_path, tiny_model):
         other_dir = tmp_path / "model"
-        shutil.copytree(STARTER, other_dir)
+        shutil.copytree(tiny_model, other_dir)
         weights = bytearray((other_dir / "head.safetensors").read_bytes())
         weights[-1] ^= 1
         (other_dir / "head.safetensors").write_bytes(weights)
-        assert describe_context(STARTER, scorer) != describe_context(other_dir, scorer)
-        assert describe_context(STARTER, scorer).startswith(f"{scorer.model_id} ")
+        assert describe_context(tiny_model, scorer) != describe_context(other_dir, scorer)
+        assert describe_context(tiny_model, scorer).startswith(f"{scorer.model_id} ")
 
-    def test_a_row_that_something_else_wrote_is_as_if_it_were_not_there(self, counting, files):
-        cache = VerdictCache.open(None, STARTER, counting)
+    def test_a_row_that_something_else_wrote_is_as_if_it_were_not_there(self, counting, files, tiny_model):
+        cache = VerdictCache.open(None, tiny_model, counting)
         cache.scores.put(cache.context, Picture.read(files[0]).content_hash, {"logit": 3})
         assert answers(Detector(counting, cache=cache), files[:1]) == answers(Detector(counting), files[:1])
 
-    def test_a_cache_that_fails_ends_no_run(self, counting, files, tmp_path):
+    def test_a_cache_that_fails_ends_no_run(self, counting, files, tmp_path, tiny_model):
         told = []
         path = tmp_path / "scores.sqlite"
         path.write_text("my notes")
-        cache = VerdictCache.open(path, STARTER, counting, warn=told.append)
+        cache = VerdictCache.open(path, tiny_model, counting, warn=told.append)
         assert answers(Detector(counting, cache=cache), files) == answers(Detector(counting), files)
         assert len(told) == 1
 
 
-def test_what_cannot_be_read_is_a_row_with_a_cache_too(counting, tmp_path):
+def test_what_cannot_be_read_is_a_row_with_a_cache_too(counting, tmp_path, tiny_model):
     os.mkfifo(tmp_path / "pipe")
     paths = [tmp_path / "missing", tmp_path, tmp_path / "pipe", "a\0b"]
-    cached = Detector(counting, cache=VerdictCache.open(None, STARTER, counting))
+    cached = Detector(counting, cache=VerdictCache.open(None, tiny_model, counting))
     assert answers(cached, paths) == answers(Detector(counting), paths)
     assert [verdict.status for verdict in cached.detect_batch(paths)] == ["error"] * 4
 
 
-def test_what_is_too_large_for_the_limit_of_today_is_refused_though_it_is_known(counting, files):
-    detector = Detector(counting, cache=VerdictCache.open(None, STARTER, counting))
+def test_what_is_too_large_for_the_limit_of_today_is_refused_though_it_is_known(counting, files, tiny_model):
+    detector = Detector(counting, cache=VerdictCache.open(None, tiny_model, counting))
     assert [one.status for one in detector.detect_batch(files[:1])] == ["ok"]
     (refused,) = detector.detect_batch(files[:1], max_pixels=70 * 50 - 1)
     assert refused.status == "error"

@@ -35,7 +35,7 @@ from cinemae.backbones.finetune_data import (
 from cinemae.calibration.outliers import learn_outliers
 from cinemae.calibration.report import report_calibration
 from cinemae.config import BackboneInfo, ExtractorConfig, ImageConfig, LcasConfig, ModelConfig
-from cinemae.core.backbone import FrozenMAE
+from cinemae.core.backbone import FrozenMAE, MaskedAutoencoder
 from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.features import FeatureExtractor, features_to_stats
 from cinemae.core.head import CinemaeHead, pool_views, pooled_dim
@@ -57,18 +57,15 @@ _FIXED_WEIGHTS = ("position_embeddings", "decoder_pos_embed")
 
 
 def start_from(recipe: FinetuneRecipe) -> FeatureExtractor:
-    """Load the backbone to begin with, on the device to train on, everything frozen."""
-    backbone = FrozenMAE.from_pretrained(recipe.backbone, device=recipe.device)
+    """Load the backbone to begin with, on the device to train on."""
+    backbone = MaskedAutoencoder.from_pretrained(recipe.backbone, device=recipe.device)
     config = recipe.extractor or ExtractorConfig(image=ImageConfig.of_size(backbone.image_size))
     return FeatureExtractor(backbone, config).to(recipe.device)
 
 
-def unfreeze(backbone: FrozenMAE, config: FinetuneConfig) -> list[nn.Parameter]:
-    """Let gradients flow into the parts that `config` names, and return their weights.
-
-    The module stays in evaluation mode: a masked autoencoder has no dropout to switch on. `content_hash` is that of the
-    weights the backbone was built with, and no longer true once they have changed.
-    """
+def unfreeze(backbone: MaskedAutoencoder, config: FinetuneConfig) -> list[nn.Parameter]:
+    """Let gradients flow into the parts that `config` names and into no other, and return their weights."""
+    backbone.requires_grad_(False)
     modules: dict[str, nn.Module] = {"encoder": backbone.model.vit, "decoder": backbone.model.decoder}
     named = [pair for part in config.parts for pair in modules[part].named_parameters()]
     weights = [weight for name, weight in named if not name.endswith(_FIXED_WEIGHTS)]
@@ -150,7 +147,8 @@ def _finish(
 ) -> TrainedModel:
     """Measure the backbone as it was written to a folder, and choose the thresholds."""
     first = runs[0]
-    shipped = start_from(replace(recipe, backbone=weights, extractor=settings))
+    backbone = FrozenMAE.from_pretrained(weights, device=recipe.device)
+    shipped = FeatureExtractor(backbone, settings).to(recipe.device)
     measured, of_photographs = measure_features(shipped, data.validation, recipe.lcas)
     logits = [predict_logits(first.head, measured), *(run.logits for run in runs[1:])]
     calibration = report_calibration(logits[0], measured.labels, measured.generators, recipe.train)
@@ -162,7 +160,6 @@ def _finish(
     report = TrainReport(first.head, calibration.decision, history, calibration, results)
     trained, _ = measure_features(shipped, data.training, recipe.lcas)  # under the backbone as it has become
     distance, ood = learn_outliers(trained.global_feature, measured.global_feature, measured.labels)
-    backbone = shipped.backbone
     config = ModelConfig(
         name=recipe.name,
         backbone=BackboneInfo(backbone.content_hash, backbone.patch_size, backbone.num_patches, backbone.hidden_size),

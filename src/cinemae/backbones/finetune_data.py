@@ -21,12 +21,13 @@ from cinemae.errors import TrainingError
 from cinemae.features.extract import BATCHES_AHEAD, decode_record, extract_rows
 from cinemae.features.extract_job import DEFAULT_BATCH_SIZE
 from cinemae.features.training_set import TrainingSet, check_classes
+from cinemae.sources.overlap import refuse_overlap
 from cinemae.sources.records import ImageRecord
 from cinemae.sources.stream import read_ahead
 from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.format_probe import FactColumns, format_probe_of
 from cinemae.stores.store_format import StoreRow
-from cinemae.training.build_model import refuse_shared, shared_generators
+from cinemae.training.build_model import shared_generators
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def read_both(recipe: FinetuneRecipe, config: ImageConfig) -> tuple[LabelledImag
         check_classes(images.labels, name)
     if not recipe.allow_overlap:
         hashes = {str(row.content_hash) for row in training.rows}
-        refuse_shared(hashes, ((str(row.content_hash), row.path) for row in validation.rows), "images")
+        judged = ((row.path, str(row.content_hash)) for row in validation.rows)
+        refuse_overlap(hashes, judged, ("training", "validation"), error=TrainingError)
     generators = (images.generators[images.labels == 1] for images in (training, validation))
     return training, validation, f"validation from its own images; {shared_generators(*generators)}"
 

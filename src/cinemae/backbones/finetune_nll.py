@@ -32,7 +32,7 @@ from cinemae.backbones.finetune_data import (
     read_both,
     whole_plan,
 )
-from cinemae.core.backbone import FrozenMAE
+from cinemae.core.backbone import MaskedAutoencoder
 from cinemae.core.checkpoint import renew_decoder, save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.lcas import nll_approx
@@ -112,6 +112,7 @@ def train_reconstruction(
     if recipe.finetune.objective != "reconstruction":
         raise ConfigError('this follows the NLL: set the objective of fine-tuning to "reconstruction".')
     extractor = start_from(recipe)
+    before = extractor.backbone.content_hash
     if recipe.finetune.fresh_decoder:
         renew_decoder(extractor.backbone.model, recipe.train.seed)
     training, validation, split = read_both(recipe, extractor.config.image)
@@ -123,7 +124,7 @@ def train_reconstruction(
     results = {
         "sigma": SIGMA,
         "pixel_space": "normalized",
-        "backbone": {"before": extractor.backbone.content_hash, "after": _hash_of(out / BACKBONE_DIR)},
+        "backbone": {"before": before, "after": extractor.backbone.content_hash},
         "extractor": extractor.config.to_dict(),
         "finetune": recipe.finetune.to_dict(),
         "train": {**recipe.train.to_dict(), "num_seeds": 1},
@@ -231,7 +232,7 @@ def _endless(num_images: int, extractor: FeatureExtractor, recipe: FinetuneRecip
         yield from plan_epoch(num_images, extractor.config.image.num_views, recipe.train, generator)
 
 
-def _mask_noise(seed: int, step: int, rows: int, backbone: FrozenMAE) -> Tensor:
+def _mask_noise(seed: int, step: int, rows: int, backbone: MaskedAutoencoder) -> Tensor:
     """Draw one mask a view: a function of seed and step alone, as in pretraining."""
     rng = np.random.default_rng([seed, 3, step])
     noise = torch.from_numpy(rng.random((rows, backbone.num_patches), dtype=np.float32))
@@ -265,7 +266,3 @@ def _mean_with_interval(values: NDArray[np.float64], seed: int) -> GroupNll:
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return GroupNll(mean, float(ends.low), float(ends.high), len(values))
-
-
-def _hash_of(folder: Path) -> str:
-    return FrozenMAE.from_pretrained(folder).content_hash

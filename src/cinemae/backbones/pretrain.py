@@ -30,7 +30,7 @@ from cinemae.backbones.pretrain_start import Start, first_model, save_model
 from cinemae.core.masking import mask_noise
 from cinemae.errors import ConfigError, SourceError, StoreError
 from cinemae.pretrain_config import PretrainConfig
-from cinemae.stores.whole_files import replacing
+from cinemae.sources.whole_files import replacing
 
 if TYPE_CHECKING:
     from transformers import ViTMAEForPreTraining

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -54,17 +55,17 @@ class _Run(NamedTuple):
         return self.sequences * len(range(self.length)[self.asked])
 
 
-class FrozenMAE(nn.Module):
-    """A masked autoencoder whose weights never change.
+class MaskedAutoencoder(nn.Module):
+    """A masked autoencoder in evaluation mode, which has no dropout to switch on; its weights may be trained.
 
     Args:
-        model: Hugging Face's model; put into evaluation mode, its parameters frozen.
+        model: Hugging Face's model.
+        copy: Leave `model` as it is. False takes it over, layers and weights, where nobody else needs it.
 
     Raises:
         CheckpointError: If its layers are not those of a masked autoencoder.
 
     Attributes:
-        content_hash: SHA-256 over names and values of all weights, the same on every machine.
         image_size: Height and width of `pixel_values`.
         patch_size: Height and width of a patch.
         num_patches: L.
@@ -73,12 +74,11 @@ class FrozenMAE(nn.Module):
         patch_dim: P, the number of values of a patch.
     """
 
-    def __init__(self, model: ViTMAEForPreTraining) -> None:
+    def __init__(self, model: ViTMAEForPreTraining, *, copy: bool = True) -> None:
         super().__init__()
         config: ViTMAEConfig = model.config
         if config.hidden_act != "gelu":
             raise CheckpointError(f'a masked autoencoder has hidden_act "gelu", this one {config.hidden_act!r}.')
-        self.content_hash = hash_weights(model)
         self.image_size: int = config.image_size
         self.patch_size: int = config.patch_size
         self.num_patches = (config.image_size // config.patch_size) ** 2
@@ -86,7 +86,7 @@ class FrozenMAE(nn.Module):
         self.num_layers: int = config.num_hidden_layers
         self.patch_dim: int = config.patch_size**2 * config.num_channels
         self.mask_ratio: float = config.mask_ratio
-        self.model = model.eval().requires_grad_(False)
+        self.model = (deepcopy(model) if copy else model).eval()
         use_onednn(self.model)
 
     @classmethod
@@ -117,7 +117,12 @@ class FrozenMAE(nn.Module):
             model = load_original_checkpoint(path)
         else:
             model = load_pretrained_folder(str(path_or_id), revision=revision, local_files_only=local_files_only)
-        return cls(model).to(device=device, dtype=dtype)
+        return cls(model, copy=False).to(device=device, dtype=dtype)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 over names and values of all weights as they are now, the same on every machine."""
+        return hash_weights(self.model)
 
     def global_feature(
         self, pixel_values: Float[Tensor, "N 3 H W"], *, cls_layers: Sequence[int] = ()
@@ -247,6 +252,28 @@ class FrozenMAE(nn.Module):
         run = _Run(n * passes, sequences.shape[2], asked)
         rows = _run_layers(decoder.decoder_layers, sequences.flatten(0, 2), [run])
         return decoder.decoder_pred(decoder.decoder_norm(rows)).unflatten(0, (n, passes, -1))  # type: ignore[no-any-return]
+
+
+class FrozenMAE(MaskedAutoencoder):
+    """A masked autoencoder whose weights never change.
+
+    Args:
+        model: Hugging Face's model.
+        copy: Leave `model` as it is. False takes it over and freezes it, where nobody else needs it.
+
+    Raises:
+        CheckpointError: If its layers are not those of a masked autoencoder.
+    """
+
+    def __init__(self, model: ViTMAEForPreTraining, *, copy: bool = True) -> None:
+        super().__init__(model, copy=copy)
+        self._content_hash = hash_weights(self.model)  # before a move to bfloat16 rounds them
+        self.requires_grad_(False)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 over names and values of all weights as they were loaded, the same on every machine."""
+        return self._content_hash
 
 
 def _masked_run(visible: Tensor) -> _Run:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cinemae.config import ExtractorConfig, LcasConfig
 from cinemae.core.anomaly_stats import anomaly_stats
-from cinemae.core.backbone import FrozenMAE
+from cinemae.core.backbone import MaskedAutoencoder
 from cinemae.core.lcas import combine_terms, context_moments, reconstruction_fidelity, statistical_deviation
 from cinemae.core.masking import MaskPlan, noise_from_config, patchify, plan_masks
 from cinemae.errors import ConfigError
@@ -41,7 +41,7 @@ class FeatureExtractor(nn.Module):
     """Backbone, masks and Eqs. 3-5 composed.
 
     Args:
-        backbone: The frozen masked autoencoder.
+        backbone: The masked autoencoder: a `FrozenMAE`, but where it is fine-tuned.
         config: Image, mask and deviation settings; its image size must be the backbone's.
 
     Raises:
@@ -55,7 +55,7 @@ class FeatureExtractor(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: FrozenMAE, config: ExtractorConfig) -> None:
+    def __init__(self, backbone: MaskedAutoencoder, config: ExtractorConfig) -> None:
         super().__init__()
         if config.image.size != backbone.image_size:
             raise ConfigError(

@@ -25,9 +25,10 @@ from cinemae.pictures.image import load_image
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.layouts import DataSet
 from cinemae.sources.local_files import source_root
-from cinemae.sources.manifest import relative_name, whole_file, write_manifest
+from cinemae.sources.manifest import relative_name, write_manifest
 from cinemae.sources.records import ARCHIVE_SUFFIXES, ImageRecord
 from cinemae.sources.stream import read_ahead
+from cinemae.sources.whole_files import remove_unfinished, replacing
 
 REPORT_FILE: Final = "alignment.csv"
 MANIFEST_FILE: Final = "manifest.csv"
@@ -127,6 +128,9 @@ def align_dataset(
     _require_apart(Path(source), root, out)
     _prepare(out, steps)
     targets = target_names(dataset.records, root, ".png" if isinstance(steps, WindowConfig) else ".jpg")
+    for folder in {(out / target).parent for target in targets}:
+        if folder.is_dir():
+            remove_unfinished(folder)
     items = list(zip(dataset.records, dataset.splits, targets, strict=True))
     rows: list[AlignedRow] = []
     for row in read_ahead(partial(_align, out=out, steps=steps), items):
@@ -210,7 +214,10 @@ def _align(item: tuple[ImageRecord, str | None, str], *, out: Path, steps: Steps
             return AlignedRow(record, split, target, "left_out", reason, facts)
         path = out / target
         if not path.exists():
-            _write_whole(path, _encode(encoded, facts, steps))
+            data = _encode(encoded, facts, steps)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                temporary.write_bytes(data)
     except ImageError as error:
         return AlignedRow(record, split, target, "unreadable", str(error), facts)
     return AlignedRow(record, split, target, "aligned", "", facts, done)
@@ -232,13 +239,6 @@ def _steps_of(facts: FileFacts, steps: Steps) -> str:
         return f"square {side}; to {steps.size}; JPEG {steps.jpeg_quality}"
     first = "its own JPEG" if facts.container == "JPEG" else "one JPEG"
     return f"{first} {steps.jpeg_quality}; square {steps.min_side}; PNG"
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_file = path.with_name(path.name + ".partial")
-    partial_file.write_bytes(data)
-    partial_file.replace(path)
 
 
 def _require_apart(source: Path, root: Path, out: Path) -> None:
@@ -269,8 +269,8 @@ def _prepare(out: Path, steps: Steps) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SourceError(f"an aligned copy goes to a new or empty folder, {out} holds something else: give another.")
     out.mkdir(parents=True, exist_ok=True)
-    with whole_file(file) as text:
-        text.write(json.dumps(settings, indent=1) + "\n")
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
 
 def _brief(settings: object) -> str:
@@ -281,7 +281,7 @@ def _brief(settings: object) -> str:
 
 def _write_report(rows: Sequence[AlignedRow], out: Path) -> None:
     folder = os.path.abspath(out)  # noqa: PTH100
-    with whole_file(out / REPORT_FILE) as file:
+    with replacing(out / REPORT_FILE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for row in rows:

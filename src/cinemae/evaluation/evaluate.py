@@ -15,7 +15,7 @@ from cinemae.detect.detector import Detector
 from cinemae.evaluation.detectors import DEFAULT_DETECTORS, PictureSet, Setup, make_sources
 from cinemae.evaluation.pictures import (
     PictureList,
-    refuse_overlap,
+    refuse_shared_images,
     require_both,
     require_labels,
     require_photographs,
@@ -188,7 +188,7 @@ def _filled(plan: Plan, records: Sequence[ImageRecord]) -> Setup:
     if sets and not plan.allow_overlap:
         known = {name: one.images for name, one in sets.items()} | {"test": survey(records)}
         for first, second in itertools.combinations(known, 2):
-            refuse_overlap(known[first], known[second], (first, second))
+            refuse_shared_images(known[first], known[second], (first, second))
     return replace(plan.setup, train=sets.get("training"), validation=sets.get("validation"))
 
 

@@ -12,6 +12,7 @@ from cinemae.errors import CinemaeError, EvaluationError, ImageError, log_unexpe
 from cinemae.evaluation.predictions import Images
 from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.sources.archives import read_encoded
+from cinemae.sources.overlap import refuse_overlap
 from cinemae.sources.records import ImageRecord
 from cinemae.sources.stream import read_ahead
 
@@ -123,24 +124,14 @@ def require_judgeable(images: Images, name: str) -> None:
     check(images.label[images.readable], name)
 
 
-def refuse_overlap(seen: Images, judged: Images, names: tuple[str, str] = ("training", "test")) -> None:
-    """Refuse images to judge whose file is in the set seen before too, whatever its name.
-
-    Args:
-        seen: What detectors were fitted or thresholds chosen on.
-        judged: What they are judged on.
-        names: What the sentence calls the two sets.
+def refuse_shared_images(seen: Images, judged: Images, names: tuple[str, str] = ("training", "test")) -> None:
+    """Refuse images to judge, of those that can be read, whose file is in the set seen before too.
 
     Raises:
         EvaluationError: If there is one.
     """
-    digests = set(seen.content_hash[seen.readable].tolist())
-    shared = [str(path) for path, digest in _hashes(judged) if digest in digests]
-    if shared:
-        raise EvaluationError(
-            f"no image may be in two sets; {len(shared)} of the {names[1]} images are in the {names[0]} set as well, "
-            f"such as {shared[0]}: take them out, or allow it (--allow-overlap) and trust no figure."
-        )
+    digests = {digest for _, digest in _hashes(seen)}
+    refuse_overlap(digests, _hashes(judged), names, error=EvaluationError)
 
 
 def find_duplicates(images: Images) -> list[tuple[str, str]]:

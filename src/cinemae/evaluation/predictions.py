@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cinemae.errors import EvaluationError
+from cinemae.sources.whole_files import replacing
 from cinemae.stores.store_format import to_unicode
 
 RAW = "raw"
@@ -200,15 +201,9 @@ class Predictions:
             "about": self.about,
         }
         schema = _SCHEMA.with_metadata({_METADATA_KEY: json.dumps(about).encode()})
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.partial")
-        try:
-            with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-                for group in self._groups(schema):
-                    writer.write_table(group, row_group_size=group.num_rows or None)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(Path(path)) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for group in self._groups(schema):
+                writer.write_table(group, row_group_size=group.num_rows or None)
 
     def _groups(self, schema: pa.Schema) -> Iterator[pa.Table]:
         """Yield the rows in groups: within one, what is known of an image is stored once for all its scores."""

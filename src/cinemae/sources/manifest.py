@@ -11,17 +11,16 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from cinemae.errors import ImageError, SourceError
 from cinemae.pictures.file_facts import read_facts
 from cinemae.sources.labels import LABEL_WORDS
 from cinemae.sources.records import ImageRecord
 from cinemae.sources.stream import read_ahead
+from cinemae.sources.whole_files import replacing
 
 COLUMNS = ("path", "label", "generator", "split", "sha256", "bytes", "width", "height", "format")
 """In this order; what is not known is left empty."""
@@ -118,7 +117,7 @@ def write_manifest(
     folder = os.path.abspath(out.parent)  # noqa: PTH100 - links in names stay as they were given
     items = list(zip(records, splits, strict=True))
     rows, left_out = 0, []
-    with whole_file(out) as file:
+    with replacing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         described = read_ahead(lambda item: _describe(item[0], item[1], folder), items)
@@ -173,23 +172,6 @@ def read_manifest(manifest: Path, needed: Sequence[str] = ("path",)) -> list[Man
             return [_row(line, f"{manifest}, line {reader.line_num}") for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"the manifest {manifest} could not be read as CSV in UTF-8: {error}.") from error
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """Open a text file that takes its name when all is written; what a failure leaves is deleted.
-
-    Args:
-        path: Where it is to be; its folder must exist.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            yield file
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    partial.replace(path)
 
 
 def _describe(record: ImageRecord, split: str | None, folder: str) -> ManifestRow | str:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cinemae.sources.remote import fetch, find_objects, put
 from cinemae.sources.remote_object import is_remote
-from cinemae.stores.whole_files import remove_unfinished, replacing
+from cinemae.sources.whole_files import remove_unfinished, replacing
 
 MOST_BYTES = 2**31
 """Largest file read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from safetensors.torch import save
 from cinemae.calibration.outliers import learn_outliers
 from cinemae.calibration.record import calibration_files
 from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, TrainConfig
-from cinemae.core.backbone import FrozenMAE
+from cinemae.core.backbone import FrozenMAE, MaskedAutoencoder
 from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.head import pooled_dim
@@ -38,6 +38,7 @@ from cinemae.models.directory import BACKBONE_DIR, HEAD_FILE, OOD_FILE, TRAINING
 from cinemae.models.distance import distance_bytes
 from cinemae.models.export import write_graph
 from cinemae.models.results import EpochLine, FitFigures, Results
+from cinemae.sources.overlap import refuse_overlap
 from cinemae.statistics.format_probe import format_probe
 from cinemae.statistics.plot_style import to_png
 from cinemae.stores.features import FeatureStore
@@ -211,7 +212,7 @@ def lcas_quantiles(values: NDArray[Any]) -> LcasReference:
     return LcasReference(levels=REFERENCE_LEVELS, values=tuple(float(value) for value in quantiles))
 
 
-def write_backbone(backbone: FrozenMAE, source: Path, target: Path) -> None:
+def write_backbone(backbone: MaskedAutoencoder, source: Path, target: Path) -> None:
     """Copy a local folder's files as they are; write anything else (Hub id, .pth) in the Hub's layout."""
     files = [source / name for name in ("config.json", "model.safetensors")]
     if not all(file.is_file() for file in files):
@@ -236,7 +237,7 @@ def _split(
         return split_by_generator(data, recipe.val_generators, seed=recipe.train.seed)
     require_one_fingerprint([stores[0], *val_stores])
     if not recipe.allow_overlap:
-        _refuse_overlap(stores, val_stores)
+        refuse_shared_files(stores, val_stores)
     validation = TrainingSet.from_stores(val_stores, recipe.lcas, mapped=mapped)
     shared = shared_generators(data.names(1), validation.names(1))
     return data, validation, f"validation from its own store; {shared}"
@@ -248,8 +249,12 @@ def shared_generators(trained: Iterable[str], validated: Iterable[str]) -> str:
     return f"generators in both: {', '.join(shared)}" if shared else "no generator in both"
 
 
-def _refuse_overlap(stores: Sequence[FeatureStore], val_stores: Sequence[FeatureStore]) -> None:
-    """Refuse stores that share files. Eight bytes of each hash are held, so that millions fit; matches are checked."""
+def refuse_shared_files(stores: Sequence[FeatureStore], val_stores: Sequence[FeatureStore]) -> None:
+    """Refuse stores that share files. Eight bytes of each hash are held, so that millions fit; matches are checked.
+
+    Raises:
+        TrainingError: If there is one.
+    """
     trained = np.concatenate([tails for store in stores for tails, _, _ in _hashes(store)])
     trained.sort()
     suspects: dict[str, str] = {}
@@ -262,7 +267,8 @@ def _refuse_overlap(stores: Sequence[FeatureStore], val_stores: Sequence[Feature
         for store in stores:
             for _, digests, _ in _hashes(store):
                 seen |= suspects.keys() & set(digests)
-        refuse_shared(seen, suspects.items(), "stores")
+        judged = ((path, digest) for digest, path in suspects.items())
+        refuse_overlap(seen, judged, ("training", "validation"), error=TrainingError)
 
 
 def _hashes(store: FeatureStore) -> Iterator[tuple[NDArray[np.uint64], list[str], list[str]]]:
@@ -273,23 +279,3 @@ def _hashes(store: FeatureStore) -> Iterator[tuple[NDArray[np.uint64], list[str]
         ]
         tails = np.array([int(digest[-16:], 16) for digest, _, _ in rows], np.uint64)
         yield tails, [digest for digest, _, _ in rows], [path for _, path, _ in rows]
-
-
-def refuse_shared(trained: Set[str], validated: Iterable[tuple[str, str]], where: str) -> None:
-    """Refuse files of the same content in training and validation, whatever their names.
-
-    Args:
-        trained: SHA-256 of every training file.
-        validated: SHA-256 and path of every validation file.
-        where: What the training files lie in, such as "stores".
-
-    Raises:
-        TrainingError: If there is one; the first is named.
-    """
-    shared = [str(path) for digest, path in validated if digest in trained]
-    if shared:
-        raise TrainingError(
-            f"no image may be both trained and validated on; {len(shared)} of the validation images are in the "
-            f"training {where} as well, such as {shared[0]}: take them out, or allow it (--allow-overlap) and trust no "
-            "figure."
-        )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cinemae.errors import EvaluationError
-from cinemae.evaluation.pictures import refuse_overlap, require_both, survey
+from cinemae.evaluation.pictures import refuse_shared_images, require_both, survey
 from cinemae.evaluation.predictions import Images
 from cinemae.evaluation.protocols.protocol import Protocol
 from cinemae.sources.layouts import DataSet, read_dataset
@@ -128,7 +128,7 @@ def _surveyed(train: Sequence[ImageRecord], test: Sequence[ImageRecord], root: P
         require_both(images.label, name)
         kept.append((tuple(records[index] for index in readable), images))
     (train_records, train_images), (test_records, test_images) = kept
-    refuse_overlap(train_images, test_images)
+    refuse_shared_images(train_images, test_images)
     return BenchData(train_records, test_records, train_images, test_images, stand_in, unread, str(root))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from cinemae.config import ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
-from cinemae.core.backbone import FrozenMAE
+from cinemae.core.backbone import FrozenMAE, MaskedAutoencoder
 from cinemae.core.features import FeatureExtractor
 from cinemae.features.extract import extract
 from cinemae.models.directory import BACKBONE_DIR, read_model_config, resolve_model
@@ -25,7 +25,7 @@ class FrozenHalf:
 
     Attributes:
         name: For people.
-        backbone: The frozen masked autoencoder.
+        backbone: The masked autoencoder, frozen.
         extractor: Image, mask and deviation settings.
         head: Architecture of the head.
         lcas: Weight and reduction of Eq. 4's terms.
@@ -34,7 +34,7 @@ class FrozenHalf:
     """
 
     name: str
-    backbone: FrozenMAE
+    backbone: MaskedAutoencoder
     extractor: ExtractorConfig
     head: HeadConfig = field(default_factory=HeadConfig)
     lcas: LcasConfig = field(default_factory=LcasConfig)
