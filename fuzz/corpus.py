@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import struct
+import zipfile
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, PngImagePlugin, features
@@ -40,7 +43,28 @@ FORMATS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("RGB", "JPEG2000", {}),
     ("RGB", "AVIF", {"quality": 40}),
 )
+KEPT = Path(__file__).parent / "kept"
+"""What runs of Atheris found to reach lines that the drawn inputs do not: a ZIP file a target."""
+
+_CASES = Path(__file__).parents[1] / "tests" / "cases"
 _FEATURE = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
+
+
+def seeds(target: str) -> dict[str, bytes]:
+    """Return what a run of a target starts from: drawn inputs, the project's cases, what earlier runs found."""
+    drawn = DRAWN[target]()
+    if target in ("image", "provenance"):
+        drawn |= {path.name: path.read_bytes() for path in sorted(_CASES.iterdir())}
+    return drawn | kept(target)
+
+
+def kept(target: str) -> dict[str, bytes]:
+    """Return what earlier runs of a target found."""
+    file = KEPT / f"{target}.zip"
+    if not file.exists():
+        return {}
+    with zipfile.ZipFile(file) as found:
+        return {f"kept {name}": found.read(name) for name in found.namelist()}
 
 
 def images() -> dict[str, bytes]:
@@ -125,3 +149,43 @@ def model_files() -> dict[str, bytes]:
             changed = json.dumps({**config.to_dict(), key: wrong}).encode()
             found[f"{key} of {value!r:.20} as {wrong!r}"] = b"C" + changed
     return found
+
+
+def bodies() -> dict[str, bytes]:
+    """Return bodies of requests, each after its Content-Type and a line feed; see `fuzz.targets.read_any_body`."""
+    form = b"multipart/form-data; boundary=b\n"
+    part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n%s\r\n'
+    one = part % (b"a.png", b"picture")
+    return {
+        "an image": b"image/png\npicture",
+        "octets": b"application/octet-stream\n" + bytes(40),
+        "no image": b"text/plain\nhello",
+        "no type": b"\nhello",
+        "a form": form + one + b"--b--\r\n",
+        "three files": form + one * 3 + b"--b--\r\n",
+        "four files": form + one * 4 + b"--b--\r\n",
+        "no file": form + b"--b--\r\n",
+        "no end": form + one,
+        "a path": form + part % (b"../../etc/passwd", b"x") + b"--b--\r\n",
+        "a name of many letters": form + part % (b"n" * 400, b"x") + b"--b--\r\n",
+        "a name in another encoding": form + part % (b"\xff\xfe\x00", b"x") + b"--b--\r\n",
+        "another field": form + one.replace(b"files", b"other") + b"--b--\r\n",
+        "the boundary in the data": form + part % (b"a", b"\r\n--bb\r\n--") + b"--b--\r\n",
+        "what precedes the first boundary": form + b"\r\npreamble" + one + b"--b--\r\n",
+        "what precedes a line break and a boundary": form + b"preamble\r\n" + one + b"--b--\r\n",
+        "line breaks before": form + b"\r\n\n" + one + b"--b--\r\n",
+        "what follows the end": form + one + b"--b--\r\nmore",
+        "no boundary": b"multipart/form-data\n" + one,
+        "a quoted boundary": b'multipart/form-data; boundary="b"\n' + one + b"--b--",
+        "a long boundary": b"multipart/form-data; boundary=" + b"b" * 300 + b"\n" + one,
+        "RFC 2231": form + one.replace(b'filename="a.png"', b"filename*=utf-8''a%2f.png") + b"--b--\r\n",
+        "too long": b"image/png\n" + bytes(2**14 + 1),
+    }
+
+
+DRAWN: dict[str, Callable[[], dict[str, bytes]]] = {
+    "image": images,
+    "provenance": images,
+    "body": bodies,
+    "model": model_files,
+}

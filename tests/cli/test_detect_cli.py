@@ -224,6 +224,48 @@ def test_what_waits_for_ever_is_a_row(tiny_model: Path, tmp_path: Path, picture,
 # --- how it ends ------------------------------------------------------------------------------------------------------
 
 
+def test_what_names_nothing_is_a_row_among_others_and_the_rest_is_counted(
+    tiny_model: Path, photos: Path, tmp_path: Path
+):
+    (tmp_path / "in").mkdir()
+    shutil.copy(photos / "a.png", tmp_path / "in" / "plain")
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    (tmp_path / "in" / "out").symlink_to(photos, target_is_directory=True)
+    command = ("detect", tmp_path / "in", tmp_path / "gone.jpg", "--model", tiny_model)
+    result = invoke(*command, "--format", "jsonl")
+    assert result.exit_code == 1
+    assert [(Path(row["path"]).name, row["status"]) for row in rows_of(result)] == [
+        ("plain", "ok"),
+        ("gone.jpg", "error"),
+    ]
+    assert "1 file in a folder was left out: no images by suffix or first bytes; 1 link to a folder" in result.stderr
+    table = invoke(*command)
+    assert "1 file in a folder was left out" in table.stdout
+    assert "there is no file, folder or glob" in table.stdout
+    followed = invoke(*command, "--format", "jsonl", "--follow-links")
+    assert len(rows_of(followed)) == 2 + 6
+
+
+def test_results_take_a_folder_that_grew(tiny_model: Path, photos: Path, tmp_path: Path):
+    folder, results = tmp_path / "in", tmp_path / "results"
+    folder.mkdir()
+    shutil.copy(photos / "a.png", folder / "m.png")
+    command = ("detect", folder, "--model", tiny_model, "--format", "jsonl", "--results", results)
+    assert [Path(row["path"]).name for row in rows_of(invoke(*command))] == ["m.png"]
+    shutil.copy(photos / "b.jpg", folder / "a.jpg")
+    (folder / "m.png").write_bytes(b"another")
+    grown = invoke(*command, tmp_path / "gone")
+    assert grown.exit_code == 1
+    assert [(Path(row["path"]).name, row["status"]) for row in rows_of(grown)] == [
+        ("m.png", "ok"), ("a.jpg", "ok"), ("gone", "error")
+    ]  # fmt: skip
+    assert "1 image has changed since scored" in grown.stderr
+    report = json.loads((results / "report.json").read_text())
+    assert (report["num_rows"], report["num_failed"], report["num_scored"]) == (3, 1, 1)
+    assert invoke(*command).exit_code == 0
+    assert invoke("detect", tmp_path / "gone", "--results", results, "--model", tiny_model).exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

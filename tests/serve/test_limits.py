@@ -216,8 +216,10 @@ class Held:
     def __init__(self, detector):
         self.detector, self.go = detector, threading.Event()
         self.model_id, self.scorer = detector.model_id, detector.scorer
+        self.num_begun = 0
 
     def detect_batch(self, images, **options):
+        self.num_begun += len(images)
         assert self.go.wait(30)
         yield from self.detector.detect_batch(images, **options)
 
@@ -288,6 +290,32 @@ def test_a_client_that_goes_away_leaves_nothing_behind(in_thread, held, good, to
         tools.wait_until(lambda: server.service.budget.used == len(good))
         held.go.set()
         first.join(30)
+
+
+def test_a_request_that_was_given_up_frees_its_worker(in_thread, held, good, tools):
+    """Of four images the one in work is finished; those that wait are scored for nobody."""
+    body = tools.multipart([("a", good)] * 4)
+    head = "POST /v1/detect HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary={}\r\n"
+    head += "Content-Length: {}\r\n\r\n"
+    with in_thread(detector=held, workers=1, max_batch=1) as server:
+        with server.connect() as connection:
+            connection.sendall(head.format(tools.BOUNDARY, len(body)).encode() + body)
+            tools.wait_until(lambda: held.num_begun == 1)
+            assert server.service.batcher.pending == 4
+        tools.wait_until(lambda: server.service.batcher.pending == 1)
+        held.go.set()
+        assert server.raw(good).status == 200
+        assert held.num_begun == 2
+        tools.wait_until(lambda: server.service.budget.used == 0)
+
+
+def test_a_request_whose_time_is_over_frees_its_worker(in_thread, held, good, tools):
+    with in_thread(detector=held, workers=1, max_batch=1, timeout=0.2) as server:
+        assert server.form([("a", good)] * 4).status == 503
+        tools.wait_until(lambda: server.service.batcher.pending == 1)
+        held.go.set()
+        tools.wait_until(lambda: server.service.batcher.pending == 0)
+        assert held.num_begun == 1
 
 
 SHORT = {"header_seconds": 0.3, "linger_seconds": 0.3}

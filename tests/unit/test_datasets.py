@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from cinemae.errors import SourceError
+from cinemae.errors import ImageError, SourceError
+from cinemae.sources.archives import read_encoded
 from cinemae.sources.datasets import read_records
-from cinemae.sources.local_files import find_images
-from cinemae.sources.records import IMAGE_SUFFIXES, ImageRecord, hash_records
+from cinemae.sources.local_files import Listing, find_images, list_images
+from cinemae.sources.records import IMAGE_SUFFIXES, ImageRecord, Unlisted, hash_records
+from cinemae.sources.sources import find_records
 
 
 def touch(root: Path, *names: str) -> None:
@@ -179,6 +182,21 @@ class TestManifest:
         assert hash_records(iter(records)) == hash_records(records)
 
 
+@pytest.fixture
+def too_deep(tmp_path):
+    """A folder with real/nnn.../..., whose path is longer than the system takes: nobody can list it, not even root."""
+    (tmp_path / "set" / "real").mkdir(parents=True)
+    here = os.open(tmp_path / "set" / "real", os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir("n" * 250, dir_fd=here)
+        below = os.open("n" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    yield tmp_path / "set"
+    subprocess.run(["rm", "-rf", tmp_path / "set" / "real"], check=True)
+
+
 class TestFindImages:
     def test_folders_are_searched_to_the_bottom_in_order(self, tmp_path):
         touch(tmp_path, "b/x.JPG", "b.jpg", "a/z.png", "a/notes.txt", "a/.hidden.webp", "c.tif/inside.gif", "README")
@@ -208,10 +226,53 @@ class TestFindImages:
         (root / "out1").symlink_to(outside, target_is_directory=True)
         (root / "out2").symlink_to(outside, target_is_directory=True)
         (root / "self").symlink_to("self")
-        expected = ["fake/b.jpg", "out1/c.jpg", "real/a.jpg"]
-        assert [os.path.relpath(path, root) for path in find_images([root])] == expected
-        assert sorted(os.path.relpath(path, root) for path in find_images([f"{root}/**"])) == expected
+        inside = ["fake/b.jpg", "real/a.jpg"]
+        for follow, expected in ((False, inside), (True, sorted([*inside, "out1/c.jpg"]))):
+            for source in (str(root), f"{root}/**"):
+                found = list_images(source, listing := Listing(follow))
+                assert sorted(os.path.relpath(record.path, root) for record in found) == expected
+                assert [Path(link).name for link in sorted(listing.links)] == ([] if follow else ["out1", "out2"])
         assert len(list(find_images([f"{root}/**/*.jpg"]))) == 2
+
+    def test_a_wildcard_does_not_lead_out_by_a_link_either(self, tmp_path):
+        touch(tmp_path, "root/a/x.jpg", "outside/y.jpg")
+        (tmp_path / "root" / "b").symlink_to("../outside", target_is_directory=True)
+        for pattern in ("root/*", "root/*/*.jpg"):
+            found = [list_images(f"{tmp_path}/{pattern}", Listing(follow)) for follow in (False, True)]
+            assert [[Path(record.path).name for record in one] for one in found] == [["x.jpg"], ["x.jpg", "y.jpg"]]
+        assert [Path(path).name for path in find_images([tmp_path / "root" / "b"])] == ["y.jpg"]  # named outright
+
+    def test_a_folder_of_nothing_but_links_says_how_to_follow_them(self, tmp_path):
+        touch(tmp_path, "outside/y.jpg")
+        (tmp_path / "root").mkdir()
+        (tmp_path / "root" / "b").symlink_to("../outside", target_is_directory=True)
+        with pytest.raises(
+            SourceError, match="root holds no image: .* 1 link to a folder .* --follow-links enters them"
+        ):
+            list_images(str(tmp_path / "root"), Listing())
+
+    @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000"])
+    def test_a_picture_without_a_suffix_is_found_by_its_first_bytes(self, tmp_path, format):
+        touch(tmp_path, "a.jpg")
+        Image.new("RGB", (20, 10), (1, 2, 3)).save(tmp_path / "plain", format)
+        for source in (str(tmp_path), f"{tmp_path}/*"):
+            assert [Path(record.path).name for record in list_images(source, Listing())] == ["a.jpg", "plain"]
+
+    def test_what_is_left_out_is_counted(self, tmp_path):
+        touch(tmp_path, "a.jpg", "b/notes.txt", "b/c.png", "b/x.tar", "empty")
+        for name, text in (("P5", "P5 is a title"), ("BMW", "BM is how this text begins, too"), ("page", "<html>")):
+            (tmp_path / name).write_text(text)
+        os.mkfifo(tmp_path / "pipe")  # which is not waited for
+        for source in (str(tmp_path), f"{tmp_path}/**", f"{tmp_path}/*"):
+            listing = Listing()
+            assert [Path(record.path).name for record in list_images(source, listing)] == ["a.jpg", "c.png"]
+            assert listing.num_left_out == 7
+            assert listing.summary() == "7 files in folders were left out: no images by suffix or first bytes."
+        assert Listing().summary() == ""
+
+    def test_raw_files_are_pictures(self, tmp_path):
+        touch(tmp_path, "a.dng", "b.NEF")
+        assert [Path(path).name for path in find_images([tmp_path])] == ["a.dng", "b.NEF"]
 
     def test_a_link_never_gives_its_label_to_images_that_have_their_own(self, tmp_path):
         touch(tmp_path, "fake/b.jpg", "ai/x.jpg")
@@ -258,8 +319,30 @@ class TestFindImages:
         monkeypatch.setattr(os, "scandir", refuse)
         found = find_images([tmp_path])
         assert next(found).endswith("a.jpg")
-        with pytest.raises(SourceError, match=r"locked could not be listed \(Permission denied\): make it readable"):
+        sentence = r"locked could not be listed \(Permission denied\): make it readable"
+        with pytest.raises(SourceError, match=sentence):
             next(found)
+        with pytest.raises(SourceError, match=sentence):
+            read_records(tmp_path / "locked")
+
+    def test_a_folder_that_cannot_be_listed_is_a_record_that_says_so(self, too_deep):
+        touch(too_deep, "fake/b.jpg", "z.jpg")
+        for records in (list(find_records([too_deep])), read_records(too_deep)):
+            assert [record.place is None for record in records] == [True, False, True]
+            with pytest.raises(ImageError, match=r"could not be listed \(File name too long\): make it readable or"):
+                read_encoded(records[1])
+        assert [record.label for record in read_records(too_deep)] == [1, 0, None]
+
+    def test_an_argument_that_names_nothing_is_a_record_among_others(self, tmp_path):
+        touch(tmp_path, "a.jpg")
+        (tmp_path / "empty").mkdir()
+        names = [tmp_path / "nowhere.jpg", tmp_path / "a.jpg", tmp_path / "empty", f"{tmp_path}/*.gif"]
+        records = list(find_records(names))
+        assert [record.path for record in records] == [str(name) for name in names]
+        reasons = [record.place.reason if isinstance(record.place, Unlisted) else "" for record in records]
+        assert [reason.partition(" ")[0] for reason in reasons] == ["there", "", str(names[2]), names[3]]
+        with pytest.raises(SourceError, match=r"there is no file, folder or glob '.*nowhere.jpg': check the path"):
+            find_records([names[0], names[2]])
 
     def test_suffixes_are_lower_case_with_a_dot(self):
         assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)

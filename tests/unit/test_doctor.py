@@ -162,10 +162,10 @@ def test_16_bits_in_three_channels_are_seen_too(tmp_path):
 
 
 def test_pictures_with_another_ending_are_named(sound, picture):
-    picture(401).save(sound / "lost", "PNG")
+    picture(401).save(sound / "lost.pic", "PNG")
     (sound / "notes.TXT").write_text("mine", encoding="utf-8")
     found = checks(check_dataset(sound))
-    assert found["passed_over_pictures"].groups == (("lost",),)
+    assert found["passed_over_pictures"].groups == (("lost.pic",),)
     assert found["passed_over_pictures"].severity == "warning"
     assert (found["passed_over"].groups, found["passed_over"].severity) == ((("notes.TXT",),), "note")
     assert "(1 .txt)" in found["passed_over"].sentence

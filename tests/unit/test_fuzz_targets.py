@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import os
 import random
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -16,6 +19,8 @@ corpus, targets = importlib.import_module("fuzz.corpus"), importlib.import_modul
 sys.path.remove(str(ROOT))
 
 IMAGES, MODELS = corpus.images(), corpus.model_files()
+BODIES = corpus.bodies() | corpus.kept("body")
+ORIGINS = corpus.seeds("provenance")
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +51,46 @@ def test_any_image(name):
     rng = random.Random(name)
     for _ in range(40):
         targets.read_any_image(changed(IMAGES[name], rng))
+
+
+@pytest.mark.parametrize("name", ORIGINS)
+def test_any_provenance(name):
+    targets.read_any_provenance(ORIGINS[name])
+    rng = random.Random(name)
+    for _ in range(10):
+        targets.read_any_provenance(changed(ORIGINS[name], rng))
+
+
+def test_kept_images():
+    for data in corpus.kept("image").values():
+        targets.read_any_image(data)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_any_body(name):
+    targets.read_any_body(BODIES[name])
+    rng = random.Random(name)
+    for _ in range(20):
+        targets.read_any_body(changed(BODIES[name], rng))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is built for Linux, up to Python 3.13")
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_a_minute_of_atheris(name, tmp_path):
+    (tmp_path / "found").mkdir()
+    options = ("-max_total_time=60", f"-artifact_prefix={tmp_path}/", tmp_path / "found")
+    command = [sys.executable, "-m", "fuzz.run", name, *map(str, options)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "Done " in done.stderr
+
+
+def test_bodies_can_fail(monkeypatch):
+    monkeypatch.setattr(targets, "_answer", lambda kind, body, size: size)
+    with pytest.raises(targets.BrokenPromiseError, match="in one piece 9, in many 7"):
+        targets.read_any_body(b"image/png\n" + b"a picture")
 
 
 def test_any_model():

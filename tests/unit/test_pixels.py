@@ -342,6 +342,39 @@ def test_a_jpeg_is_whole_or_refused_wherever_it_is_cut(options: dict, mode: str)
                 load_image(data[:end] + tail)
 
 
+@pytest.mark.parametrize("restarts", [0, 1])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_progressive_jpeg_is_refused_where_a_scan_breaks_off(mode: str, restarts: int):
+    data = jpeg(ASTRONAUT.convert(mode), progressive=True, restart_marker_rows=restarts)
+    scans = [match.start() for match in re.finditer(rb"\xff\xda", data)]
+    assert len(scans) > 5
+    for scan in scans:
+        begin = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+        end = re.compile(rb"\xff[^\x00\xd0-\xd7]").search(data, begin).start()
+        for part in (0.3, 0.7):
+            broken = data[: begin + int((end - begin) * part)] + b"\xff\xd9"
+            if as_viewers_show(broken) != as_viewers_show(data[:end] + b"\xff\xd9"):
+                with pytest.raises(ImageError, match="is JPEG by its first bytes, but the rest is"):
+                    load_image(broken)
+            else:
+                assert end - begin < 40  # of a plane in which nothing is drawn
+
+
+def as_viewers_show(data: bytes) -> bytes:
+    return Image.open(io.BytesIO(data)).tobytes()
+
+
+def test_a_progressive_jpeg_that_ends_before_its_last_scans_is_read_as_viewers_show_it():
+    data = jpeg(progressive=True)
+    tables = [match.start() for match in re.finditer(rb"\xff\xc4", data)]
+    shorter = data[: tables[-1]] + b"\xff\xd9"  # the last scan and its table are not there
+    assert shorter.count(b"\xff\xda") == data.count(b"\xff\xda") - 1
+    assert np.array_equal(pixels(shorter), np.asarray(Image.open(io.BytesIO(shorter)).convert("RGB")))
+    assert not np.array_equal(pixels(shorter), pixels(data))
+    with pytest.raises(ImageError):
+        load_image(shorter[:-2])  # without an end marker nobody says that no more was to come
+
+
 def test_a_gray_corner_is_no_missing_row():
     gray = Image.new("RGB", (64, 48), (128, 128, 128))
     assert (pixels(jpeg(gray)) == 128).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from cinemae.app.options import (
     DeviceOption,
     EngineName,
     EngineOption,
+    FollowLinksOption,
     MaxFailuresOption,
     ModelOption,
     PrecisionOption,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from cinemae.app.output import Emit, Writer
     from cinemae.config import DecisionConfig
     from cinemae.detect.detector import Detector
+    from cinemae.sources.local_files import Listing
     from cinemae.sources.records import ImageRecord
 
 STDIN = "-"
@@ -61,6 +64,7 @@ class _Job:
     max_failures: int | None
     heatmaps: Path | None
     stable: bool
+    listing: Listing
 
 
 def detect(
@@ -116,6 +120,7 @@ def detect(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     cache: CacheOption = None,
+    follow_links: FollowLinksOption = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first image that cannot be read.")
     ] = False,
@@ -136,7 +141,8 @@ def detect(
 
     Each image gets a probability and one of three verdicts: ai, uncertain, real. A score is a signal, not proof.
 
-    Ends with 0 if all images were scored, 1 if some could not be read, 2 if nothing could be done.
+    An argument that names nothing and a folder that cannot be listed are rows as well. Ends with 0 if all images were
+    scored, 1 if some could not be read, 2 if nothing could be done.
     """
     choice = EngineChoice(engine, address, workers, device, 0 if fail_fast else max_failures)
     in_parts = engine is EngineName.RAY or results is not None
@@ -145,7 +151,10 @@ def detect(
             "a run in parts keeps verdicts in a folder, and no pixels: give --results DIR with --engine ray, and leave "
             "--heatmap to a run without either."
         )
-    found, total = _find(paths)
+    from cinemae.sources.local_files import Listing
+
+    listing = Listing(follow_links)
+    found, total = _find(paths, listing)
     style = _Style(format, output, total == 1 if explain is None else explain)
     from cinemae.app.cache_command import cache_path, open_cache
 
@@ -155,7 +164,7 @@ def detect(
         kept = None if cache is None else cache_path(cache)
         source = DetectorSource(model, device, precision, threshold, kept)
         request = DetectRequest(source, results, stable, batch_size)
-        raise typer.Exit(_detect_in_parts(list(found), request, choice, style))
+        raise typer.Exit(_detect_in_parts(list(found), listing, request, choice, style))
     from cinemae.detect.detector import THREADS_PER_IMAGE, Detector
 
     threads = None if total == 1 else THREADS_PER_IMAGE
@@ -169,7 +178,7 @@ def detect(
         from cinemae.detect.heatmap import lcas_levels
 
         lcas_levels(np.zeros(1), detector.config.reference)  # a model without reference is refused before the work
-    job = _Job(detector, found, total, batch_size, choice.max_failures, heatmap, stable)
+    job = _Job(detector, found, total, batch_size, choice.max_failures, heatmap, stable, listing)
     scored, failed = _write_all(job, style)
     raise typer.Exit(_exit_code(failed, scored + failed, style))
 
@@ -181,18 +190,20 @@ def _exit_code(failed: int, total: int, style: _Style) -> int:
     return 1 if failed else 0
 
 
-def _detect_in_parts(records: list[ImageRecord], request: DetectRequest, choice: EngineChoice, style: _Style) -> int:
+def _detect_in_parts(
+    records: list[ImageRecord], listing: Listing, request: DetectRequest, choice: EngineChoice, style: _Style
+) -> int:
     """Judge images into a results folder, then write all verdicts as a run without one does."""
     from cinemae.app.output import open_output
 
     if not records:
         raise SourceError("the list on standard input names no image: give one path a line.")
-    job, report = detect_in_parts(records, request, choice)
+    job, report, unlisted = detect_in_parts(records, request, choice)
     with open_output(style.output, typer.echo) as emit:
         writer = _make_writer(style, emit, job.decision)
-        for verdict in job.verdicts():
+        for verdict in itertools.chain(job.verdicts(), unlisted):
             writer.write(verdict)
-        writer.finish()
+        _finish(writer, style, listing)
     return _exit_code(report.num_failed, report.num_rows, style)
 
 
@@ -224,8 +235,16 @@ def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
                 break
         if not sum(counts):
             raise SourceError("the list on standard input names no image: give one path a line.")
-        writer.finish()
+        _finish(writer, style, job.listing)
     return counts[0], counts[1]
+
+
+def _finish(writer: Writer, style: _Style, listing: Listing) -> None:
+    """Write the summary; rows for programs have none, so what was left out is said on standard error."""
+    summary = listing.summary()
+    writer.finish(summary)
+    if summary and (style.format != Format.TABLE or style.output is not None):
+        typer.echo(summary, err=True)
 
 
 def _make_writer(style: _Style, emit: Emit, decision: DecisionConfig) -> Writer:
@@ -237,25 +256,25 @@ def _make_writer(style: _Style, emit: Emit, decision: DecisionConfig) -> Writer:
     return JsonlWriter(emit) if style.format is Format.JSONL else CsvWriter(emit)
 
 
-def _find(arguments: list[str]) -> tuple[Iterator[ImageRecord], int | None]:
+def _find(arguments: list[str], listing: Listing) -> tuple[Iterator[ImageRecord], int | None]:
     """Return the images in order, and how many there are if that is known before the work.
 
     Raises:
-        SourceError: If a source given as argument names no image.
+        SourceError: If no source given as argument names an image.
     """
-    from cinemae.sources.sources import find_records
+    from cinemae.sources.sources import find_records, listed_or_unlisted
 
     if STDIN not in arguments:
-        records = list(find_records(arguments))
+        records = list(find_records(arguments, listing))
         return iter(records), len(records)
-    named = {argument: list(find_records([argument])) for argument in arguments if argument != STDIN}
-    return (record for argument in arguments for record in named.get(argument) or _listed_on_stdin()), None
+    named = {one: list(listed_or_unlisted(one, listing)) for one in arguments if one != STDIN}
+    return (record for one in arguments for record in named.get(one) or _listed_on_stdin(listing)), None
 
 
-def _listed_on_stdin() -> Iterator[ImageRecord]:
+def _listed_on_stdin(listing: Listing) -> Iterator[ImageRecord]:
     """Yield the images on standard input; what is not there comes as it is, to be a row that says so."""
     from cinemae.sources.sources import listed_name
 
     for line in sys.stdin.buffer:
         if text := os.fsdecode(line.rstrip(b"\r\n")):
-            yield from listed_name(text)
+            yield from listed_name(text, listing)

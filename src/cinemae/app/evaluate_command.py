@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from cinemae.app.options import DeviceOption, ModelOption, PrecisionOption
+from cinemae.app.options import DeviceOption, FollowLinksOption, ModelOption, PrecisionOption
 
 if TYPE_CHECKING:
     from cinemae.evaluation.compare import Side
@@ -76,6 +76,7 @@ def evaluate(
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Accept test images that are in the training set too.")
     ] = False,
+    follow_links: FollowLinksOption = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -83,11 +84,12 @@ def evaluate(
     """Evaluate detectors on labelled images: per generator, worst first, with intervals and a bias alarm.
 
     Every evaluation runs on the files as they are (raw) and on both classes sent through the same resize and codec
-    (aligned).
+    (aligned). Ends with 1 if some images could not be read or a folder could not be listed.
     """
     from cinemae.app.progress import ProgressBar
     from cinemae.evaluation import evaluate as job
     from cinemae.evaluation.detectors import DEFAULT_DETECTORS, Setup
+    from cinemae.sources.local_files import Listing
 
     plan = job.Plan(
         source=source,
@@ -108,11 +110,13 @@ def evaluate(
         allow_overlap=allow_overlap,
         seed=seed,
         examples=examples,
+        listing=Listing(follow_links),
     )
     with ProgressBar("evaluating", None, log_every=60) as bar:
-        _, results = job.evaluate(plan, out, progress=lambda done, total: bar.update(done, total=total))
+        predictions, results = job.evaluate(plan, out, progress=lambda done, total: bar.update(done, total=total))
     _tell(results, out)
-    raise typer.Exit(1 if results["images"]["num_unread"] else 0)
+    unlisted = predictions.about["found"]["unlisted_folders"]
+    raise typer.Exit(1 if results["images"]["num_unread"] or unlisted else 0)
 
 
 def report(

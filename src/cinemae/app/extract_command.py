@@ -16,6 +16,7 @@ from cinemae.app.options import (
     Dtype,
     EngineName,
     EngineOption,
+    FollowLinksOption,
     MaxFailuresOption,
     ModelOption,
     WorkersOption,
@@ -77,6 +78,7 @@ def extract(
             show_default="as they are",
         ),
     ] = None,
+    follow_links: FollowLinksOption = False,
     max_failures: MaxFailuresOption = None,
     engine: EngineOption = EngineName.LOCAL,
     address: AddressOption = None,
@@ -106,11 +108,13 @@ def extract(
 
     The settings from --views on are the model's, or with --backbone the paper's, unless they are given here.
 
-    Ends with 0 if all images were read, 1 if some could not be (their rows say why), 2 if nothing could be done.
+    A folder that cannot be listed is a row too. Ends with 0 if all images were read, 1 if some could not be (their rows
+    say why), 2 if nothing could be done.
     """
     from cinemae.detect.extract_job import ExtractorSource, extract_job
     from cinemae.features.extract_job import DEFAULT_SHARD_SIZE, ExtractReport
     from cinemae.sources.datasets import read_records
+    from cinemae.sources.local_files import Listing
 
     if find_spec("torch") is None:  # which the working process would find out late
         raise MissingDependencyError("extraction needs torch, which is not installed: pip install 'cinemae[train]'.")
@@ -128,7 +132,8 @@ def extract(
         part: {name: value for name, value in settings.items() if value is not None}
         for part, settings in changes.items()
     }
-    records = read_records(source)
+    listing = Listing(follow_links)
+    records = read_records(source, listing)
     frozen = ExtractorSource(model, backbone, given, device, dtype.value)
     augment = None if augment_seed is None else AugmentConfig(seed=augment_seed)
     header = frozen.describe().header(records, shard_size or DEFAULT_SHARD_SIZE, augment, condition)
@@ -139,4 +144,6 @@ def extract(
         f"{report.num_shards} shards ({report.num_skipped_shards} from an earlier run); "
         f"fingerprint {report.fingerprint}"
     )
+    if summary := listing.summary():
+        typer.echo(summary)
     raise typer.Exit(1 if report.num_failed else 0)

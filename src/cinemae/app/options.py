@@ -88,6 +88,15 @@ MaxFailuresOption = Annotated[
 ]
 
 
+FollowLinksOption = Annotated[
+    bool,
+    typer.Option(
+        "--follow-links",
+        help="Enter links to folders that lead out of the folder named, each folder once.",
+    ),
+]
+
+
 class Dtype(StrEnum):
     """What a backbone computes in."""
 

@@ -37,8 +37,8 @@ class Writer(Protocol):
         """Write one verdict."""
         ...
 
-    def finish(self) -> None:
-        """Write what comes after the last one."""
+    def finish(self, summary: str = "") -> None:
+        """Write what comes after the last one; `summary` is about what was no image."""
         ...
 
 
@@ -52,7 +52,7 @@ class JsonlWriter:
         """Write one object."""
         self.emit(json.dumps(verdict.to_dict(), ensure_ascii=False, allow_nan=False))
 
-    def finish(self) -> None:
+    def finish(self, summary: str = "") -> None:
         """Nothing comes after the last object."""
 
 
@@ -81,7 +81,7 @@ class CsvWriter:
             self._started = True
         self._emit_row(list(values.values()))
 
-    def finish(self) -> None:
+    def finish(self, summary: str = "") -> None:
         """Nothing comes after the last row."""
 
     def _emit_row(self, cells: list[object]) -> None:
@@ -128,13 +128,15 @@ class TableWriter:
         for line in textwrap.wrap(visible(sentence), 98, initial_indent="    ", subsequent_indent="    "):
             self.emit(line)
 
-    def finish(self) -> None:
-        """Write the counts, what the thresholds were set for, and that a score proves nothing."""
+    def finish(self, summary: str = "") -> None:
+        """Write the counts, what was left out, what the thresholds were set for, and that a score proves nothing."""
         total, failed = self.counts.total(), self.counts["error"]
         parts = [f"{self.counts[word]} {word}" for word in ("ai", "uncertain", "real")]
         parts += [f"{failed} could not be read"] if failed else []
         self.emit("")
         self.emit(f"{total} image{'s' if total != 1 else ''}: {', '.join(parts)}.")
+        if summary:
+            self.emit(visible(summary))
         limits = f'"ai" from {self.decision.threshold:.3f}, "real" below {self.decision.real_below:.3f}'
         self.emit(f"The probability is that of being AI-generated; {limits}.")
         if not self.explain:  # the reasons have said it

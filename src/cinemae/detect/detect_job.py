@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from cinemae.sources.remote_object import is_remote
 from cinemae.sources.sources import encoded_images
 from cinemae.sources.stream import NUM_WORKERS
 from cinemae.stores.bulk import ScoreFunction
+from cinemae.stores.grown_results import continue_results
 from cinemae.stores.parts import PartsFolder
 from cinemae.stores.results import ResultsHeader, read_results, results_folder, write_results
 
@@ -103,7 +105,7 @@ class DetectJob:
 
     def verdicts(self) -> Iterator[Verdict]:
         """Yield the verdicts of a finished job in the order of the list, a part at a time in memory."""
-        for part in range(self.header.num_parts):
+        for part in self.header.part_numbers:
             yield from map(_to_verdict, read_results(self.parts, part))
 
 
@@ -145,6 +147,19 @@ def detect_job(
     if not is_remote(where):
         where = os.path.abspath(out)  # noqa: PTH100 - links unresolved: so it is found on other machines
     return DetectJob(source, where, header, detector.decision, batch_size or DEFAULT_BATCH_SIZE)
+
+
+def continue_job(job: DetectJob, records: Sequence[ImageRecord]) -> tuple[DetectJob, list[ImageRecord]]:
+    """Fit a job to what is in its folder: parts of a list that has grown since are kept.
+
+    Returns:
+        The job that goes on, and its images in the order of the folder's rows.
+
+    Raises:
+        StoreError: If the folder cannot be gone on with; what differs is named.
+    """
+    header, ordered = continue_results(job.out, job.header, records)
+    return dataclasses.replace(job, header=header), ordered
 
 
 def _to_verdict(row: dict[str, Any]) -> Verdict:

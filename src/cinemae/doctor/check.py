@@ -29,7 +29,7 @@ from cinemae.sources.layouts import DataSet, Layout, read_dataset
 from cinemae.sources.local_files import source_root
 from cinemae.sources.manifest import read_manifest
 from cinemae.sources.published import BENCHMARKS
-from cinemae.sources.records import ImageRecord
+from cinemae.sources.records import ImageRecord, Unlisted
 from cinemae.statistics.format_probe import ALARM
 from cinemae.version import __version__
 
@@ -177,7 +177,7 @@ def _list(text: str, options: CheckOptions) -> tuple[DataSet, list[ImageRecord],
 
 
 def _require_files(records: Sequence[ImageRecord], manifest: Path) -> None:
-    inside = next((record.path for record in records if record.place is not None), None)
+    inside = next((record.path for record in records if not isinstance(record.place, Unlisted | None)), None)
     if inside is not None:
         raise SourceError(f"{manifest} lists files, and {inside} lies in an archive: unpack the archive first.")
 

@@ -42,7 +42,7 @@ _SUFFIXES = {
     "PNG": {".png"},
     "WEBP": {".webp"},
     "GIF": {".gif"},
-    "TIFF": {".tif", ".tiff"},
+    "TIFF": {".tif", ".tiff", ".arw", ".cr2", ".dng", ".nef"},
     "BMP": {".bmp"},
     "PPM": {".ppm", ".pgm", ".pbm", ".pnm"},
     "JPEG2000": {".jp2", ".j2k"},
@@ -207,7 +207,8 @@ def find_passed_over(root: Path) -> tuple[list[str], list[str]]:
             except ImageError:
                 others.append(shown_name(str(path), root))
             else:
-                pictures.append(shown_name(str(path), root))
+                if path.suffix:  # without one it is taken for what it is
+                    pictures.append(shown_name(str(path), root))
     return pictures, others
 
 

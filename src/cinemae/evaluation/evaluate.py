@@ -30,6 +30,7 @@ from cinemae.evaluation.versions import versions
 from cinemae.pictures.corruptions import STANDARD_GRID
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.layouts import DataSet, Layout, read_dataset
+from cinemae.sources.local_files import Listing
 from cinemae.sources.records import ImageRecord
 
 _EXAMPLES = (  # title, class, and 1 for the lowest scores first, -1 for the highest
@@ -56,6 +57,7 @@ class Plan:
         allow_overlap: Accept test images that are in the training set too.
         seed: Of the random parts of corruptions.
         examples: How many example maps of each kind the HTML report shows.
+        listing: How folders here are listed; it counts what the test set left out.
     """
 
     source: str
@@ -69,6 +71,7 @@ class Plan:
     allow_overlap: bool = False
     seed: int = 0
     examples: int = 3
+    listing: Listing = field(default_factory=Listing)
 
 
 def evaluate(
@@ -88,12 +91,14 @@ def evaluate(
         CinemaeError: One sentence for whatever is wrong with data set, detectors or scores.
     """
     out.mkdir(parents=True, exist_ok=True)  # now, not when all the work is done
-    data = read_dataset(plan.source, layout=plan.layout, split=plan.split)
+    data = read_dataset(plan.source, layout=plan.layout, split=plan.split, listing=plan.listing)
     require_labels(data.records, "the test set")
     require_photographs(np.array([record.label for record in data.records]), "the test set")
     records = judged_records(data)
     for problem in data.report.problems:  # now too: a run over a large data set takes hours
         plan.setup.tell(f"data set: {problem}")
+    if summary := plan.listing.summary():
+        plan.setup.tell(f"data set: {summary}")
     sources = make_sources(plan.detectors, _filled(plan, records))
     about = _about(plan, data, sources)
     predictions = run(records, sources, conditions_of(plan.corruptions), seed=plan.seed, about=about, progress=progress)
@@ -118,13 +123,13 @@ def conditions_of(corruptions: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([RAW, ALIGNED, *asked]))
 
 
-def picture_set(name: str, source: str) -> PictureSet:
+def picture_set(name: str, source: str, listing: Listing | None = None) -> PictureSet:
     """Read a labelled set of pictures; those that cannot be read are left out.
 
     Raises:
         EvaluationError: If a label is missing or a class is empty.
     """
-    records = read_dataset(source).records
+    records = read_dataset(source, listing=listing).records
     require_labels(records, f"the {name} set")
     images = survey(records)
     require_both(images.label[images.readable], f"the {name} set")
@@ -137,7 +142,7 @@ def judged_records(data: DataSet) -> list[ImageRecord]:
     Where no generator has both classes these are all images, and what is wrong with them is said when they are judged.
     """
     places = sorted({place for test_set in data.test_sets.values() for place in test_set})
-    return [data.records[place] for place in places] or list(data.records)
+    return [data.records[place] for place in places] or [one for one in data.records if one.label is not None]
 
 
 def example_sections(
@@ -184,7 +189,7 @@ def _map_png(detector: Detector, record: ImageRecord) -> bytes:
 def _filled(plan: Plan, records: Sequence[ImageRecord]) -> Setup:
     """Return the setup with the plan's training and validation images, after refusing what is in two sets."""
     named = (("training", plan.train), ("validation", plan.validation))
-    sets = {name: picture_set(name, source) for name, source in named if source}
+    sets = {name: picture_set(name, source, Listing(plan.listing.follow_links)) for name, source in named if source}
     if sets and not plan.allow_overlap:
         known = {name: one.images for name, one in sets.items()} | {"test": survey(records)}
         for first, second in itertools.combinations(known, 2):

@@ -13,7 +13,7 @@ from cinemae.evaluation.predictions import Images
 from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.overlap import refuse_overlap
-from cinemae.sources.records import ImageRecord
+from cinemae.sources.records import ImageRecord, Unlisted
 from cinemae.sources.stream import read_ahead
 
 
@@ -78,7 +78,8 @@ def require_labels(records: Sequence[ImageRecord], name: str) -> None:
     Raises:
         EvaluationError: If a label is missing.
     """
-    unknown = [record.path for record in records if record.label is None]
+    images = [record for record in records if not isinstance(record.place, Unlisted)]
+    unknown = [record.path for record in images if record.label is None]
     if unknown:
         raise EvaluationError(
             f"{name} must say of each image whether it is real or fake; {len(unknown)} of {len(records)} carry no "

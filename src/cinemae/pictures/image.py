@@ -24,7 +24,6 @@ import hashlib
 import importlib
 import io
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -46,27 +45,28 @@ from cinemae.pictures.picture import (
     name_of,
     open_regular,
 )
+from cinemae.pictures.signatures import HEAD_BYTES, claimed_format
 
 DEFAULT_MAX_PIXELS = 178_956_970
 """Pictures with more pixels are refused before they are decoded: where Pillow itself refuses, twice its warning."""
 
 ImageInput: TypeAlias = Encoded | Image.Image | NDArray[Any]
 
-# Format, its first bytes, and the class that reads it. Pillow knows more formats, but some of its readers start other
-# programs (EPS runs Ghostscript). The classes are called without `Image.open`, whose warning at half of
-# DEFAULT_MAX_PIXELS a threaded program cannot silence safely, and which reads JPEGs with extra pictures as MPO.
-_FORMATS = (
-    ("JPEG", rb"\xff\xd8\xff", "PIL.JpegImagePlugin", "JpegImageFile"),
-    ("PNG", rb"\x89PNG\r\n\x1a\n", "PIL.PngImagePlugin", "PngImageFile"),
-    ("WEBP", rb"RIFF.{4}WEBP", "PIL.WebPImagePlugin", "WebPImageFile"),
-    ("GIF", rb"GIF8[79]a", "PIL.GifImagePlugin", "GifImageFile"),
-    ("TIFF", rb"II[*+]\x00|MM\x00[*+]", "PIL.TiffImagePlugin", "TiffImageFile"),
-    ("BMP", rb"BM", "PIL.BmpImagePlugin", "BmpImageFile"),
-    ("PPM", rb"P[1-6f][\s#]", "PIL.PpmImagePlugin", "PpmImageFile"),
-    ("JPEG2000", rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP  ", "PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
-    ("AVIF", rb".{4}ftyp(.{4})*avi[fs]", "PIL.AvifImagePlugin", "AvifImageFile"),
-    ("HEIF", rb".{4}ftyp(.{4})*(hei[cxms]|hev[cxms]|mif1|msf1)", "pillow_heif", "HeifImageFile"),
-)
+# The class that reads each format. Pillow knows more formats, but some of its readers start other programs (EPS runs
+# Ghostscript). The classes are called without `Image.open`, whose warning at half of DEFAULT_MAX_PIXELS a threaded
+# program cannot silence safely, and which reads JPEGs with extra pictures as MPO.
+_READERS = {
+    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
+    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
+    "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
+    "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "PPM": ("PIL.PpmImagePlugin", "PpmImageFile"),
+    "JPEG2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
+    "HEIF": ("pillow_heif", "HeifImageFile"),
+}
 _PILLOW_FEATURE = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -167,7 +167,7 @@ def open_header(
         num_bytes = file.seek(0, os.SEEK_END)
         check_length(num_bytes, name)
         file.seek(0)
-        kind, reader = _reader(file.read(256), name)
+        kind, reader = _reader(file.read(HEAD_BYTES), name)
         file.seek(0)
         opened = open_encoded(kind, reader, file, max_pixels=max_pixels, header_only=True)
         _check_pixels(*opened.size, name, max_pixels)
@@ -200,18 +200,17 @@ def _decode(picture: Picture, max_pixels: int) -> LoadedImage:
 
 def _reader(data: bytes, name: str) -> tuple[str, Callable[[BinaryIO], ImageFile.ImageFile]]:
     """Return the format that the first bytes claim, and the class that reads its header."""
-    head = data[: min(max(int.from_bytes(data[:4], "big"), 16), 256)] if data[4:8] == b"ftyp" else data[:16]
-    for kind, signature, module, reader in _FORMATS:
-        if not re.match(signature, head, re.DOTALL):
-            continue
-        if kind in _PILLOW_FEATURE and not features.check(_PILLOW_FEATURE[kind]):
-            raise ImageError(f"{name} is {kind}, which this Pillow was built without: `pip install --upgrade pillow`.")
-        try:
-            return kind, getattr(importlib.import_module(module), reader)
-        except ImportError as error:
-            raise ImageError(f"{name} is {kind}, which needs a plugin: run `pip install 'cinemae[heif]'`.") from error
-    known = ", ".join(kind for kind, *_ in _FORMATS)
-    raise ImageError(f"an image must be one of {known}, but {name} began with {data[:12]!r}: convert it first.")
+    kind = claimed_format(data[:HEAD_BYTES])
+    if kind is None:
+        known = ", ".join(_READERS)
+        raise ImageError(f"an image must be one of {known}, but {name} began with {data[:12]!r}: convert it first.")
+    if kind in _PILLOW_FEATURE and not features.check(_PILLOW_FEATURE[kind]):
+        raise ImageError(f"{name} is {kind}, which this Pillow was built without: `pip install --upgrade pillow`.")
+    module, reader = _READERS[kind]
+    try:
+        return kind, getattr(importlib.import_module(module), reader)
+    except ImportError as error:
+        raise ImageError(f"{name} is {kind}, which needs a plugin: run `pip install 'cinemae[heif]'`.") from error
 
 
 def _load_pil(source: Image.Image, max_pixels: int) -> LoadedImage:

@@ -6,6 +6,7 @@ metadata refuse no picture and bring no warning.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _END = b"\xff\xd9"
 _PROFILE = b"ICC_PROFILE\0"
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 _PADDING = (b"\xaa" * 64, b"\x55" * 64)
+_NOISE = bytes(value for number in range(64) for value in hashlib.sha256(bytes((number,))).digest() if value != 0xFF)
+"""About 2 kB without a marker: in a scan that goes on, no table of codes takes all of it for nothing."""
 
 
 @dataclass(frozen=True)
@@ -101,22 +104,37 @@ def open_header(parts: JpegParts) -> JpegImagePlugin.JpegImageFile:
 def decode(parts: JpegParts) -> JpegImagePlugin.JpegImageFile:
     """Decode a JPEG; one that lacks its end marker alone is read.
 
+    Of a progressive one every scan that is there must be whole. Scans that are not there at all, before an end marker,
+    are no damage: all rows are there, as exact as the file has them, and every viewer shows them.
+
     Raises:
-        ValueError: If rows are missing.
+        ValueError: If rows are missing, or a scan breaks off.
     """
     data = parts.file.getvalue()
     end = data.find(_END, parts.data_begin)
     image = _decoded(data if end >= 0 else data + _END)
-    if end >= 0 and not _ends_gray(image):
+    progressive = "progressive" in image.info
+    if end >= 0 and not (progressive or _ends_gray(image)):
         return image
-    # libjpeg fills what is missing with gray and tells nobody. Where rows are missing, whatever follows is drawn.
+    # libjpeg fills what is missing with gray and tells nobody. Where data are missing, whatever follows is drawn.
     whole = (data[:end] if end >= 0 else data).rstrip(b"\xff")  # half a marker would make one of what follows
     if end < 0 and _lacks_scans(whole, image, parts.data_begin):
         raise ValueError("picture data end before the last scan")
-    first, second = (_decoded(whole + padding + _END) for padding in _PADDING)
+    if progressive:
+        first, second = image, _decoded(_padded(whole, _NOISE))
+    else:
+        first, second = (_decoded(_padded(whole, padding)) for padding in _PADDING)
     if first.tobytes() != second.tobytes():
         raise ValueError("picture data end before the last row")
     return image
+
+
+def _padded(data: bytes, padding: bytes) -> bytes:
+    """Put codes behind what there is, and behind every restart marker that may be waited for; then the end marker."""
+    last, number = max((data.rfind(bytes((0xFF, 0xD0 + number))), number) for number in range(8))
+    first = number + 1 if last > data.rfind(b"\xff\xda") else 0
+    restarts = b"".join(bytes((0xFF, 0xD0 + (first + more) % 8)) + padding for more in range(8))
+    return data + padding + restarts + _END
 
 
 def _decoded(data: bytes) -> JpegImagePlugin.JpegImageFile:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cinemae.errors import ImageError, RemoteError, SourceError
 from cinemae.pictures.picture import MAX_BYTES
-from cinemae.sources.records import ImageRecord, RemotePlace, TarPlace
+from cinemae.sources.records import ImageRecord, RemotePlace, TarPlace, Unlisted
 from cinemae.sources.remote import fetch
 from cinemae.sources.tars import read_member, read_tar
 
@@ -55,7 +55,7 @@ def read_encoded(record: ImageRecord) -> str | bytes:
     Threads may share it. A few blocks of Parquet rows are kept, so that reading in order decodes each block once.
 
     Raises:
-        ImageError: If the bytes cannot be fetched, or are more than an image may have.
+        ImageError: If the bytes cannot be fetched, are more than an image may have, or the record is no image's.
         MissingDependencyError: If the package for a URI is not installed.
 
     Example:
@@ -65,6 +65,8 @@ def read_encoded(record: ImageRecord) -> str | bytes:
     place = record.place
     if place is None:
         return record.path
+    if isinstance(place, Unlisted):
+        raise ImageError(place.reason)
     if isinstance(place, RemotePlace):
         try:
             return fetch(record.path, size=place.size, limit=MAX_BYTES)

@@ -46,6 +46,7 @@ class DataSetReport:
         missing_files: Paths that lead to no file: manifest lines, broken links.
         problems: Each thing that is missing or not as published, as a sentence.
         published_source: Where the published counts come from; None without such.
+        unlisted_folders: Folders that could not be listed; each is a record without image.
     """
 
     layout: str
@@ -57,6 +58,7 @@ class DataSetReport:
     missing_files: tuple[str, ...]
     problems: tuple[str, ...]
     published_source: str | None = None
+    unlisted_folders: tuple[str, ...] = ()
 
     @property
     def num_real(self) -> int:
@@ -81,6 +83,7 @@ class DataSetReport:
             "counts": [asdict(count) for count in self.counts],
             "empty_files": list(self.empty_files),
             "missing_files": list(self.missing_files),
+            "unlisted_folders": list(self.unlisted_folders),
             "problems": list(self.problems),
         }
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from cinemae.errors import SourceError
 from cinemae.sources.archives import read_archives
 from cinemae.sources.labels import LABEL_WORDS, label_from_folders
-from cinemae.sources.local_files import find_source, has_suffix, suffix_list
-from cinemae.sources.records import ARCHIVE_SUFFIXES, ImageRecord, RemotePlace
+from cinemae.sources.local_files import Listing, find_source, has_suffix, suffix_list
+from cinemae.sources.records import ARCHIVE_SUFFIXES, ImageRecord, RemotePlace, Unlisted
 from cinemae.sources.remote_object import is_remote
 from cinemae.sources.sources import read_far_records, spell_out
 
 
-def read_records(source: str | os.PathLike[str]) -> list[ImageRecord]:
+def read_records(source: str | os.PathLike[str], listing: Listing | None = None) -> list[ImageRecord]:
     """List the images of a data set, in an order that depends on names alone.
 
     A folder or glob is labelled by the names of the folders below it. ``real``, ``nature`` or ``0_real`` means 0;
@@ -37,9 +37,11 @@ def read_records(source: str | os.PathLike[str]) -> list[ImageRecord]:
 
     Args:
         source: A folder, a glob such as ``photos/**/*.jpg``, or a ``.csv``, ``.tar`` or ``.parquet`` file.
+        listing: How folders here are listed; it counts what is left out.
 
     Returns:
-        The records: folders by name, depth first; a manifest or archive in its own order.
+        The records: folders by name, depth first; a manifest or archive in its own order. A folder that cannot be
+        listed is a record whose place is `Unlisted`.
 
     Raises:
         SourceError: If the source is missing, names no image, or is a malformed manifest (the line is named) or
@@ -53,19 +55,22 @@ def read_records(source: str | os.PathLike[str]) -> list[ImageRecord]:
     if far or (path.suffix.lower() == ".txt" and path.is_file()):
         names = spell_out(text)
         if names != [text]:
-            return [record for name in names for record in read_records(name)]
-        return read_far_records(text)
-    root, found = find_source(text)
-    images = [each for each in found if not has_suffix(each, ARCHIVE_SUFFIXES)]
-    if images:
-        return [_record_from_tree(each, root) for each in images]
-    if not found:
+            return [record for name in names for record in read_records(name, listing)]
+        return read_far_records(text, listing)
+    root, found = find_source(text, listing)
+    images = [one for one in found if isinstance(one.place, Unlisted) or not has_suffix(one.path, ARCHIVE_SUFFIXES)]
+    if any(one.place is None for one in images):
+        return [_record_from_tree(one, root) for one in images]
+    archives = [one.path for one in found if one.place is None]
+    if not archives:
         raise SourceError(f"{text} holds no image: looked for files ending in {suffix_list()}, .tar or .parquet.")
-    return read_archives(found, root)
+    return [*read_archives(archives, root), *(_record_from_tree(one, root) for one in images)]
 
 
-def _record_from_tree(path: str, root: Path) -> ImageRecord:
-    return ImageRecord(path, *label_from_folders(Path(path).parts[len(root.parts) : -1], root.name))
+def _record_from_tree(found: ImageRecord, root: Path) -> ImageRecord:
+    parts = Path(found.path).parts[len(root.parts) :]
+    folders = parts if isinstance(found.place, Unlisted) else parts[:-1]
+    return ImageRecord(found.path, *label_from_folders(folders, root.name), found.place)
 
 
 def _read_manifest(manifest: Path) -> list[ImageRecord]:

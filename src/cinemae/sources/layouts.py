@@ -17,9 +17,9 @@ from cinemae.errors import SourceError
 from cinemae.sources.dataset_report import DataSetReport, FoundCount, find_problems
 from cinemae.sources.datasets import read_records
 from cinemae.sources.labels import SPLIT_NAMES, label_of_name
-from cinemae.sources.local_files import source_root
+from cinemae.sources.local_files import Listing, source_root
 from cinemae.sources.published import BENCHMARKS, Benchmark, canonical_generator, known_generator
-from cinemae.sources.records import ARCHIVE_SUFFIXES, ImageRecord, ParquetPlace, TarPlace
+from cinemae.sources.records import ARCHIVE_SUFFIXES, ImageRecord, ParquetPlace, TarPlace, Unlisted
 
 Layout = Literal["auto", "genimage", "aigcdetect", "forensynths", "chameleon", "tree", "manifest", "tar", "parquet"]
 """How a data set is laid out: one of the published ones, or how its files are."""
@@ -63,13 +63,20 @@ class _Folder:
     split: str | None
 
 
-def read_dataset(source: str | os.PathLike[str], layout: Layout = "auto", split: str | None = None) -> DataSet:
+def read_dataset(
+    source: str | os.PathLike[str],
+    layout: Layout = "auto",
+    split: str | None = None,
+    *,
+    listing: Listing | None = None,
+) -> DataSet:
     """List the images of a data set, pair them into test sets, and check them against what was published.
 
     Args:
         source: As for `cinemae.sources.datasets.read_records`. Published layouts may also lie inside tars.
         layout: How it is laid out; "auto" tells it by the names of folders.
         split: "train", "val" or "test", to take only the images of this split; None to take all.
+        listing: How folders here are listed; it counts what is left out.
 
     Returns:
         Records, test sets and a report.
@@ -80,9 +87,12 @@ def read_dataset(source: str | os.PathLike[str], layout: Layout = "auto", split:
     if layout not in get_args(Layout):
         raise SourceError(f"a layout is one of {', '.join(get_args(Layout))}, got {layout!r}.")
     text = os.fspath(source)
-    records = read_records(text)
+    records = read_records(text, listing)
     root = source_root(text)
-    parents = [os.path.dirname(record.path) for record in records]  # noqa: PTH120 - a million times
+    parents = [
+        record.path if isinstance(record.place, Unlisted) else os.path.dirname(record.path)  # noqa: PTH120
+        for record in records
+    ]
     folders_of = {parent: _folders_below(parent, root) for parent in dict.fromkeys(parents)}
     folders = [folders_of[parent] for parent in parents]
     stored_as = _stored_as(text, records)
@@ -229,7 +239,12 @@ def _report(
     text: str, layout: str, split: str | None, records: Sequence[ImageRecord], splits: Sequence[str | None]
 ) -> DataSetReport:
     benchmark = BENCHMARKS.get(layout)
-    found = Counter((record.generator, part, record.label) for record, part in zip(records, splits, strict=True))
+    unlisted = {record.path: record.place.reason for record in records if isinstance(record.place, Unlisted)}
+    found = Counter(
+        (record.generator, part, record.label)
+        for record, part in zip(records, splits, strict=True)
+        if record.path not in unlisted
+    )
     wanted = _SPLITS[split.casefold()] if split else None
     published = {key: value for key, value in benchmark.counts.items() if wanted in (None, key[1])} if benchmark else {}
     others = {(generator, part) for generator, part, label in found if label is not None} - set(published)
@@ -239,7 +254,7 @@ def _report(
         for key in keys
     ]
     empty, missing = _check_files(records)
-    unlabelled = [record.path for record in records if record.label is None]
+    unlabelled = [record.path for record in records if record.label is None and record.path not in unlisted]
     amiss = {
         "without a label, in no test set": unlabelled,
         "of 0 bytes": empty,
@@ -253,7 +268,8 @@ def _report(
         num_unlabelled=len(unlabelled),
         empty_files=tuple(empty),
         missing_files=tuple(missing),
-        problems=find_problems(counts, benchmark, wanted, amiss),
+        unlisted_folders=tuple(unlisted),
+        problems=(*unlisted.values(), *find_problems(counts, benchmark, wanted, amiss)),
         published_source=benchmark.source if benchmark else None,
     )
 
@@ -262,6 +278,8 @@ def _check_files(records: Sequence[ImageRecord]) -> tuple[list[str], list[str]]:
     """Return the paths of images of 0 bytes, and of those that lead to no file."""
     empty, missing = [], []
     for record in records:
+        if isinstance(record.place, Unlisted):
+            continue
         if record.place is None:
             try:
                 size = os.stat(record.path).st_size  # noqa: PTH116 - a million times

@@ -18,7 +18,7 @@ from pathlib import Path
 from cinemae.errors import ImageError, SourceError
 from cinemae.pictures.file_facts import read_facts
 from cinemae.sources.labels import LABEL_WORDS
-from cinemae.sources.records import ImageRecord
+from cinemae.sources.records import ImageRecord, Unlisted
 from cinemae.sources.stream import read_ahead
 from cinemae.sources.whole_files import replacing
 
@@ -109,7 +109,7 @@ def write_manifest(
     Raises:
         SourceError: If an image lies in an archive.
     """
-    inside = next((record for record in records if record.place is not None), None)
+    inside = next((record for record in records if not isinstance(record.place, Unlisted | None)), None)
     if inside is not None:
         raise SourceError(
             f"a manifest lists files, and {inside.path} lies in an archive: unpack it, or hash the archive itself."

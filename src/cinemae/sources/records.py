@@ -10,6 +10,7 @@ from dataclasses import dataclass
 IMAGE_SUFFIXES = frozenset({
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
     ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+    ".arw", ".cr2", ".dng", ".nef",
 })  # fmt: skip
 ARCHIVE_SUFFIXES = frozenset({".parquet", ".tar"})
 
@@ -58,6 +59,17 @@ class RemotePlace:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlisted:
+    """Stands for images that could not be found: a folder that cannot be listed, an argument that names nothing.
+
+    Attributes:
+        reason: Why, as a sentence.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image of a data set.
 
@@ -66,14 +78,14 @@ class ImageRecord:
             unique within the data set, that a person can follow: ``shard-000.tar/000123.jpg``, ``train.parquet/17``.
         label: 0 real, 1 fake, None unknown.
         generator: What made a fake, or where a photograph comes from; None unknown.
-        place: Where the bytes of an archived or remote image lie; None for a local file of its own.
-            `cinemae.sources.archives.read_encoded` gives what to decode, for either kind.
+        place: Where the bytes of an archived or remote image lie; None for a local file of its own; `Unlisted` for what
+            is no image, and has a row that says so. `cinemae.sources.archives.read_encoded` gives what to decode.
     """
 
     path: str
     label: int | None = None
     generator: str | None = None
-    place: TarPlace | ParquetPlace | RemotePlace | None = None
+    place: TarPlace | ParquetPlace | RemotePlace | Unlisted | None = None
 
 
 @dataclass(frozen=True, slots=True)

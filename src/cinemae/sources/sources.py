@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 from cinemae.errors import ImageError, RemoteError, SourceError
 from cinemae.sources.archives import read_archives, read_encoded
 from cinemae.sources.labels import label_from_folders
-from cinemae.sources.local_files import find_images
-from cinemae.sources.records import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, EncodedImage, ImageRecord, RemotePlace
+from cinemae.sources.local_files import Listing, find_images, list_images
+from cinemae.sources.records import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, EncodedImage, ImageRecord, RemotePlace, Unlisted
 from cinemae.sources.remote import fetch, find_objects
 from cinemae.sources.remote_object import RemoteObject, is_remote, shown
 from cinemae.sources.stream import read_ahead
@@ -39,24 +39,48 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MAGIC = re.compile(r"[*?[]")
 
 
-def find_records(sources: Iterable[str | os.PathLike[str]]) -> Iterator[ImageRecord]:
+def find_records(sources: Iterable[str | os.PathLike[str]], listing: Listing | None = None) -> Iterator[ImageRecord]:
     """List the images to score, in the order the arguments came; labels are not looked for.
 
-    Paths are read as `cinemae.sources.datasets.find_images` reads them. Archives count where they are named outright,
-    by a pattern, or lie in a folder behind a URI; lists where they are named.
+    Paths are read as `cinemae.sources.local_files.list_images` reads them. Archives count where they are named
+    outright, by a pattern, or lie in a folder behind a URI; lists where they are named.
 
     Args:
         sources: Files, folders, globs, archives and lists, here or behind URIs.
+        listing: How folders here are listed; it counts what is left out.
 
     Returns:
-        Records; within a folder or glob, sorted by name.
+        Records; within a folder or glob, sorted by name. A source that is missing or holds no image, and a folder that
+        cannot be listed, is a record whose place is `Unlisted`.
 
     Raises:
-        SourceError: At once, if a source is missing or holds no image.
+        SourceError: At once, if every source is missing or holds no image.
         MissingDependencyError: If the package for a URI is not installed.
     """
-    listed = [_listed(os.fspath(source)) for source in sources]
+    listing = listing or Listing()
+    listed, refusals = [], []
+    for source in sources:
+        text = os.fspath(source)
+        try:
+            listed.append(_listed(text, listing))
+        except SourceError as error:
+            refusals.append(error)
+            listed.append(_unlisted(text, error))
+    if refusals and len(refusals) == len(listed):
+        raise refusals[0]
     return itertools.chain.from_iterable(listed)
+
+
+def listed_or_unlisted(source: str, listing: Listing) -> Iterator[ImageRecord]:
+    """Return the records of one source among others; one that is missing or holds no image is a record that says so."""
+    try:
+        return _listed(source, listing)
+    except SourceError as error:
+        return _unlisted(source, error)
+
+
+def _unlisted(source: str, error: SourceError) -> Iterator[ImageRecord]:
+    return iter((ImageRecord(source, place=Unlisted(str(error))),))
 
 
 def encoded_images(
@@ -77,7 +101,7 @@ def encoded_images(
             yield from read_ahead(_encoded, rest, num_workers=num_fetchers, ahead=num_fetchers)
 
 
-def read_far_records(source: str) -> list[ImageRecord]:
+def read_far_records(source: str, listing: Listing | None = None) -> list[ImageRecord]:
     """List a labelled data set behind a URI, in a list, or spelled out by braces.
 
     Folders below the URI tell labels as they do below a folder (`cinemae.sources.datasets.read_records`).
@@ -85,7 +109,7 @@ def read_far_records(source: str) -> list[ImageRecord]:
     Raises:
         SourceError: If it is missing, names no image, or an archive of it is malformed.
     """
-    return list(_far(source, labelled=True))
+    return list(_far(source, listing or Listing(), labelled=True))
 
 
 def spell_out(pattern: str) -> list[str]:
@@ -129,27 +153,27 @@ def _encoded(record: ImageRecord) -> str | EncodedImage:
     return found if isinstance(found, str) else EncodedImage(record.path, found)
 
 
-def _listed(text: str) -> Iterator[ImageRecord]:
+def _listed(text: str, listing: Listing) -> Iterator[ImageRecord]:
     """Return the records of one argument; what names nothing is refused here, not at the first record."""
     if os.path.lexists(text) and not Path(text).is_dir():
         if _suffix(text) == LIST_SUFFIX:
-            return _read_list(text)
+            return _read_list(text, listing)
         if _suffix(text) in ARCHIVE_SUFFIXES:
             return iter(read_archives([text], Path(text).parent, labelled=False))
     elif not os.path.lexists(text) and (is_remote(text) or _is_spelled(text)):
-        return _far(text, labelled=False)
+        return _far(text, listing, labelled=False)
     elif _MAGIC.search(text) and _suffix(text) in ARCHIVE_SUFFIXES:
         files = list(find_images([text]))
         return iter(read_archives(files, Path(text).parent, labelled=False))
-    return map(ImageRecord, find_images([text]))
+    return list_images(text, listing)
 
 
-def _far(text: str, *, labelled: bool) -> Iterator[ImageRecord]:
+def _far(text: str, listing: Listing, *, labelled: bool) -> Iterator[ImageRecord]:
     names = spell_out(text)
     if names != [text]:
-        return itertools.chain.from_iterable([_listed(name) for name in names])
+        return itertools.chain.from_iterable([_listed(name, listing) for name in names])
     if _suffix(text) == LIST_SUFFIX and (is_remote(text) or Path(text).is_file()):
-        return _read_list(text)
+        return _read_list(text, listing)
     if not is_remote(text):
         raise SourceError(f"there is no file, folder, glob or URI {text!r}: check the path.")
     return iter(_below(text, labelled=labelled))
@@ -188,7 +212,7 @@ def _root_of(uri: str, objects: list[RemoteObject]) -> str:
     return uri.rpartition("/")[0] if [one.uri for one in objects] == [uri] else uri.rstrip("/")
 
 
-def _read_list(text: str) -> Iterator[ImageRecord]:
+def _read_list(text: str, listing: Listing) -> Iterator[ImageRecord]:
     """Yield the records of a list; a line that names nothing becomes a record that cannot be read."""
     far = is_remote(text)
     try:
@@ -203,16 +227,16 @@ def _read_list(text: str) -> Iterator[ImageRecord]:
         raise SourceError(f"a list from afar names URIs alone, {shown(text)} names {near!r}: keep such a list here.")
     if nested := next((name for name in names if _suffix(name) == LIST_SUFFIX), None):
         raise SourceError(f"a list names no further lists, {shown(text)} names {nested!r}: put them into one.")
-    return itertools.chain.from_iterable(map(listed_name, names))
+    return itertools.chain.from_iterable(listed_name(name, listing) for name in names)
 
 
-def listed_name(name: str) -> Iterator[ImageRecord]:
+def listed_name(name: str, listing: Listing) -> Iterator[ImageRecord]:
     """Yield the records of one line of a list; what is not there comes as it is, to be a row that says so."""
     if name.lower().startswith(("http://", "https://")) and _suffix(name) not in ARCHIVE_SUFFIXES:
         yield from (ImageRecord(each, place=RemotePlace()) for each in spell_out(name))
         return
     try:
-        yield from _listed(name)
+        yield from _listed(name, listing)
     except SourceError:
         yield ImageRecord(name, place=RemotePlace() if is_remote(name) else None)
 

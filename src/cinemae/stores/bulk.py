@@ -108,7 +108,7 @@ def run_bulk(
     header, pending = job.parts.header, job.parts.prepare()
     left = set(pending)
     tally = _Tally(header.num_rows, max_failures, progress or (lambda done, total: None))
-    for part in range(header.num_parts):
+    for part in header.part_numbers:
         if part not in left and (report := job.parts.report(part)):  # of earlier runs
             tally.add(report)
     tally.show()

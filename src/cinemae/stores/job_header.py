@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -43,6 +43,15 @@ class JobHeader(ABC):
     def num_parts(self) -> int:
         """How many parts there are when all is done."""
         return math.ceil(self.num_rows / self.rows_per_part)
+
+    @property
+    def part_numbers(self) -> Sequence[int]:
+        """The parts, in the order of the list."""
+        return range(self.num_parts)
+
+    def job_of(self, part: int) -> str:
+        """Return what `part` carries: this job, or the one that made it before the list grew."""
+        return self.job
 
     def rows_of(self, part: int) -> range:
         """Return which rows of the list `part` holds."""

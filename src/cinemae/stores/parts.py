@@ -115,7 +115,37 @@ class PartsFolder:
             self._folder.tidy()
             if form.header_name not in names:
                 self._folder.write(form.header_name, self.header.to_json().encode())
-        return [part for part in range(self.header.num_parts) if self.name_of(part) not in names]
+        return [part for part in self.header.part_numbers if self.name_of(part) not in names]
+
+    def begun(self) -> dict[str, Any] | None:
+        """Return what the file that names the job says; None of a folder that was not begun.
+
+        Raises:
+            StoreError: If it cannot be read.
+        """
+        with self._writing():
+            if not self._folder.has(self.form.header_name):
+                return None
+        return read_header(self.path, self.form)
+
+    def finished(self) -> list[int]:
+        """Return the parts that are written, in the order of the list.
+
+        Raises:
+            StoreError: If the folder cannot be looked at.
+        """
+        with self._writing():
+            names = self._folder.make()
+        return [part for part in self.header.part_numbers if self.name_of(part) in names]
+
+    def grow(self) -> None:
+        """Put this job in the place of the one that the folder was begun with; its parts stay.
+
+        Raises:
+            StoreError: If the disk refuses.
+        """
+        with self._writing():
+            self._folder.write(self.form.header_name, self.header.to_json().encode())
 
     def name_of(self, part: int) -> str:
         """Return the name of a part's file."""
@@ -145,9 +175,29 @@ class PartsFolder:
             raise StoreError(f"{self.form.part} {part} holds {expected} rows, got {len(rows)}.")
         file = pa.BufferOutputStream()
         with self._writing():
-            table = rows.replace_schema_metadata({_JOB_KEY: self.header.job.encode()})
+            table = rows.replace_schema_metadata({_JOB_KEY: self.header.job_of(part).encode()})
             pq.write_table(table, file, **self.form.parquet)
             self._folder.write(self.name_of(part), file.getvalue().to_pybytes())
+
+    def has_beside(self, name: str) -> bool:
+        """Tell whether there is a file beside the parts.
+
+        Raises:
+            StoreError: If the folder cannot be looked at.
+        """
+        with self._writing():
+            return self._folder.has(name)
+
+    def write_beside(self, name: str, rows: pa.Table) -> None:
+        """Write a file of rows beside the parts, which is no part.
+
+        Raises:
+            StoreError: If the disk refuses.
+        """
+        file = pa.BufferOutputStream()
+        with self._writing():
+            pq.write_table(rows, file, **self.form.parquet)
+            self._folder.write(name, file.getvalue().to_pybytes())
 
     @contextmanager
     def open(self, part: int) -> Iterator[pq.ParquetFile]:
@@ -172,10 +222,10 @@ class PartsFolder:
 
     def _check_part(self, part: int, file: pq.ParquetFile) -> None:
         expected, found = len(self.header.rows_of(part)), file.metadata.num_rows
-        job = (file.metadata.metadata or {}).get(_JOB_KEY, b"").decode()
-        if job != self.header.job or found != expected or not file.schema_arrow.equals(self.form.schema):
+        job, wanted = (file.metadata.metadata or {}).get(_JOB_KEY, b"").decode(), self.header.job_of(part)
+        if job != wanted or found != expected or not file.schema_arrow.equals(self.form.schema):
             raise StoreError(
-                f"{self._path_of(part)} is not of this job: expected {expected} rows of job {self.header.job}, it "
+                f"{self._path_of(part)} is not of this job: expected {expected} rows of job {wanted}, it "
                 f"holds {found} of job {job or 'none'}: delete it and run {self.form.again} again."
             )
 

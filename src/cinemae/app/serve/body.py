@@ -148,7 +148,7 @@ class _Form:
     def __init__(self, boundary: bytes, max_files: int) -> None:
         self._max_files = max_files
         self._uploads: list[Upload] = []
-        self._ended = False
+        self._begun = self._ended = False
         self._header_name, self._header_value = bytearray(), bytearray()
         self._disposition, self._data = b"", bytearray()
         self._name: str | None = None
@@ -169,7 +169,10 @@ class _Form:
 
     def add(self, chunk: bytes) -> None:
         """Take the next bytes of the body; what follows the last boundary is passed over."""
-        if not self._ended:
+        if not self._begun:  # after line breaks the parser would skip more, depending on where the body is cut
+            chunk = chunk.lstrip(b"\r\n")
+            self._begun = bool(chunk)
+        if self._begun and not self._ended:
             with _form_errors():
                 self._parser.write(chunk)
 
