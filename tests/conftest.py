@@ -54,7 +54,7 @@ TINY_DECISION = DecisionConfig(
 VERDICT_KEYS = (
     "path", "status", "verdict", "prob_fake", "logit", "threshold", "false_positive_rate", "reasons",
     "variability", "overall", "sensitivity", "ood_score", "warnings", "redeliveries", "provenance",
-    "width", "height", "format", "content_hash", "model",
+    "width", "height", "format", "content_hash", "model", "reason_kinds", "schema_version",
 )  # fmt: skip
 
 

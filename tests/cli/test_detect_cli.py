@@ -69,7 +69,7 @@ def test_jsonl_has_the_keys_in_order(tiny_model: Path, photos: Path, verdict_key
             assert list(row) == verdict_keys
         else:
             assert list(row) == [*verdict_keys, "error_message"]
-            assert [key for key in verdict_keys if row[key] is not None] == ["path", "status"]
+            assert [key for key in verdict_keys if row[key] is not None] == ["path", "status", "schema_version"]
     assert result.stderr == "3 of 6 images could not be read: see error_message.\n"
 
 
@@ -82,7 +82,7 @@ def test_csv_has_the_same_keys(tiny_model: Path, photos: Path, verdict_keys: lis
     assert list(cells[0]) == [*verdict_keys, "error_message"]
     for row, cell in zip(rows, cells, strict=True):
         for key in verdict_keys:
-            joined = {"warnings": ";", "reasons": " ", "provenance": ";"}
+            joined = {"warnings": ";", "reasons": " ", "reason_kinds": ";", "provenance": ";"}
             assert cell[key] == (
                 "" if row[key] is None else joined[key].join(row[key]) if key in joined else str(row[key])
             )
@@ -90,7 +90,7 @@ def test_csv_has_the_same_keys(tiny_model: Path, photos: Path, verdict_keys: lis
 
 
 def test_a_single_image_is_explained_and_many_where_asked(tiny_model: Path, photos: Path):
-    sentence = "    The probability of being generated, "
+    sentence = "    The probability of being AI-generated is "
     alone = invoke("detect", photos / "a.png", "--model", tiny_model).stdout
     assert sentence in alone
     assert alone.count("drawn from a hat") == 1
@@ -113,7 +113,7 @@ def test_what_the_file_says_stands_below_its_score(tiny_model: Path, tmp_path: P
     exif[0x0131] = "Midjourney v6"
     picture(1).save(tmp_path / "a.png", exif=exif)
     said = "the file names Midjourney as its maker (EXIF Software; anyone can write that)"
-    assert f"    {said}\n" in invoke("detect", tmp_path, "--model", tiny_model).stdout
+    assert f"    {said.replace('the', 'The', 1)}.\n" in invoke("detect", tmp_path, "--model", tiny_model).stdout
     [row] = rows_of(invoke("detect", tmp_path, "--model", tiny_model, "--format", "jsonl"))
     assert [signal["sentence"] for signal in row["provenance"]] == [said]
     [cells] = csv.DictReader(invoke("detect", tmp_path, "--model", tiny_model, "--format", "csv").stdout.splitlines())

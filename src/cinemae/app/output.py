@@ -72,6 +72,7 @@ class CsvWriter:
         """Write one row, and the header before the first."""
         values = {**verdict.to_dict(), "error_message": verdict.error_message}
         values["warnings"], values["reasons"] = ";".join(verdict.warnings), " ".join(verdict.reasons)
+        values["reason_kinds"] = ";".join(verdict.reason_kinds)
         values["redeliveries"] = ";".join(f"{name}:{prob!r}" for name, prob in (verdict.redeliveries or {}).items())
         values["provenance"] = ";".join(signal.sentence for signal in verdict.provenance)
         if values["path"] and values["path"].startswith(FORMULA_SIGNS):
@@ -121,7 +122,7 @@ class TableWriter:
         conflict = (verdict.conflict,) if verdict.conflict else ()
         for sentence in verdict.reasons if self.explain else conflict:
             self._below(sentence)
-        if said := summarise(verdict.provenance):
+        if not self.explain and (said := summarise(verdict.provenance)):
             self._below(said)
 
     def _below(self, sentence: str) -> None:
@@ -137,8 +138,7 @@ class TableWriter:
         self.emit(f"{total} image{'s' if total != 1 else ''}: {', '.join(parts)}.")
         limits = f'"ai" from {self.decision.threshold:.3f}, "real" below {self.decision.real_below:.3f}'
         self.emit(f"The probability is that of being AI-generated; {limits}.")
-        if not self.explain:  # the reasons have said it
-            self.emit(f"How that was set: {self.decision.rule}.")
+        self.emit(f"How that was set: {self.decision.rule}.")
         self.emit("A score is a signal, not proof: judge nobody by it alone.")
 
     def _paint(self, line: str, word: str) -> str:

@@ -24,11 +24,14 @@ from PIL import Image
 from cinemae.core.calibration import is_out_of_distribution, ood_score
 from cinemae.core.preprocess import preprocess
 from cinemae.detect.heatmap import shrink, view_box
-from cinemae.detect.verdict import KeptPixels, Verdict, flipped, reasons_for, word_for
+from cinemae.detect.reasons import reasons_for
+from cinemae.detect.verdict import KeptPixels, Verdict
+from cinemae.detect.words import flipped, word_for
 from cinemae.errors import CinemaeError, ConfigError, ImageError, log_unexpected
 from cinemae.evidence.image_warnings import image_warnings
 from cinemae.evidence.provenance import read_provenance
 from cinemae.evidence.redelivery import MASK_SEEDS, redeliver
+from cinemae.models.checked_scores import CheckedScores, read_checked_scores
 from cinemae.models.directory import resolve_model
 from cinemae.models.publish import Publishable
 from cinemae.models.scorers import Scorer, Scores, make_scorer
@@ -73,6 +76,7 @@ class Detector(Publishable):
         scorer: Model and engine.
         threshold: In place of the model's own; "real" then begins at the same value or below.
         cache: What was said of images before: `detect_batch` does not score the same content twice. None to score each.
+        checked: What the model gave the images that it was checked on, to compare scores with; None to compare none.
 
     Example:
         >>> detector = Detector.from_pretrained()
@@ -81,9 +85,17 @@ class Detector(Publishable):
         ('ok', True, 2)
     """
 
-    def __init__(self, scorer: Scorer, *, threshold: float | None = None, cache: VerdictCache | None = None) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        threshold: float | None = None,
+        cache: VerdictCache | None = None,
+        checked: CheckedScores | None = None,
+    ) -> None:
         self.scorer = scorer
         self.cache = cache
+        self.checked = checked
         self.config = scorer.config
         self.decision = self.config.decision
         if threshold is not None:
@@ -95,6 +107,8 @@ class Detector(Publishable):
                 rule="set by hand",
                 target_fpr=None,
                 measured_fpr=None,
+                target_fnr=self.decision.target_fnr if real_below == self.decision.real_below else None,
+                measured_fnr=self.decision.measured_fnr if real_below == self.decision.real_below else None,
             )
         self.model_id = scorer.model_id
 
@@ -138,7 +152,7 @@ class Detector(Publishable):
         directory = resolve_model(path_or_id)
         device = f"cuda:{device}" if isinstance(device, int) else device
         scorer = make_scorer(directory, device, precision=precision, num_threads=num_threads)
-        detector = cls(scorer, threshold=threshold)
+        detector = cls(scorer, threshold=threshold, checked=read_checked_scores(directory))
         detector.directory = directory
         return detector
 
@@ -376,12 +390,14 @@ class Detector(Publishable):
         prob_fake = scored.prob_fake or 0.0  # none is None here
         word = word_for(prob_fake, self.decision)
         flips = flipped(word, scored.redeliveries or {}, self.decision)
+        reasons = reasons_for(scored, self.decision, self.checked)
         return dataclasses.replace(
             scored,
             verdict="uncertain" if flips else word,
             threshold=self.decision.threshold,
             false_positive_rate=self.decision.target_fpr,
-            reasons=reasons_for(prob_fake, self.decision, scored.warnings, flips, scored.provenance),
+            reasons=reasons.sentences,
+            reason_kinds=reasons.kinds,
         )
 
     def _keep(self, examined: _Examined) -> KeptPixels | None:
