@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cinemae.app.cli import app
-from cinemae.app.output import HeatmapFolder
+from cinemae.app.output import MirroredFolder
 
 
 def invoke(*arguments: str | Path, **more: Any) -> Result:
@@ -355,7 +355,7 @@ def test_heat_maps_keep_the_folders(tiny_model: Path, photos: Path, tmp_path: Pa
 def test_heat_map_names_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    folder = HeatmapFolder(tmp_path / "maps")
+    folder = MirroredFolder(tmp_path / "maps")
     inside = f"{tmp_path}/work{tmp_path}/x.jpg"
     paths = ["a.jpg", "a.png", "./a.jpg", "../a.jpg", f"{tmp_path}/x.jpg", inside, "sub/../a.jpg", "n" * 255]
     names = [folder.path_for(path) for path in paths]
@@ -363,7 +363,7 @@ def test_heat_map_names_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert all(tmp_path / "maps" in name.parents for name in names)
     assert all(len(name.name) <= 255 for name in names)
     assert names[0].name == "a.jpg.png"
-    assert HeatmapFolder(tmp_path / "maps").path_for("a.jpg") == names[0]  # a second run writes the same names
+    assert MirroredFolder(tmp_path / "maps").path_for("a.jpg") == names[0]  # a second run writes the same names
 
 
 def test_a_model_without_reference_is_refused_before_the_work(tiny_model: Path, photos: Path, tmp_path: Path):

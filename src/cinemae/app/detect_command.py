@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -26,12 +28,14 @@ from cinemae.app.options import (
     PrecisionOption,
     WorkersOption,
 )
+from cinemae.app.triage import Copies, Order, in_order, read_only
 from cinemae.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
     from cinemae.app.output import Emit, Writer
     from cinemae.config import DecisionConfig
     from cinemae.detect.detector import Detector
+    from cinemae.detect.verdict import Verdict
     from cinemae.sources.records import ImageRecord
 
 STDIN = "-"
@@ -43,6 +47,7 @@ class Format(StrEnum):
     TABLE = "table"
     JSONL = "jsonl"
     CSV = "csv"
+    PATHS = "paths"
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,10 @@ class _Style:
     format: Format
     output: Path | None
     explain: bool
+    stable: bool
+    null: bool
+    only: frozenset[str] | None
+    order: Order
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class _Job:
     batch_size: int | None
     max_failures: int | None
     heatmaps: Path | None
+    copy_to: Path | None
+    arguments: list[str]
     stable: bool
 
 
@@ -77,13 +88,45 @@ def detect(
     format: Annotated[
         Format,
         typer.Option(
-            metavar="table|jsonl|csv", help="A table for people; JSON lines, as they come, or CSV for programs."
+            metavar="table|jsonl|csv|paths",
+            help="A table for people; JSON lines, as they come, CSV, or the paths alone for programs.",
         ),
     ] = Format.TABLE,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+    print0: Annotated[
+        bool, typer.Option("--print0", "-0", help="Write the paths alone, a NUL after each, as xargs -0 reads them.")
+    ] = False,
+    from0: Annotated[
+        bool,
+        typer.Option("--from0", help="The list on standard input has a NUL after each path, as find -print0 writes."),
+    ] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERDICTS",
+            help="Write only these verdicts: ai, uncertain, real, error, joined by commas. The others are counted.",
+            show_default="all",
+        ),
+    ] = None,
+    sort: Annotated[
+        Order,
+        typer.Option(
+            metavar="given|score",
+            help="score: the highest probability first, once all are scored; given: as they come.",
+        ),
+    ] = Order.GIVEN,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, metavar="DIR", help="Copy the files of the verdicts that are written there."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            dir_okay=False, metavar="FILE", help="Write there, not to standard output; complete or not at all."
+            "--output",
+            "-o",
+            dir_okay=False,
+            metavar="FILE",
+            help="Write there, not to standard output; complete or not at all.",
         ),
     ] = None,
     heatmap: Annotated[
@@ -97,7 +140,7 @@ def detect(
     threshold: Annotated[
         float | None,
         typer.Option(
-            metavar="P", help='Probability from which an image is called "ai".', show_default="the model's own"
+            metavar="P", help="Probability from which an image is called AI-generated.", show_default="the model's own"
         ),
     ] = None,
     stable: Annotated[
@@ -134,19 +177,24 @@ def detect(
 ) -> None:
     """Tell whether images are AI-generated.
 
-    Each image gets a probability and one of three verdicts: ai, uncertain, real. A score is a signal, not proof.
+    Each image gets a probability and one of three verdicts: AI-generated, uncertain, photograph (for programs: ai,
+    uncertain, real). A score is a signal, not proof.
 
     Ends with 0 if all images were scored, 1 if some could not be read, 2 if nothing could be done.
     """
     choice = EngineChoice(engine, address, workers, device, 0 if fail_fast else max_failures)
     in_parts = engine is EngineName.RAY or results is not None
-    if in_parts and (results is None or heatmap is not None):
+    if in_parts and (results is None or heatmap is not None or copy_to is not None):
         raise ConfigError(
             "a run in parts keeps verdicts in a folder, and no pixels: give --results DIR with --engine ray, and leave "
-            "--heatmap to a run without either."
+            "--heatmap and --copy-to to a run without either."
         )
-    found, total = _find(paths)
-    style = _Style(format, output, total == 1 if explain is None else explain)
+    others = {Format.JSONL} if json else {Format.PATHS} if print0 else set(Format)
+    if (json and print0) or format not in {Format.TABLE, *others}:
+        raise ConfigError("--json, --print0 and --format name the format: give one of them.")
+    found, total = _find(paths, b"\0" if from0 else b"\n")
+    chosen = Format.PATHS if print0 else Format.JSONL if json else format
+    style = _Style(chosen, output, total == 1 if explain is None else explain, stable, print0, read_only(only), sort)
     from cinemae.app.cache_command import cache_path, open_cache
 
     if results is not None:
@@ -169,7 +217,7 @@ def detect(
         from cinemae.detect.heatmap import lcas_levels
 
         lcas_levels(np.zeros(1), detector.config.reference)  # a model without reference is refused before the work
-    job = _Job(detector, found, total, batch_size, choice.max_failures, heatmap, stable)
+    job = _Job(detector, found, total, batch_size, choice.max_failures, heatmap, copy_to, paths, stable)
     scored, failed = _write_all(job, style)
     raise typer.Exit(_exit_code(failed, scored + failed, style))
 
@@ -177,7 +225,8 @@ def detect(
 def _exit_code(failed: int, total: int, style: _Style) -> int:
     """Say how many failed where the table does not, and return what the command ends with."""
     if failed and (style.format != Format.TABLE or style.output is not None):
-        typer.echo(f"{failed} of {total} images could not be read: see error_message.", err=True)
+        where = "" if style.format is Format.PATHS else ": see error_message"
+        typer.echo(f"{failed} of {total} images could not be read{where}.", err=True)
     return 1 if failed else 0
 
 
@@ -188,17 +237,18 @@ def _detect_in_parts(records: list[ImageRecord], request: DetectRequest, choice:
     if not records:
         raise SourceError("the list on standard input names no image: give one path a line.")
     job, report = detect_in_parts(records, request, choice)
-    with open_output(style.output, typer.echo) as emit:
+    with open_output(style.output, typer.echo, end="\0" if style.null else "\n") as emit:
         writer = _make_writer(style, emit, job.decision)
-        for verdict in job.verdicts():
-            writer.write(verdict)
+        for verdict in in_order(job.verdicts(), style.order):
+            if style.format is Format.TABLE or _wanted(verdict, style):
+                writer.write(verdict)
         writer.finish()
     return _exit_code(report.num_failed, report.num_rows, style)
 
 
 def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
     """Write every verdict; return how many images were scored and how many failed."""
-    from cinemae.app.output import HeatmapFolder, open_output
+    from cinemae.app.output import MirroredFolder, open_output
     from cinemae.app.progress import ProgressBar
     from cinemae.detect.detector import DEFAULT_BATCH_SIZE
     from cinemae.sources.sources import encoded_images
@@ -209,35 +259,72 @@ def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
         keep_pixels=job.heatmaps is not None,
         stable=job.stable,
     )
-    maps = HeatmapFolder(job.heatmaps) if job.heatmaps else None
+    maps = MirroredFolder(job.heatmaps, arguments=job.arguments) if job.heatmaps else None
+    copies = Copies(job.copy_to, job.arguments) if job.copy_to else None
     counts = [0, 0]
-    with ProgressBar("scoring", job.total) as bar, open_output(style.output, bar.write) as emit, closing(verdicts):
+    drawn = 0
+    end = "\0" if style.null else "\n"
+    with (
+        ProgressBar("scoring", job.total) as bar,
+        open_output(style.output, bar.write, end=end) as emit,
+        closing(verdicts),
+    ):
         writer = _make_writer(style, emit, job.detector.decision)
         bar.update(0)
-        for verdict in verdicts:
-            if maps and verdict.status == "ok" and verdict.path:
-                verdict.save_heatmap(maps.path_for(verdict.path))
-            writer.write(verdict)
-            counts[verdict.status == "error"] += 1
-            bar.update(sum(counts))
-            if job.max_failures is not None and counts[1] > job.max_failures:
-                break
+
+        def counted() -> Iterator[Verdict]:
+            nonlocal drawn
+            for verdict in verdicts:
+                counts[verdict.status == "error"] += 1
+                bar.update(sum(counts))
+                if maps and verdict.status == "ok" and verdict.path and _wanted(verdict, style):
+                    verdict.save_heatmap(maps.path_for(verdict.path))
+                    drawn += 1
+                yield dataclasses.replace(verdict, _kept=None)
+                if job.max_failures is not None and counts[1] > job.max_failures:
+                    break
+
+        for verdict in in_order(counted(), style.order):
+            wanted = _wanted(verdict, style)
+            if wanted or style.format is Format.TABLE:
+                writer.write(verdict)
+            if copies and wanted:
+                copies.add(verdict)
         if not sum(counts):
             raise SourceError("the list on standard input names no image: give one path a line.")
         writer.finish()
+    if maps:
+        typer.echo(f"{drawn} heat map{'s' if drawn != 1 else ''} in {maps.root}.", err=True)
+    if copies:
+        typer.echo(copies.summary(), err=True)
     return counts[0], counts[1]
 
 
+def _wanted(verdict: Verdict, style: _Style) -> bool:
+    return style.only is None or (verdict.verdict or "error") in style.only
+
+
 def _make_writer(style: _Style, emit: Emit, decision: DecisionConfig) -> Writer:
-    from cinemae.app.output import CsvWriter, JsonlWriter, TableWriter
+    from cinemae.app.output import CsvWriter, JsonlWriter, PathWriter, TableWriter
 
     if style.format is Format.TABLE:
-        colour = style.output is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        return TableWriter(emit, decision, colour=colour, explain=style.explain)
+        terminal = style.output is None and sys.stdout.isatty()
+        bounded = style.output is None and (terminal or os.environ.get("COLUMNS", "").isdecimal())
+        return TableWriter(
+            emit,
+            decision,
+            colour=terminal and "NO_COLOR" not in os.environ,
+            explain=style.explain,
+            stable=style.stable,
+            width=max(60, shutil.get_terminal_size().columns) if bounded else None,
+            only=style.only,
+        )
+    if style.format is Format.PATHS:
+        return PathWriter(emit)
     return JsonlWriter(emit) if style.format is Format.JSONL else CsvWriter(emit)
 
 
-def _find(arguments: list[str]) -> tuple[Iterator[ImageRecord], int | None]:
+def _find(arguments: list[str], end: bytes = b"\n") -> tuple[Iterator[ImageRecord], int | None]:
     """Return the images in order, and how many there are if that is known before the work.
 
     Raises:
@@ -249,13 +336,22 @@ def _find(arguments: list[str]) -> tuple[Iterator[ImageRecord], int | None]:
         records = list(find_records(arguments))
         return iter(records), len(records)
     named = {argument: list(find_records([argument])) for argument in arguments if argument != STDIN}
-    return (record for argument in arguments for record in named.get(argument) or _listed_on_stdin()), None
+    return (record for argument in arguments for record in named.get(argument) or _listed_on_stdin(end)), None
 
 
-def _listed_on_stdin() -> Iterator[ImageRecord]:
+def _listed_on_stdin(end: bytes) -> Iterator[ImageRecord]:
     """Yield the images on standard input; what is not there comes as it is, to be a row that says so."""
     from cinemae.sources.sources import listed_name
 
-    for line in sys.stdin.buffer:
-        if text := os.fsdecode(line.rstrip(b"\r\n")):
+    for line in sys.stdin.buffer if end == b"\n" else _split_at(end):
+        if text := os.fsdecode(line.rstrip(b"\r\n" if end == b"\n" else end)):
             yield from listed_name(text)
+
+
+def _split_at(end: bytes) -> Iterator[bytes]:
+    """Yield what standard input holds, split, as it comes."""
+    rest = b""
+    while block := os.read(sys.stdin.fileno(), 65536):
+        *whole, rest = (rest + block).split(end)
+        yield from whole
+    yield rest

@@ -152,13 +152,9 @@ def _sentences(scored: Verdict, decision: DecisionConfig, checked: CheckedScores
         yield _deliveries(word, redeliveries, decision)
     if not flips and (risk := _risk(word, decision, checked)):
         yield Reason("risk", risk)
-    share = getattr(scored, "share_examined", None)  # a verdict need not know it
-    if share is not None:
-        part = share < 0.995
-        yield Reason(
-            "examined_part" if part else "examined_all",
-            f"The model examined {percent(share) if part else 'all'} of the picture.",
-        )
+    examined = getattr(scored, "examined", None)  # a verdict need not know what part of the picture was looked at
+    if examined is not None:
+        yield Reason("examined_part" if examined.share < 0.995 else "examined_all", examined.sentence)
     if said := summarise(scored.provenance):
         yield Reason("declared", f"{said[0].upper()}{said[1:]}.")
     for sentence in explain(scored.warnings):

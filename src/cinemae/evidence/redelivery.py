@@ -21,6 +21,9 @@ MASK_SEEDS: Final = (1, 2)
 """Beside them the picture itself is scored under the masks of these seeds, counted from the model's own."""
 
 
+ALL_REDELIVERIES: Final = (*REDELIVERIES, *(f"mask_seed={seed}" for seed in MASK_SEEDS))
+"""What ``--stable`` scores beside the picture as it is."""
+
 _IN_WORDS: Final = {
     "jpeg=85": "saved again as JPEG",
     "resize=0.75": "made smaller",
