@@ -189,7 +189,7 @@ class TableWriter:
         table.add_column(width=11, justify="right")
         if self.stable:
             table.add_column(width=6)
-        table.add_column(width=20)
+        table.add_column(width=21 if (self.width or 200) >= 76 else 12, overflow="fold")
         table.add_column(overflow="fold")
         between = [Text(agree)] if self.stable else []
         style = _STYLES.get(word or "", "") if self.colour else ""
@@ -230,8 +230,8 @@ class TableWriter:
             self._say(f"Copies are the picture {made}: so many of them got its verdict; {changed}.")
         low, high = self._limits
         self._say(
-            f"The probability is that of being AI-generated: from {high} on an image is called AI-generated, below {low} "
-            "a photograph, in between the model cannot tell."
+            f"The probability is that of being AI-generated: from {high} on an image is called AI-generated, below "
+            f"{low} a photograph, in between the model cannot tell."
         )
         self._say(f"How that was set: {rule_in_words(self.decision)}.")
         self._say("A score is a signal, not proof: judge nobody by it alone.")

@@ -10,7 +10,7 @@ from typing import Any
 
 from cinemae.config import DecisionConfig
 from cinemae.detect.detector import DEFAULT_BATCH_SIZE, Detector
-from cinemae.detect.verdict import Verdict
+from cinemae.detect.verdict import ScoredVerdict, Verdict
 from cinemae.detect.verdict_cache import VerdictCache
 from cinemae.evidence.signals import ProvenanceSignal
 from cinemae.models.checked_scores import read_checked_scores
@@ -152,4 +152,5 @@ def detect_job(
 def _to_verdict(row: dict[str, Any]) -> Verdict:
     signals = tuple(ProvenanceSignal(**signal) for signal in row["provenance"] or ())
     texts = {name: tuple(row.get(name) or ()) for name in ("reasons", "reason_kinds", "warnings")}
-    return Verdict(**{**row, **texts, "provenance": signals, "schema_version": row.get("schema_version") or 1})
+    kind = ScoredVerdict if row["status"] == "ok" else Verdict
+    return kind(**{**row, **texts, "provenance": signals, "schema_version": row.get("schema_version") or 1})

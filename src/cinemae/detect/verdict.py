@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -177,3 +178,25 @@ class Verdict:
                 f"no map can be made of this verdict, {reason}: use detect, or detect_batch(..., keep_pixels=True)."
             )
         return self._kept
+
+
+@dataclass(frozen=True)
+class ScoredVerdict(Verdict):
+    """What the model says of an image that could be read: what is always there then is never None by its type."""
+
+    verdict: Word = "uncertain"
+    prob_fake: float = math.nan
+    logit: float = math.nan
+    threshold: float = 1.0
+    variability: float = math.nan
+    overall: float = math.nan
+    sensitivity: float = math.nan
+    width: int = 0
+    height: int = 0
+    content_hash: str = ""
+    model: str = ""
+
+
+def as_scored(verdict: Verdict) -> ScoredVerdict:
+    """Return a verdict with status "ok" under its narrower type."""
+    return ScoredVerdict(**{name.name: getattr(verdict, name.name) for name in dataclasses.fields(verdict)})
