@@ -69,7 +69,7 @@ def decimals_for(shares: Iterable[float]) -> int:
     """Return how many decimals of a percentage keep shares apart that differ: none where rounding contradicts nothing.
 
     Example:
-        >>> decimals_for([0.91, 0.8313]), decimals_for([0.8306, 0.8313])
+        >>> decimals_for([0.91, 0.8313]), decimals_for([0.826, 0.8313])
         (0, 1)
     """
     apart = sorted(set(shares))
