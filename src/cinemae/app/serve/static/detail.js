@@ -43,7 +43,9 @@ export function detail(entry, model, meanings, getMap) {
   const title = make("h3", { id: "detail-title", tabindex: "-1" }, make("bdi", {}, name));
   const head = make("div", { class: `verdict ${classOf(row)}` }, make("p", { class: "word" }, wordOf(row)));
   if (row.status === "error") {
-    head.append(make("p", {}, row.error_message));
+    const { meaning, exact } = entry.problem;
+    head.append(make("p", {}, meaning));
+    if (exact) head.append(make("p", { class: "exact" }, exact));
     return [title, head];
   }
   const value = make("strong", { class: "value" }, percent(row.prob_fake));
