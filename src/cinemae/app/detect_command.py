@@ -71,6 +71,7 @@ class _Job:
     heatmaps: Path | None
     copy_to: Path | None
     arguments: list[str]
+    report: Path | None
     stable: bool
 
 
@@ -137,6 +138,14 @@ def detect(
             help="Write a PNG for each image that shows which parts are hard to predict from context.",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            metavar="FILE",
+            help="Write an HTML page to keep, send or print: a contact sheet of many images, and a page an image.",
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -184,11 +193,13 @@ def detect(
     """
     choice = EngineChoice(engine, address, workers, device, 0 if fail_fast else max_failures)
     in_parts = engine is EngineName.RAY or results is not None
-    if in_parts and (results is None or heatmap is not None or copy_to is not None):
+    if in_parts and (results is None or heatmap is not None or copy_to is not None or report is not None):
         raise ConfigError(
             "a run in parts keeps verdicts in a folder, and no pixels: give --results DIR with --engine ray, and leave "
-            "--heatmap and --copy-to to a run without either."
+            "--heatmap, --report and --copy-to to a run without either."
         )
+    if report is not None:
+        _require_html(report)
     others = {Format.JSONL} if json else {Format.PATHS} if print0 else set(Format)
     if (json and print0) or format not in {Format.TABLE, *others}:
         raise ConfigError("--json, --print0 and --format name the format: give one of them.")
@@ -217,7 +228,7 @@ def detect(
         from cinemae.detect.heatmap import lcas_levels
 
         lcas_levels(np.zeros(1), detector.config.reference)  # a model without reference is refused before the work
-    job = _Job(detector, found, total, batch_size, choice.max_failures, heatmap, copy_to, paths, stable)
+    job = _Job(detector, found, total, batch_size, choice.max_failures, heatmap, copy_to, paths, report, stable)
     scored, failed = _write_all(job, style)
     raise typer.Exit(_exit_code(failed, scored + failed, style))
 
@@ -250,13 +261,14 @@ def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
     """Write every verdict; return how many images were scored and how many failed."""
     from cinemae.app.output import MirroredFolder, open_output
     from cinemae.app.progress import ProgressBar
+    from cinemae.app.report.writer import open_report
     from cinemae.detect.detector import DEFAULT_BATCH_SIZE
     from cinemae.sources.sources import encoded_images
 
     verdicts = job.detector.detect_batch(
         encoded_images(job.records),
         batch_size=job.batch_size or DEFAULT_BATCH_SIZE,
-        keep_pixels=job.heatmaps is not None,
+        keep_pixels=job.heatmaps is not None or job.report is not None,
         stable=job.stable,
     )
     maps = MirroredFolder(job.heatmaps, arguments=job.arguments) if job.heatmaps else None
@@ -267,6 +279,7 @@ def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
     with (
         ProgressBar("scoring", job.total) as bar,
         open_output(style.output, bar.write, end=end) as emit,
+        open_report(job.report, job.detector.decision, by_score=style.order is Order.SCORE) as report,
         closing(verdicts),
     ):
         writer = _make_writer(style, emit, job.detector.decision)
@@ -280,6 +293,8 @@ def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
                 if maps and verdict.status == "ok" and verdict.path and _wanted(verdict, style):
                     verdict.save_heatmap(maps.path_for(verdict.path))
                     drawn += 1
+                if report is not None and _wanted(verdict, style):
+                    report.add(verdict)
                 yield dataclasses.replace(verdict, _kept=None)
                 if job.max_failures is not None and counts[1] > job.max_failures:
                     break
@@ -302,6 +317,12 @@ def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
 
 def _wanted(verdict: Verdict, style: _Style) -> bool:
     return style.only is None or (verdict.verdict or "error") in style.only
+
+
+def _require_html(report: Path) -> None:
+    if report.suffix.lower() not in (".html", ".htm"):
+        pdf = ", open it in a browser and print it to PDF" if report.suffix.lower() == ".pdf" else ""
+        raise ConfigError(f"a report is written as an HTML page, got {str(report)!r}: end the name in .html{pdf}.")
 
 
 def _make_writer(style: _Style, emit: Emit, decision: DecisionConfig) -> Writer:

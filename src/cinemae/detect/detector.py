@@ -252,8 +252,9 @@ class Detector(Publishable):
                     model=self.model_id,
                 )
                 kept = shrink(loaded.image) if options.keep_picture else None
+                num_bytes = len(source.data) if isinstance(source, Picture) else None
                 del loaded, source  # many megabytes, not needed while the model computes
-                examined = Prepared(verdict, pixel_values, redelivered, kept)
+                examined = Prepared(verdict, pixel_values, redelivered, kept, num_bytes)
                 return self._score_alone(examined) if score else examined
         except ImageError as error:
             return Prepared(Verdict(path, "error", error_message=str(error)))
@@ -386,4 +387,4 @@ class Detector(Publishable):
         if examined.picture is None or examined.pixel_values is None or not width or not height:
             return None
         box = view_box(width, height, self.config.extractor.image)
-        return KeptPixels(self.scorer, examined.pixel_values, examined.picture, box)
+        return KeptPixels(self.scorer, examined.pixel_values, examined.picture, box, examined.num_bytes)

@@ -31,6 +31,7 @@ class Prepared:
     pixel_values: NDArray[np.float32] | None = None
     redelivered: tuple[tuple[str, NDArray[np.float32]], ...] = ()
     picture: Image.Image | None = None
+    num_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,13 @@ come; rows of version 1 have no `schema_version`."""
 
 @dataclass(frozen=True)
 class KeptPixels:
-    """What a heat map needs of an image, some megabytes: the reason why a bulk run keeps none."""
+    """What a heat map or a report needs of an image, some megabytes: the reason why a bulk run keeps none."""
 
     scorer: Scorer
     pixel_values: NDArray[np.float32]
     picture: Image.Image
     box: tuple[float, float, float, float]
+    num_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,28 @@ class Verdict:
     def conflict(self) -> str | None:
         """The first of the reasons where the file declares the contrary of the verdict; else None."""
         return self.reasons[0] if self.reasons and self.reasons[0].startswith(CONFLICT) else None
+
+    @property
+    def picture(self) -> Image.Image:
+        """A small copy of the upright picture.
+
+        Raises:
+            ConfigError: If no pixels were kept.
+        """
+        return self._require_kept().picture
+
+    @property
+    def num_bytes(self) -> int | None:
+        """Size of the file that was given; None where there was none.
+
+        Raises:
+            ConfigError: If no pixels were kept.
+        """
+        return self._require_kept().num_bytes
+
+    def without_pixels(self) -> Verdict:
+        """Return the same without what a map needs, some megabytes less."""
+        return dataclasses.replace(self, _kept=None)
 
     @cached_property
     def lcas_map(self) -> NDArray[np.float32]:
