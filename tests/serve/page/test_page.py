@@ -17,10 +17,11 @@ from playwright.sync_api import Locator, Page, expect
 
 from cinemae.app.output import CsvWriter
 from cinemae.app.serve.page import MAX_FILES
+from cinemae.detect.words import WORDS
 from cinemae.evidence.image_warnings import WARNINGS
 
 pytestmark = pytest.mark.slow
-WORDS = {"ai": "Likely AI-generated", "uncertain": "Cannot tell", "real": "Likely a photograph"}
+TITLES = {word: f"{text[0].upper()}{text[1:]}" for word, text in WORDS.items()}
 
 
 def shown(probability: float) -> str:
@@ -68,12 +69,11 @@ def test_one_picture_gets_the_librarys_verdict_in_words(server, open_page, give,
     give(page, one)
     verdict = detector.detect(next(iter(one.values())))
     said = page.locator(".verdict")
-    expect(said.locator(".word")).to_have_text(WORDS[verdict.verdict])
+    expect(said.locator(".word")).to_have_text(TITLES[verdict.verdict])
     expect(said.locator(".value")).to_have_text(shown(verdict.prob_fake))
     expect(page.get_by_role("heading", name="picture 1.png")).to_be_visible()
     expect(page.locator("#status")).to_have_text(
-        f"picture 1.png: {WORDS[verdict.verdict][0].lower()}{WORDS[verdict.verdict][1:]}, "
-        f"probability {shown(verdict.prob_fake)}."
+        f"picture 1.png: {WORDS[verdict.verdict]}, probability {shown(verdict.prob_fake)}."
     )
     expect(page.locator(".parts")).to_contain_text(verdict.reasons[0])
     assert verdict.warnings
@@ -181,7 +181,7 @@ def test_fifty_files_as_a_table_and_as_csv(server, open_page, give, fifty, detec
     assert [row[0].strip() for row in rows] == list(fifty)
     for name, row in zip(fifty, rows, strict=True):
         if verdicts[name].status == "ok":
-            assert row[1].startswith(WORDS[verdicts[name].verdict])
+            assert row[1].startswith(TITLES[verdicts[name].verdict])
             assert row[2] == shown(verdicts[name].prob_fake)
     screenshot(page, "fifty")
 
@@ -456,8 +456,11 @@ def test_the_stability_check_is_asked_for_and_shown(server, open_page, give, one
     with page.expect_request("**/v1/detect?stable=true"):
         give(page, one)
     found = detector.detect(next(iter(one.values())), stable=True).redeliveries
-    for name, probability in found.items():
-        expect(page.locator(".parts")).to_contain_text(f"{shown(probability)} ({name})")
+    verdict = detector.detect(next(iter(one.values())), stable=True)
+    assert found
+    for group in ("why", "doubt"):
+        for sentence in verdict.explanation.under(group):
+            expect(page.locator(".parts")).to_contain_text(sentence)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from pathlib import Path
 from string import Template
 
@@ -10,6 +11,8 @@ from fastapi import APIRouter, Response
 
 from cinemae.app.serve.config import ServeConfig
 from cinemae.app.serve.problems import Problem
+from cinemae.detect.reasons import GROUPS
+from cinemae.detect.words import WORDS
 from cinemae.evidence.image_warnings import WARNINGS
 from cinemae.sources.records import IMAGE_SUFFIXES
 from cinemae.version import __version__
@@ -60,6 +63,8 @@ def render(config: ServeConfig) -> str:
     return template.substitute(
         max_files=MAX_FILES,
         max_bytes=config.max_bytes,
+        words=html.escape(json.dumps({**WORDS, "error": "could not be read"})),
+        groups=html.escape(json.dumps(dict(GROUPS))),
         suffixes=",".join(sorted(IMAGE_SUFFIXES)),
         version=__version__,
         warnings="\n".join(pairs),

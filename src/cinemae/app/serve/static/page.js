@@ -1,7 +1,7 @@
 // The page: takes images, has them scored a few at a time, and keeps table, progress and announcements in step.
 
 import { toCsv } from "./csv.js";
-import { classOf, detail, make, percent, wordOf } from "./detail.js";
+import { classOf, detail, make, percent, titleOf, wordOf } from "./detail.js";
 import { fromInput, fromTransfer } from "./gather.js";
 import { explain } from "./problems.js";
 import { join } from "./report.js";
@@ -14,7 +14,6 @@ const maxFiles = Number(document.body.dataset.maxFiles);
 const maxBytes = Number(document.body.dataset.maxBytes);
 const suffixes = document.body.dataset.suffixes.split(",");
 const isPicture = (name) => !name.startsWith(".") && suffixes.some((suffix) => name.toLowerCase().endsWith(suffix));
-const meanings = new Map([...document.querySelectorAll("#warnings dt")].map((term) => [term.textContent, term.nextElementSibling.textContent]));
 const service = new Service(askKey, (seconds) => announce(`The service is busy. Trying again in ${seconds} s.`));
 
 let entries = []; // in the order in which they came
@@ -103,16 +102,11 @@ function finish() {
   const counts = ORDER.map((kind) => [kind, entries.filter((entry) => classOf(entry.row) === kind).length]);
   if (entries.length === 1) {
     const { name, row, problem } = entries[0];
-    announce(row.status === "error" ? `${name}: ${problem.meaning}` : `${name}: ${inSentence(row)}, probability ${percent(row.prob_fake)}.`);
+    announce(row.status === "error" ? `${name}: ${problem.meaning}` : `${name}: ${wordOf(row)}, probability ${percent(row.prob_fake)}.`);
   } else {
-    const said = counts.filter(([, count]) => count).map(([kind, count]) => `${count} ${inSentence({ verdict: kind })}`);
+    const said = counts.filter(([, count]) => count).map(([kind, count]) => `${count} ${wordOf({ verdict: kind })}`);
     announce(`${entries.length} images: ${said.join(", ")}. ${leftOutSaid}`.trim());
   }
-}
-
-function inSentence(row) {
-  const word = wordOf(row);
-  return word[0].toLowerCase() + word.slice(1);
 }
 
 /** Show or hide what there is to see, and how far it is. */
@@ -145,7 +139,7 @@ function fillRow(entry) {
   const { row } = entry;
   entry.open.disabled = false;
   entry.word.className = `badge ${classOf(row)}`;
-  entry.word.textContent = wordOf(row);
+  entry.word.textContent = titleOf(row);
   if (row.status === "error") {
     entry.word.after(make("span", { class: "beside" }, entry.problem.meaning));
     entry.word.parentElement.colSpan = 2;
@@ -172,7 +166,7 @@ function show(entry) {
   shown = entry;
   entry.open.setAttribute("aria-current", "true");
   entry.url ??= URL.createObjectURL(entry.file);
-  $("detail").replaceChildren(...detail(entry, model, meanings, () => mapOf(entry)));
+  $("detail").replaceChildren(...detail(entry, model, () => mapOf(entry)));
   $("detail").hidden = false;
 }
 

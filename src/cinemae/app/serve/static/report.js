@@ -1,12 +1,14 @@
 // Reports on single images, joined to one. The service makes them, so that they look as those of the command line.
 
+const STYLE = /<style>[^]*?<\/style>/; // goes around the parser: this page's policy would complain of it
+
 /**
  * Return one report, an HTML page.
  * @param {{name: string, html: string}[]} documents Each of one image; the name may hold folders, which the service drops.
  */
 export function join(documents) {
   const [whole, ...others] = documents.map(({ name, html }) => {
-    const parsed = new DOMParser().parseFromString(html, "text/html"); // no part of this page, and never run
+    const parsed = new DOMParser().parseFromString(html.replace(STYLE, ""), "text/html"); // no part of this page, and never run
     for (const element of parsed.querySelectorAll(".name")) element.textContent = name;
     return parsed;
   });
@@ -22,5 +24,6 @@ export function join(documents) {
     count.textContent = articles.filter((article) => kind === "all" || article.classList.contains(kind)).length;
   }
   whole.querySelector(".sheet").hidden = articles.length < 2;
-  return `<!doctype html>\n${whole.documentElement.outerHTML}\n`;
+  const page = whole.documentElement.outerHTML.replace("</head>", () => `${documents[0].html.match(STYLE)[0]}\n</head>`);
+  return `<!doctype html>\n${page}\n`;
 }
