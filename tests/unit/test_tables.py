@@ -585,7 +585,7 @@ class TestHostileNames:
 
     def test_names_are_shown_and_do_nothing(self, report: Path):
         page = _Page((report / "report.html").read_text())
-        ours = "html head meta title style body h1 h2 h3 p nav ul li a div label input img strong"
+        ours = "html head meta title style body main h1 h2 h3 p nav ul li a div label input img strong"
         ours += " table thead tbody tr th td"
         assert {tag for tag, _ in page.tags} <= set(ours.split(" "))
         assert not any("onerror" in attributes for _, attributes in page.tags)

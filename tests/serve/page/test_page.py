@@ -484,3 +484,15 @@ def test_axe_finds_nothing_in_any_state(server, open_page, give, images, dark, s
     give(page, {**images, "broken.png": b"x"})
     page.get_by_role("columnheader", name="Probability").get_by_role("button").click()
     check("table")
+
+
+def test_the_interface_is_shown_at_docs_and_asks_nothing_of_others(server, open_page, screenshot):
+    page = open_page(server)
+    page.get_by_role("link", name="REST interface").click()
+    for path in ("/v1/detect", "/v1/report", "/v1/heatmap"):
+        expect(page.locator(f"[data-path='{path}']")).to_be_visible()
+    page.get_by_text("Tell the model, its thresholds and the limits").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table")).to_contain_text("tiny@")
+    screenshot(page, "docs")

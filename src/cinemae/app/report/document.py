@@ -16,13 +16,17 @@ from string import Template
 
 from cinemae.app.report.drawings import PICTURE_SIDE, Drawings
 from cinemae.config import DecisionConfig
-from cinemae.detect.reasons import Reasons
+from cinemae.detect.reasons import ReasonGroup, Reasons
 from cinemae.detect.verdict import Verdict
 from cinemae.detect.words import WORDS, decimals_for, percent
 from cinemae.version import __version__
 
 _START, _, _END = (Path(__file__).resolve().parent / "report.html").read_text(encoding="utf-8").partition("$articles")
-_GROUPS = (("why", "Why"), ("doubt", "What makes it less sure"), ("file", "What the file says of its origin"))
+_GROUPS: tuple[tuple[ReasonGroup, str], ...] = (
+    ("why", "Why"),
+    ("doubt", "What makes it less sure"),
+    ("file", "What the file says of its origin"),
+)
 _SIGNATURE = {True: "signature holds", False: "signature does not hold", None: "not verified"}
 _UNREAD = "not examined"
 LIMITS = (
@@ -82,7 +86,7 @@ def frame(sheet: Sequence[str], verdicts: Iterable[Verdict]) -> tuple[str, str]:
         counts[verdict.verdict or "error"] += 1
         if verdict.conflict:
             conflicts.append(f'<li><bdi class="name">{_name(verdict)}</bdi>: {html.escape(verdict.conflict)}</li>')
-    words = {**WORDS, "error": _UNREAD}
+    words: dict[str, str] = {**WORDS, "error": _UNREAD}
     said = (f'<span>{word}: <b data-count="{kind}">{counts[kind]}</b></span>' for kind, word in words.items())
     start = Template(_START).substitute(
         counts="\n".join(said),
