@@ -162,7 +162,7 @@ def test_another_kind_of_file_is_refused_before_the_work(invoke, tiny_model: Pat
     assert not result.stdout
     result = invoke("detect", two, "--model", tiny_model, "--report", tmp_path / "o.html", "--results", tmp_path / "r")
     assert result.exit_code == 2
-    assert "--heatmap and --report" in result.stderr
+    assert "leave --heatmap, --report and --copy-to" in result.stderr.replace("\n", " ")
 
 
 def test_a_run_that_ends_early_leaves_no_half_report(tiny_model: Path, two: Path, tmp_path: Path):
@@ -194,3 +194,22 @@ def test_a_model_without_reference_makes_a_report_without_map(invoke, tiny_model
     page = page_of(invoke, two / "b.jpg", "--model", bare, out=tmp_path / "out.html")
     assert "The picture, " in page
     assert "How hard each part is to predict" not in page
+
+
+def test_it_holds_what_was_asked_for_in_the_order_asked_for(invoke, tiny_model: Path, tmp_path: Path, picture):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for seed in range(6):
+        picture(seed).save(folder / f"{seed}.png")
+    (folder / "0.jpg").write_bytes(b"no picture")
+    verdicts = {v.path: v for v in Detector.from_pretrained(tiny_model).detect_batch(sorted(folder.iterdir()))}
+    arguments = [folder, "--model", tiny_model]
+    page = page_of(invoke, *arguments, "--sort", "score", out=tmp_path / "sorted.html", code=1)
+    names = re.findall(r"<h1><bdi[^>]*>(.*?)</bdi></h1>", page)
+    in_order = sorted(verdicts, key=lambda path: -(verdicts[path].prob_fake or -1))
+    assert names == in_order
+    assert re.findall(r'<bdi class="name">([^<]*)</bdi></a>', page) == in_order
+    page = page_of(invoke, *arguments, "--only", "real", out=tmp_path / "only.html", code=1)
+    names = re.findall(r"<h1><bdi[^>]*>(.*?)</bdi></h1>", page)
+    assert names == [path for path, verdict in verdicts.items() if verdict.verdict == "real"]
+    assert names

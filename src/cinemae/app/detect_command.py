@@ -310,6 +310,8 @@ def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
         writer.finish()
     if maps:
         typer.echo(f"{drawn} heat map{'s' if drawn != 1 else ''} in {maps.root}.", err=True)
+    if job.report is not None:
+        typer.echo(f"The report is {job.report}.", err=True)
     if copies:
         typer.echo(copies.summary(), err=True)
     return counts[0], counts[1]

@@ -86,8 +86,8 @@ def frame(sheet: Sequence[str], verdicts: Iterable[Verdict]) -> tuple[str, str]:
         counts[verdict.verdict or "error"] += 1
         if verdict.conflict:
             conflicts.append(f'<li><bdi class="name">{_name(verdict)}</bdi>: {html.escape(verdict.conflict)}</li>')
-    words: dict[str, str] = {**WORDS, "error": _UNREAD}
-    said = (f'<span>{word}: <b data-count="{kind}">{counts[kind]}</b></span>' for kind, word in words.items())
+    words = [*WORDS.items(), ("error", _UNREAD)]
+    said = (f'<span>{word}: <b data-count="{kind}">{counts[kind]}</b></span>' for kind, word in words)
     start = Template(_START).substitute(
         counts="\n".join(said),
         total=len(sheet),
