@@ -173,8 +173,8 @@ def _summary(results: dict[str, Any]) -> Section:
             cells = [show(found["mean"].get(name), name) for name, _ in names]
             rows.append([detector["detector"], condition, _n(found["pooled"]), *cells, _spread_text(found["spread"])])
     text = [
-        "Means over generators, each generator against its photographs. The last column is the mean AUC over training "
-        "seeds or mask seeds, ± their deviation.",
+        "Means over generators, each generator against its photographs; AUC over seeds is the mean over training seeds "
+        "or mask seeds, ± their deviation.",
         *(f"{one['detector']}: threshold {_threshold(one)}." for one in results["detectors"]),
         _probe_sentence(results),
     ]

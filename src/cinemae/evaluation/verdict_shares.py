@@ -56,8 +56,8 @@ def verdict_sections(results: dict[str, Any]) -> list[Section]:
             cells = [[row["group"], str(row["n"]), *(show(row[word], "x") for word, _, _ in _VERDICTS)] for row in rows]
             text = (
                 f"Called AI-generated from {detector['threshold']:.4g} on, photograph below "
-                f"{detector['real_below']:.4g}, uncertain between them; 95 % intervals in brackets; the generators that "
-                "are found least come first.",
+                f"{detector['real_below']:.4g}, uncertain between them; 95 % intervals in brackets; generators "
+                "that are found least come first.",
             )
             header = (
                 "images",
