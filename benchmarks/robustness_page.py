@@ -11,7 +11,8 @@ from benchmarks.keep_evaluation import EVALUATIONS
 from benchmarks.measure import ROOT
 from cinemae.evaluation.predictions import ALIGNED, RAW
 from cinemae.evaluation.report import PLOTS_DIR, RESULTS_FILE, to_markdown
-from cinemae.evaluation.sections import build_sections, show
+from cinemae.evaluation.section import show
+from cinemae.evaluation.sections import build_sections
 
 PAGE = ROOT / "docs" / "robustness.md"
 HEAD = """# Robustness

@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks.measure import RESULTS, ROOT, describe_machine
 from cinemae import Detector, Verdict, load_image
-from cinemae.detect.verdict import word_for
+from cinemae.detect.words import word_for
 from cinemae.errors import ImageError
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.sources.archives import read_encoded

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -32,6 +33,7 @@ from cinemae.pretrain_config import PretrainConfig
 
 if TYPE_CHECKING:
     import onnx
+    from playwright.sync_api import Browser, Page
 
     from cinemae.core.model import CinemaeModel
 
@@ -55,7 +57,7 @@ TINY_DECISION = DecisionConfig(
 VERDICT_KEYS = (
     "path", "status", "verdict", "prob_fake", "logit", "threshold", "false_positive_rate", "reasons",
     "variability", "overall", "sensitivity", "ood_score", "warnings", "redeliveries", "provenance",
-    "width", "height", "format", "content_hash", "model",
+    "width", "height", "format", "content_hash", "model", "reason_kinds", "schema_version",
 )  # fmt: skip
 
 
@@ -248,3 +250,73 @@ def photos(tmp_path: Path) -> Path:
     whole = (folder / "b.jpg").read_bytes()
     (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
     return folder
+
+
+BROWSER_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium with an empty profile; it ends with the module, and with it Playwright's event loop.
+
+    Where none is installed the tests are skipped, unless CINEMAE_REQUIRE_BROWSER=1.
+    """
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        message = f"no browser: none of {', '.join(BROWSERS)} is installed"
+        if os.environ.get("CINEMAE_REQUIRE_BROWSER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def screenshot(tmp_path: Path) -> Callable[[Page, str], None]:
+    """``screenshot(page, name)`` writes PNGs into the folder CINEMAE_SCREENSHOTS, if that is set."""
+    folder = Path(os.environ.get("CINEMAE_SCREENSHOTS") or tmp_path)
+
+    def take(page: Page, name: str) -> None:
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
+
+    return take
+
+
+@pytest.fixture
+def open_file(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """``open_file(path, dark=True, width=360)`` shows a page from the disk; it may ask for nothing, and not fail."""
+    opened: list[tuple[Page, list[str]]] = []
+
+    def open_one(path: Path, *, width: int = 1280, height: int = 800, dark: bool = False) -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+        )
+        page = context.new_page()
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+        context.on("request", lambda request: request.url.startswith(("file:", "data:")) or wrong.append(request.url))
+        page.goto(path.as_uri())
+        opened.append((page, wrong))
+        return page
+
+    yield open_one
+    for page, wrong in opened:
+        page.context.close()
+        assert wrong == []

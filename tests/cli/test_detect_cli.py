@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cinemae.app.cli import app
-from cinemae.app.output import HeatmapFolder
+from cinemae.app.output import MirroredFolder
 
 
 def invoke(*arguments: str | Path, **more: Any) -> Result:
@@ -37,18 +37,18 @@ def test_the_table_says_all_a_newcomer_needs(tiny_model: Path, photos: Path):
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["verdict", "probability", "warnings", "file"]
-    assert len(lines) == 1 + 6 + 1 + 4
     assert any(
-        line.startswith(("real ", "uncertain ", "ai ")) and line.endswith(f"{photos}/sub/a.png") for line in lines
+        line.startswith(("photograph ", "uncertain ", "AI-generated ")) and line.endswith(f"{photos}/sub/a.png")
+        for line in lines
     )
-    failed = [line for line in lines if line.startswith("error")]
+    failed = [place for place, line in enumerate(lines) if line.startswith("not read")]
     assert len(failed) == 3
-    assert all(str(photos) in line for line in failed)
-    assert "6 images: " in lines[8]
-    assert "3 could not be read" in lines[8]
-    assert '"ai" from 0.600, "real" below 0.400' in lines[9]
-    assert "drawn from a hat, for tests" in lines[10]
-    assert "signal, not proof" in lines[11]
+    assert all(str(photos) in lines[place] and lines[place + 1].startswith("    ") for place in failed)
+    assert "6 images: " in lines[-4]
+    assert "3 could not be read" in lines[-4]
+    assert "from 60 % on an image is called AI-generated, below 40 % a photograph" in lines[-3]
+    assert "drawn from a hat, for tests" in lines[-2]
+    assert "signal, not proof" in lines[-1]
     assert "\x1b" not in result.stdout
 
 
@@ -69,7 +69,7 @@ def test_jsonl_has_the_keys_in_order(tiny_model: Path, photos: Path, verdict_key
             assert list(row) == verdict_keys
         else:
             assert list(row) == [*verdict_keys, "error_message"]
-            assert [key for key in verdict_keys if row[key] is not None] == ["path", "status"]
+            assert [key for key in verdict_keys if row[key] is not None] == ["path", "status", "schema_version"]
     assert result.stderr == "3 of 6 images could not be read: see error_message.\n"
 
 
@@ -82,7 +82,7 @@ def test_csv_has_the_same_keys(tiny_model: Path, photos: Path, verdict_keys: lis
     assert list(cells[0]) == [*verdict_keys, "error_message"]
     for row, cell in zip(rows, cells, strict=True):
         for key in verdict_keys:
-            joined = {"warnings": ";", "reasons": " ", "provenance": ";"}
+            joined = {"warnings": ";", "reasons": " ", "reason_kinds": ";", "provenance": ";"}
             assert cell[key] == (
                 "" if row[key] is None else joined[key].join(row[key]) if key in joined else str(row[key])
             )
@@ -90,7 +90,7 @@ def test_csv_has_the_same_keys(tiny_model: Path, photos: Path, verdict_keys: lis
 
 
 def test_a_single_image_is_explained_and_many_where_asked(tiny_model: Path, photos: Path):
-    sentence = "    The probability of being generated, "
+    sentence = "    The probability of being AI-generated is "
     alone = invoke("detect", photos / "a.png", "--model", tiny_model).stdout
     assert sentence in alone
     assert alone.count("drawn from a hat") == 1
@@ -113,7 +113,7 @@ def test_what_the_file_says_stands_below_its_score(tiny_model: Path, tmp_path: P
     exif[0x0131] = "Midjourney v6"
     picture(1).save(tmp_path / "a.png", exif=exif)
     said = "the file names Midjourney as its maker (EXIF Software; anyone can write that)"
-    assert f"    {said}\n" in invoke("detect", tmp_path, "--model", tiny_model).stdout
+    assert f"    {said.replace('the', 'The', 1)}.\n" in invoke("detect", tmp_path, "--model", tiny_model).stdout
     [row] = rows_of(invoke("detect", tmp_path, "--model", tiny_model, "--format", "jsonl"))
     assert [signal["sentence"] for signal in row["provenance"]] == [said]
     [cells] = csv.DictReader(invoke("detect", tmp_path, "--model", tiny_model, "--format", "csv").stdout.splitlines())
@@ -122,7 +122,9 @@ def test_what_the_file_says_stands_below_its_score(tiny_model: Path, tmp_path: P
 
 def test_warnings_are_joined_in_csv_and_named_in_the_table(tiny_model: Path, tmp_path: Path, picture):
     picture(1).save(tmp_path / "a.gif", save_all=True, append_images=[picture(2)])
-    assert "animated_first_frame, upscaled  " in invoke("detect", tmp_path, "--model", tiny_model).stdout
+    table = invoke("detect", tmp_path, "--model", tiny_model).stdout
+    assert "animated_first_frame" in table
+    assert "upscaled" in table
     [row] = rows_of(invoke("detect", tmp_path, "--model", tiny_model, "--format", "jsonl"))
     assert row["warnings"] == ["animated_first_frame", "upscaled"]
     assert (
@@ -219,6 +221,58 @@ def test_what_waits_for_ever_is_a_row(tiny_model: Path, tmp_path: Path, picture,
     result = run("detect", tmp_path, "--model", tiny_model, "--format", "jsonl")
     assert [json.loads(row)["status"] for row in result.stdout.splitlines()] == ["ok", "error", "error"]
     assert "Traceback" not in result.stderr
+
+
+# --- triage ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_highest_score_first_and_failures_last(tiny_model: Path, photos: Path):
+    rows = rows_of(invoke("detect", photos, "--model", tiny_model, "--sort", "score", "--json"))
+    probabilities = [row["prob_fake"] for row in rows]
+    assert probabilities[:3] == sorted(probabilities[:3], reverse=True)
+    assert [row["status"] for row in rows] == ["ok"] * 3 + ["error"] * 3
+
+
+def test_only_some_verdicts_are_written_and_all_are_counted(tiny_model: Path, photos: Path):
+    arguments = ("detect", photos, "--model", tiny_model, "--threshold", "0", "--only")
+    assert [row["verdict"] for row in rows_of(invoke(*arguments, "AI-generated", "--json"))] == ["ai"] * 3
+    table = invoke(*arguments, "uncertain").stdout
+    assert "sub/a.png" not in table
+    assert "6 images: 3 AI-generated, 0 uncertain, 0 photographs, 3 could not be read." in table
+    assert "--only takes ai, uncertain, real and error" in invoke(*arguments, "fake").stderr
+
+
+def test_paths_go_out_and_come_in_with_a_nul(tiny_model: Path, tmp_path: Path, picture, run):
+    for name in ("a\nb.png", "c.png"):
+        picture(1).save(tmp_path / name)
+    names = [str(tmp_path / "a\nb.png"), str(tmp_path / "c.png")]
+    found = run("detect", tmp_path, "--model", tiny_model, "-0")
+    assert found.stdout.split("\0") == [*names, ""]
+    again = run("detect", "-", "--from0", "--model", tiny_model, "--format", "paths", stdin=found.stdout)
+    assert again.stdout == "".join(f"{name}\n" for name in names)
+    assert "give one of them" in run("detect", tmp_path, "--json", "-0").stderr
+
+
+def test_files_of_what_is_written_are_copied_and_absolute_paths_not_mirrored(
+    tiny_model: Path, photos: Path, tmp_path: Path
+):
+    result = invoke(
+        *("detect", photos, "--model", tiny_model, "--threshold", "0", "--only", "ai"),
+        *("--copy-to", tmp_path / "copies", "--heatmap", tmp_path / "maps"),
+    )
+    copies = sorted(path.relative_to(tmp_path / "copies").as_posix() for path in (tmp_path / "copies").rglob("*.*"))
+    assert copies == ["photos/a.png", "photos/b.jpg", "photos/sub/a.png"]
+    assert (tmp_path / "copies/photos/a.png").read_bytes() == (photos / "a.png").read_bytes()
+    assert (tmp_path / "maps/photos/sub/a.png.png").is_file()
+    assert f"3 heat maps in {tmp_path / 'maps'}." in result.stderr
+    assert f"3 files copied to {tmp_path / 'copies'}." in result.stderr
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "120"])
+def test_the_table_fits_the_terminal(tiny_model: Path, photos: Path, columns: str, run):
+    table = run("detect", photos, "--model", tiny_model, "--stable", "--explain", COLUMNS=columns).stdout
+    assert max(map(len, table.splitlines())) <= int(columns)
+    assert "Copies are the picture saved again as JPEG, made smaller" in " ".join(table.split())
 
 
 # --- how it ends ------------------------------------------------------------------------------------------------------
@@ -397,7 +451,7 @@ def test_heat_maps_keep_the_folders(tiny_model: Path, photos: Path, tmp_path: Pa
 def test_heat_map_names_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    folder = HeatmapFolder(tmp_path / "maps")
+    folder = MirroredFolder(tmp_path / "maps")
     inside = f"{tmp_path}/work{tmp_path}/x.jpg"
     paths = ["a.jpg", "a.png", "./a.jpg", "../a.jpg", f"{tmp_path}/x.jpg", inside, "sub/../a.jpg", "n" * 255]
     names = [folder.path_for(path) for path in paths]
@@ -405,7 +459,7 @@ def test_heat_map_names_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert all(tmp_path / "maps" in name.parents for name in names)
     assert all(len(name.name) <= 255 for name in names)
     assert names[0].name == "a.jpg.png"
-    assert HeatmapFolder(tmp_path / "maps").path_for("a.jpg") == names[0]  # a second run writes the same names
+    assert MirroredFolder(tmp_path / "maps").path_for("a.jpg") == names[0]  # a second run writes the same names
 
 
 def test_a_model_without_reference_is_refused_before_the_work(tiny_model: Path, photos: Path, tmp_path: Path):

@@ -10,7 +10,16 @@ import pytest
 KEY = "a-key-of-sixteen-characters"
 
 
+REPORT_OF_ANYTHING = """\
+[[operations]]
+include-path = "/v1/report"
+checks.negative_data_rejection.enabled = false
+"""
+"""A report tells of a file that it is no image, where other routes refuse the request."""
+
+
 def run(server, *options, cwd):
+    (cwd / "schemathesis.toml").write_text(REPORT_OF_ANYTHING)
     command = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "run"]
     result = subprocess.run(
         [*command, f"{server.url}/openapi.json", "--max-examples", "10", "--seed", "1", "--no-color", *options],
@@ -29,14 +38,14 @@ def test_answers_are_as_documented(in_thread, tmp_path):
         assert "securitySchemes" not in document["components"]
         # A document cannot say which bytes are an image, so bytes that it allows may be refused.
         shown = run(server, "--exclude-checks", "positive_data_acceptance", cwd=tmp_path)
-    assert "Tested: 6" in shown
+    assert "Tested: 7" in shown
 
 
 def test_nothing_is_answered_without_a_key(in_thread, tmp_path):
     with in_thread(keys=[KEY]) as server:
         operations = server.ask("GET", "/openapi.json").json["paths"]
         keyed = {path for path, methods in operations.items() if any("security" in one for one in methods.values())}
-        assert keyed == {"/v1/detect", "/v1/heatmap", "/v1/model", "/metrics"}
+        assert keyed == {"/v1/detect", "/v1/heatmap", "/v1/report", "/v1/model", "/metrics"}
         checks = ["--phases", "coverage", "--checks", "ignored_auth,not_a_server_error"]
         run(server, *checks, "--header", f"X-API-Key: {KEY}", cwd=tmp_path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from cinemae.app.serve.config import ServeConfig
 from cinemae.app.serve.page import MAX_FILES, STATIC, render
+from cinemae.detect.reasons import GROUPS
+from cinemae.detect.words import WORDS
 from cinemae.evidence.image_warnings import WARNINGS
 
 
@@ -42,10 +45,26 @@ def test_the_interface_for_programs_does_not_know_the_page(server):
     assert not [path for path in paths if path == "/" or path.startswith("/static")]
 
 
+def test_the_interface_can_be_read_and_tried_at_docs(server):
+    for path, kind in {
+        "/docs": "text/html",
+        "/docs/start.js": "text/javascript",
+        "/docs/swagger-ui-bundle.js": "text/javascript",
+        "/docs/swagger-ui.css": "text/css",
+    }.items():
+        answer = server.ask("GET", path)
+        assert (answer.status, answer.headers["content-type"].partition(";")[0]) == (200, kind)
+        assert "script-src 'self';" in answer.headers["content-security-policy"]
+        if path != "/docs/swagger-ui-bundle.js":
+            assert not re.search(rb"https?://(?!www\.w3\.org)", answer.body)
+    assert server.ask("GET", "/docs/redoc.standalone.js").status == 404
+
+
 def test_it_can_be_switched_off(in_thread):
     with in_thread(page=False) as server:
         assert server.ask("GET", "/").status == 404
         assert server.ask("GET", "/static/page.js").status == 404
+        assert server.ask("GET", "/docs").status == 404
         assert server.ask("GET", "/healthz").status == 200
 
 
@@ -54,6 +73,9 @@ def test_every_warning_is_explained_in_the_librarys_words():
     pairs = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)
     assert {name: html.unescape(sentence) for name, sentence in pairs} == dict(WARNINGS)
     assert f'data-max-files="{MAX_FILES}"' in page
+    given = {name: html.unescape(re.search(f'data-{name}="([^"]*)"', page)[1]) for name in ("words", "groups")}
+    assert json.loads(given["words"]) == {**WORDS, "error": "could not be read"}
+    assert json.loads(given["groups"]) == dict(GROUPS)
     assert f'data-max-bytes="{ServeConfig.max_bytes}"' in page
 
 

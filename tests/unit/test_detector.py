@@ -67,7 +67,7 @@ def test_a_failed_file_is_a_verdict_of_nulls(detector: Detector, photos: Path, v
     (verdict,) = detector.detect_batch([photos / "empty.jpg"])
     values = verdict.to_dict()
     assert list(values) == [*verdict_keys, "error_message"]
-    assert {key for key in verdict_keys if values[key] is not None} == {"path", "status"}
+    assert {key for key in verdict_keys if values[key] is not None} == {"path", "status", "schema_version"}
     assert values["status"] == "error"
     assert "empty (0 bytes)" in values["error_message"]
     assert verdict.warnings == ()

@@ -15,7 +15,8 @@ from cinemae.errors import EvaluationError
 from cinemae.evaluation import plots
 from cinemae.evaluation.predictions import Column, Images, Predictions
 from cinemae.evaluation.report import write_report
-from cinemae.evaluation.sections import build_sections, show, summary_lines
+from cinemae.evaluation.section import show
+from cinemae.evaluation.sections import build_sections, summary_lines
 from cinemae.evaluation.tables import pairs, tabulate
 from cinemae.statistics import resampling
 from cinemae.statistics.metrics import rate
@@ -584,7 +585,8 @@ class TestHostileNames:
 
     def test_names_are_shown_and_do_nothing(self, report: Path):
         page = _Page((report / "report.html").read_text())
-        ours = "html head meta title style body h1 h2 h3 p nav ul li a div table thead tbody tr th td img strong"
+        ours = "html head meta title style body main h1 h2 h3 p nav ul li a div label input img strong"
+        ours += " table thead tbody tr th td"
         assert {tag for tag, _ in page.tags} <= set(ours.split(" "))
         assert not any("onerror" in attributes for _, attributes in page.tags)
         for name in self.NAMES:
@@ -605,7 +607,7 @@ class TestHostileNames:
         columns = tuple(Column(name, outputs="score") for name in ("x-1", "x.1"))
         scores = {"raw": np.stack([make_scores(images, seed) for seed in range(2)], axis=1)}
         write_report(tabulate(Predictions(images, columns, scores)), tmp_path)
-        linked = re.findall(r"\((plots/[^)]+)\)", (tmp_path / "report.md").read_text())
+        linked = re.findall(r"\((plots/[^)]+x-1-raw[^)]*)\)", (tmp_path / "report.md").read_text())
         one, other = ((tmp_path / name).read_bytes() for name in linked)
         assert one != other
 
@@ -627,3 +629,55 @@ def test_figures_as_text():
     assert show({"value": 0.5, "std": 0.1}, "x") == "50.0 % ± 10.0"
     assert show({"value": 0.5, "std": None}, "brier_score") == "0.500"
     assert show(None, "auc") == "-"
+
+
+def test_the_roc_curve_is_that_of_all_images(predictions: Predictions, results: dict):
+    images, scores = predictions.images, predictions.of(OURS)
+    found = results["detectors"][0]["conditions"]["raw"]["roc"]
+    false, true = found["false_positive_rate"], found["true_positive_rate"]
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(true, false) == pytest.approx(roc_auc_score(images.label, scores))
+    called = scores >= 0.5
+    assert found["at_threshold"] == [called[images.label == label].mean() for label in (0, 1)]
+    assert results["detectors"][1]["conditions"]["raw"]["roc"]["at_threshold"] is None  # it has no threshold
+    assert "roc" not in results["detectors"][0]["conditions"]["jpeg=50"]
+    titles = [section.title for section in build_sections(results) if section.title.startswith("ROC")]
+    assert titles == ["ROC curve, raw", "ROC curve, aligned"]
+
+
+class TestVerdictShares:
+    COLUMN = replace(OURS, threshold=0.6, real_below=0.4)
+
+    def test_every_image_is_counted_once(self):
+        images = make_images()
+        scores = make_scores(images, 0)
+        scores[[0, 1]] = 0.6, 0.4  # on the limits: "ai" from the one on, "uncertain" from the other
+        found = tabulate(Predictions(images, (self.COLUMN,), {"raw": scores[:, None]}))
+        rows = {row["group"]: row for row in found["detectors"][0]["conditions"]["raw"]["verdicts"]}
+        assert set(rows) == {"photographs", "generated, all", "easy", "hard", "middling"}
+        for name, row in rows.items():
+            chosen = images.label == int(name != "photographs")
+            these = scores[chosen & ((images.generator == name) | (name in ("photographs", "generated, all")))]
+            assert row["n"] == len(these)
+            counted = [round(row[word]["value"] * row["n"]) for word in ("ai", "uncertain", "real")]
+            assert counted == [(these >= 0.6).sum(), ((these >= 0.4) & (these < 0.6)).sum(), (these < 0.4).sum()]
+        (section,) = [one for one in build_sections(found) if one.title.startswith("The three verdicts")]
+        assert section.table is not None
+        assert [row[0] for row in section.table.rows][:3] == ["photographs", "generated, all", "hard"]
+
+    def test_two_verdicts_have_none(self, results: dict):
+        assert "verdicts" not in results["detectors"][0]["conditions"]["raw"]
+        assert not [one for one in build_sections(results) if one.title.startswith("The three verdicts")]
+
+    def test_the_limits_are_kept_with_the_predictions(self, tmp_path: Path):
+        images = make_images()
+        Predictions(images, (self.COLUMN,), {"raw": make_scores(images, 0)[:, None]}).save(tmp_path / "p.parquet")
+        assert Predictions.load(tmp_path / "p.parquet").columns == (self.COLUMN,)
+
+
+def test_a_wide_table_shows_what_matters_until_all_is_asked_for(report: Path):
+    page = (report / "report.html").read_text()
+    (header,) = set(re.findall(r"<thead><tr>(<th[^>]*>generator</th>.*?)</tr></thead>", page)[:1])
+    assert re.findall(r'<th scope="col">([^<]+)</th>', header) == ["generator", "n real / fake", "balanced acc.", "AUC"]
+    assert len(re.findall(r'<th scope="col" class="more">', header)) == 9
+    assert page.count("All 13 columns") >= 2

@@ -15,9 +15,12 @@ from cinemae.app.output import CsvWriter, TableWriter
 from cinemae.config import DecisionConfig, ModelConfig, OodReference
 from cinemae.core.preprocess import preprocess
 from cinemae.detect.detector import Detector
-from cinemae.detect.verdict import Verdict, conflict_of, flipped, reasons_for, word_for
+from cinemae.detect.reasons import GROUPS, Reasons, conflict_of, reasons_for
+from cinemae.detect.verdict import Verdict
+from cinemae.detect.words import flipped, word_for
 from cinemae.evidence.redelivery import MASK_SEEDS, REDELIVERIES
 from cinemae.evidence.signals import ProvenanceSignal
+from cinemae.models.checked_scores import CheckedScores
 from cinemae.models.scorers import Scores
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.pictures.image import load_image
@@ -74,19 +77,79 @@ def test_a_flip_is_any_other_word_than_ai_or_real_of_the_picture_itself():
     assert flipped("uncertain", redeliveries, DECISION) == {}
 
 
+CHECKED = CheckedScores(800, 600, real=(-4.0, 0.0, 1.0), fake=(-2.0, 0.0, 2.0), uncertain=0.3)
+MEASURED = dataclasses.replace(DECISION, measured_fpr=0.019, measured_fnr=0.12)
+
+
+def reasons_of(prob_fake: float, *, logit: float = 0.0, decision: DecisionConfig = DECISION, **more) -> Reasons:
+    checked = more.pop("checked", None)
+    return reasons_for(Verdict("a.png", "ok", prob_fake=prob_fake, logit=logit, **more), decision, checked)
+
+
 @pytest.mark.parametrize(
     ("prob_fake", "text"),
     [
-        (0.75, "0.750, reaches 0.600, from where an image is called ai (drawn from a hat)."),
-        (0.5, "0.500, lies from 0.400 to 0.600, where the model cannot tell (drawn from a hat)."),
-        (0.25, "0.250, stays below 0.400, up to where an image is called real (drawn from a hat)."),
+        (0.75, "75 %: from 60 % on, an image is called AI-generated."),
+        (0.5, "50 %: from 40 % to 60 %, the model cannot tell."),
+        (0.25, "25 %: below 40 %, an image is called a photograph."),
+        (0.598, "59.8 %: from 40.0 % to 60.0 %, the model cannot tell."),
+        (0.0001, "less than 1 %: below 40 %, an image is called a photograph."),
     ],
 )
 def test_the_first_reason_is_the_probability_and_its_limit(prob_fake: float, text: str):
-    reasons = reasons_for(prob_fake, DECISION, ["grayscale", "a_name_of_tomorrow"], {})
-    assert reasons[0] == f"The probability of being generated, {text}"
-    assert "gray, or toned" in reasons[1]
-    assert reasons[2:] == ("a_name_of_tomorrow",)
+    reasons = reasons_of(prob_fake, warnings=("grayscale", "a_name_of_tomorrow"))
+    assert reasons.sentences[0] == f"The probability of being AI-generated is {text}"
+    assert reasons.kinds == ("score", "warning", "warning")
+    assert "gray, or toned" in reasons.sentences[1]
+    assert reasons.sentences[2:] == ("a_name_of_tomorrow",)
+
+
+@pytest.mark.parametrize(
+    ("prob_fake", "logit", "comparison", "risk"),
+    [
+        (0.75, 0.5, "higher than that of 75 % of the 800 photographs", "1.9 % of the photographs were called AI-gen"),
+        (0.25, -1.0, "lower than that of 75 % of the 600 AI-generated images", "12 % of the AI-generated ones were"),
+        (
+            0.5,
+            0.0,
+            "of 50 % of the 800 photographs and lower than that of 50 % of the 600",
+            "could not tell for 30 % of the images",
+        ),
+        (
+            0.75,
+            9.0,
+            "higher than that of more than 99 % of the 800",
+            "1.9 % of the photographs were called AI-generated",
+        ),
+    ],
+)
+def test_a_verdict_is_compared_and_has_a_risk_of_its_own(prob_fake, logit, comparison, risk):
+    reasons = reasons_of(prob_fake, logit=logit, decision=MEASURED, checked=CHECKED)
+    assert reasons.kinds == ("score", "comparison", "risk")
+    assert comparison in reasons.sentences[1]
+    assert risk in reasons.sentences[2]
+    assert reasons.under("why") == reasons.sentences[:2]
+    assert reasons.under("doubt") == reasons.sentences[2:]
+    assert "comparison" not in reasons_of(prob_fake, logit=logit, decision=MEASURED).kinds
+
+
+def test_reasons_come_in_the_order_of_their_groups():
+    reasons = reasons_of(
+        0.3,
+        decision=MEASURED,
+        checked=CHECKED,
+        warnings=("small",),
+        redeliveries={"mirror": 0.5},
+        provenance=(signal("generated"),),
+    )
+    assert reasons.kinds == ("score", "comparison", "declared", "deliveries_differ", "warning")
+    assert sorted(reasons.kinds, key=list(GROUPS).index) == list(reasons.kinds)
+    assert reasons.under("file") == ("The file says generated.",)
+
+
+def test_a_verdict_kept_without_kinds_still_tells_its_conflict():
+    old = Verdict("a.png", "ok", reasons=("Conflict: x.", "The probability is y."))
+    assert old.explanation.kinds == ("conflict", "score")
 
 
 def signal(says: str, *, verified: bool | None = None) -> ProvenanceSignal:
@@ -120,7 +183,7 @@ def test_a_conflict_is_the_first_reason_and_leaves_the_score(stub, tmp_path):
     assert (verdict.verdict, verdict.prob_fake) == ("real", 0.1)
     assert verdict.conflict == verdict.reasons[0]
     assert verdict.conflict.startswith("Conflict: by its score it is a photograph, yet the file names Midjourney")
-    assert verdict.reasons[1].startswith("The probability of being generated, 0.100")
+    assert verdict.reasons[1].startswith("The probability of being AI-generated is 10 %")
     assert stub(0.5).detect(path).conflict is None
     lines: list[str] = []
     writer = TableWriter(lines.append, DECISION, colour=False)
@@ -138,8 +201,11 @@ class TestStable:
         verdict = stub(0.7, 0.7, 0.5, 0.7, 0.7, 0.3).detect(picture(0), stable=True)
         assert (verdict.verdict, verdict.prob_fake) == ("uncertain", 0.7)
         assert list(verdict.redeliveries) == NAMES
-        assert "Alone the picture would be called ai" in verdict.reasons[1]
-        assert verdict.reasons[1].endswith("it is not: resize=0.75 (uncertain), mask_seed=2 (real).")
+        [differ] = verdict.explanation.under("doubt")[:1]
+        assert differ == (
+            "As it is, the picture is called AI-generated; made smaller, it is uncertain; with other parts hidden, "
+            "it is called a photograph."
+        )
 
     @pytest.mark.parametrize(("prob_fake", "word"), [(0.9, "ai"), (0.1, "real"), (0.5, "uncertain")])
     def test_where_all_agree_the_verdict_stays(self, stub, picture, prob_fake, word):
@@ -147,6 +213,9 @@ class TestStable:
         assert verdict.verdict == word
         assert verdict.redeliveries == dict.fromkeys(NAMES, prob_fake)
         assert verdict.to_dict()["redeliveries"] == verdict.redeliveries
+        [agree] = [reason.sentence for reason in verdict.explanation.items if reason.kind == "deliveries_agree"]
+        assert "mirrored and with other parts hidden (twice)" in agree
+        assert agree in verdict.explanation.under("why")
 
     def test_re_deliveries_are_what_their_names_say(self, detector: Detector, picture):
         drawn = picture(3, 90, 70)
@@ -209,7 +278,10 @@ class TestProvenance:
         same = ("verdict", "prob_fake", "logit", "warnings")
         assert [getattr(silent, name) for name in same] == [getattr(verdicts[0], name) for name in same]
         conflict = verdicts[0].conflict
-        assert verdicts[0].reasons == ((conflict,) if conflict else ()) + silent.reasons
+        declared = verdicts[0].explanation.under("file")
+        assert "Midjourney" in declared[0]
+        rest = [said for said in verdicts[0].reasons if said != conflict and said not in declared]
+        assert rest == list(silent.reasons)
 
 
 def test_a_threshold_set_by_hand_states_no_rate(stub, tiny_model: Path, picture):

@@ -98,8 +98,13 @@ def cinemae(
     """Tell AI-generated images from photographs, with a masked autoencoder (the CINEMAE method)."""
 
 
+def version() -> None:
+    """Show the version."""
+    typer.echo(f"cinemae {__version__}")
+
+
 for _command in (
-    *(detect, info, serve),
+    *(detect, info, version, serve),
     *(fit, calibrate, extract, train, export, pretrain),
     *(evaluate, report, compare, reproduce, bench),
 ):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -28,12 +30,14 @@ from cinemae.app.options import (
     PrecisionOption,
     WorkersOption,
 )
+from cinemae.app.triage import Copies, Order, in_order, read_only
 from cinemae.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
     from cinemae.app.output import Emit, Writer
     from cinemae.config import DecisionConfig
     from cinemae.detect.detector import Detector
+    from cinemae.detect.verdict import Verdict
     from cinemae.sources.local_files import Listing
     from cinemae.sources.records import ImageRecord
 
@@ -46,6 +50,7 @@ class Format(StrEnum):
     TABLE = "table"
     JSONL = "jsonl"
     CSV = "csv"
+    PATHS = "paths"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,10 @@ class _Style:
     format: Format
     output: Path | None
     explain: bool
+    stable: bool
+    null: bool
+    only: frozenset[str] | None
+    order: Order
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,9 @@ class _Job:
     batch_size: int | None
     max_failures: int | None
     heatmaps: Path | None
+    copy_to: Path | None
+    arguments: list[str]
+    report: Path | None
     stable: bool
     listing: Listing
 
@@ -81,13 +93,45 @@ def detect(
     format: Annotated[
         Format,
         typer.Option(
-            metavar="table|jsonl|csv", help="A table for people; JSON lines, as they come, or CSV for programs."
+            metavar="table|jsonl|csv|paths",
+            help="A table for people; JSON lines, as they come, CSV, or the paths alone for programs.",
         ),
     ] = Format.TABLE,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
+    print0: Annotated[
+        bool, typer.Option("--print0", "-0", help="Write the paths alone, a NUL after each, as xargs -0 reads them.")
+    ] = False,
+    from0: Annotated[
+        bool,
+        typer.Option("--from0", help="The list on standard input has a NUL after each path, as find -print0 writes."),
+    ] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERDICTS",
+            help="Write only these verdicts: ai, uncertain, real, error, joined by commas. The others are counted.",
+            show_default="all",
+        ),
+    ] = None,
+    sort: Annotated[
+        Order,
+        typer.Option(
+            metavar="given|score",
+            help="score: the highest probability first, once all are scored; given: as they come.",
+        ),
+    ] = Order.GIVEN,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, metavar="DIR", help="Copy the files of the verdicts that are written there."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            dir_okay=False, metavar="FILE", help="Write there, not to standard output; complete or not at all."
+            "--output",
+            "-o",
+            dir_okay=False,
+            metavar="FILE",
+            help="Write there, not to standard output; complete or not at all.",
         ),
     ] = None,
     heatmap: Annotated[
@@ -98,10 +142,18 @@ def detect(
             help="Write a PNG for each image that shows which parts are hard to predict from context.",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            metavar="FILE",
+            help="Write an HTML page to keep, send or print: a contact sheet of many images, and a page an image.",
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
-            metavar="P", help='Probability from which an image is called "ai".', show_default="the model's own"
+            metavar="P", help="Probability from which an image is called AI-generated.", show_default="the model's own"
         ),
     ] = None,
     stable: Annotated[
@@ -139,23 +191,30 @@ def detect(
 ) -> None:
     """Tell whether images are AI-generated.
 
-    Each image gets a probability and one of three verdicts: ai, uncertain, real. A score is a signal, not proof.
+    Each image gets a probability and one of three verdicts: AI-generated, uncertain, photograph (for programs: ai,
+    uncertain, real). A score is a signal, not proof.
 
     An argument that names nothing and a folder that cannot be listed are rows as well. Ends with 0 if all images were
     scored, 1 if some could not be read, 2 if nothing could be done.
     """
     choice = EngineChoice(engine, address, workers, device, 0 if fail_fast else max_failures)
     in_parts = engine is EngineName.RAY or results is not None
-    if in_parts and (results is None or heatmap is not None):
+    if in_parts and (results is None or heatmap is not None or copy_to is not None or report is not None):
         raise ConfigError(
             "a run in parts keeps verdicts in a folder, and no pixels: give --results DIR with --engine ray, and leave "
-            "--heatmap to a run without either."
+            "--heatmap, --report and --copy-to to a run without either."
         )
     from cinemae.sources.local_files import Listing
 
+    if report is not None:
+        _require_html(report)
+    others = {Format.JSONL} if json else {Format.PATHS} if print0 else set(Format)
+    if (json and print0) or format not in {Format.TABLE, *others}:
+        raise ConfigError("--json, --print0 and --format name the format: give one of them.")
     listing = Listing(follow_links)
-    found, total = _find(paths, listing)
-    style = _Style(format, output, total == 1 if explain is None else explain)
+    found, total = _find(paths, listing, b"\0" if from0 else b"\n")
+    chosen = Format.PATHS if print0 else Format.JSONL if json else format
+    style = _Style(chosen, output, total == 1 if explain is None else explain, stable, print0, read_only(only), sort)
     from cinemae.app.cache_command import cache_path, open_cache
 
     if results is not None:
@@ -178,7 +237,9 @@ def detect(
         from cinemae.detect.heatmap import lcas_levels
 
         lcas_levels(np.zeros(1), detector.config.reference)  # a model without reference is refused before the work
-    job = _Job(detector, found, total, batch_size, choice.max_failures, heatmap, stable, listing)
+    job = _Job(
+        detector, found, total, batch_size, choice.max_failures, heatmap, copy_to, paths, report, stable, listing
+    )
     scored, failed = _write_all(job, style)
     raise typer.Exit(_exit_code(failed, scored + failed, style))
 
@@ -186,7 +247,8 @@ def detect(
 def _exit_code(failed: int, total: int, style: _Style) -> int:
     """Say how many failed where the table does not, and return what the command ends with."""
     if failed and (style.format != Format.TABLE or style.output is not None):
-        typer.echo(f"{failed} of {total} images could not be read: see error_message.", err=True)
+        where = "" if style.format is Format.PATHS else ": see error_message"
+        typer.echo(f"{failed} of {total} images could not be read{where}.", err=True)
     return 1 if failed else 0
 
 
@@ -199,43 +261,72 @@ def _detect_in_parts(
     if not records:
         raise SourceError("the list on standard input names no image: give one path a line.")
     job, report, unlisted = detect_in_parts(records, request, choice)
-    with open_output(style.output, typer.echo) as emit:
+    with open_output(style.output, typer.echo, end="\0" if style.null else "\n") as emit:
         writer = _make_writer(style, emit, job.decision)
-        for verdict in itertools.chain(job.verdicts(), unlisted):
-            writer.write(verdict)
+        for verdict in in_order(itertools.chain(job.verdicts(), unlisted), style.order):
+            if style.format is Format.TABLE or _wanted(verdict, style):
+                writer.write(verdict)
         _finish(writer, style, listing)
     return _exit_code(report.num_failed, report.num_rows, style)
 
 
 def _write_all(job: _Job, style: _Style) -> tuple[int, int]:
     """Write every verdict; return how many images were scored and how many failed."""
-    from cinemae.app.output import HeatmapFolder, open_output
+    from cinemae.app.output import MirroredFolder, open_output
     from cinemae.app.progress import ProgressBar
+    from cinemae.app.report.writer import open_report
     from cinemae.detect.detector import DEFAULT_BATCH_SIZE
     from cinemae.sources.sources import encoded_images
 
     verdicts = job.detector.detect_batch(
         encoded_images(job.records),
         batch_size=job.batch_size or DEFAULT_BATCH_SIZE,
-        keep_pixels=job.heatmaps is not None,
+        keep_pixels=job.heatmaps is not None or job.report is not None,
         stable=job.stable,
     )
-    maps = HeatmapFolder(job.heatmaps) if job.heatmaps else None
+    maps = MirroredFolder(job.heatmaps, arguments=job.arguments) if job.heatmaps else None
+    copies = Copies(job.copy_to, job.arguments) if job.copy_to else None
     counts = [0, 0]
-    with ProgressBar("scoring", job.total) as bar, open_output(style.output, bar.write) as emit, closing(verdicts):
+    drawn = 0
+    end = "\0" if style.null else "\n"
+    with (
+        ProgressBar("scoring", job.total) as bar,
+        open_output(style.output, bar.write, end=end) as emit,
+        open_report(job.report, job.detector.decision, by_score=style.order is Order.SCORE) as report,
+        closing(verdicts),
+    ):
         writer = _make_writer(style, emit, job.detector.decision)
         bar.update(0)
-        for verdict in verdicts:
-            if maps and verdict.status == "ok" and verdict.path:
-                verdict.save_heatmap(maps.path_for(verdict.path))
-            writer.write(verdict)
-            counts[verdict.status == "error"] += 1
-            bar.update(sum(counts))
-            if job.max_failures is not None and counts[1] > job.max_failures:
-                break
+
+        def counted() -> Iterator[Verdict]:
+            nonlocal drawn
+            for verdict in verdicts:
+                counts[verdict.status == "error"] += 1
+                bar.update(sum(counts))
+                if maps and verdict.status == "ok" and verdict.path and _wanted(verdict, style):
+                    verdict.save_heatmap(maps.path_for(verdict.path))
+                    drawn += 1
+                if report is not None and _wanted(verdict, style):
+                    report.add(verdict)
+                yield dataclasses.replace(verdict, _kept=None)
+                if job.max_failures is not None and counts[1] > job.max_failures:
+                    break
+
+        for verdict in in_order(counted(), style.order):
+            wanted = _wanted(verdict, style)
+            if wanted or style.format is Format.TABLE:
+                writer.write(verdict)
+            if copies and wanted:
+                copies.add(verdict)
         if not sum(counts):
             raise SourceError("the list on standard input names no image: give one path a line.")
         _finish(writer, style, job.listing)
+    if maps:
+        typer.echo(f"{drawn} heat map{'s' if drawn != 1 else ''} in {maps.root}.", err=True)
+    if job.report is not None:
+        typer.echo(f"The report is {job.report}.", err=True)
+    if copies:
+        typer.echo(copies.summary(), err=True)
     return counts[0], counts[1]
 
 
@@ -247,16 +338,37 @@ def _finish(writer: Writer, style: _Style, listing: Listing) -> None:
         typer.echo(summary, err=True)
 
 
+def _wanted(verdict: Verdict, style: _Style) -> bool:
+    return style.only is None or (verdict.verdict or "error") in style.only
+
+
+def _require_html(report: Path) -> None:
+    if report.suffix.lower() not in (".html", ".htm"):
+        pdf = ", open it in a browser and print it to PDF" if report.suffix.lower() == ".pdf" else ""
+        raise ConfigError(f"a report is written as an HTML page, got {str(report)!r}: end the name in .html{pdf}.")
+
+
 def _make_writer(style: _Style, emit: Emit, decision: DecisionConfig) -> Writer:
-    from cinemae.app.output import CsvWriter, JsonlWriter, TableWriter
+    from cinemae.app.output import CsvWriter, JsonlWriter, PathWriter, TableWriter
 
     if style.format is Format.TABLE:
-        colour = style.output is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        return TableWriter(emit, decision, colour=colour, explain=style.explain)
+        terminal = style.output is None and sys.stdout.isatty()
+        bounded = style.output is None and (terminal or os.environ.get("COLUMNS", "").isdecimal())
+        return TableWriter(
+            emit,
+            decision,
+            colour=terminal and "NO_COLOR" not in os.environ,
+            explain=style.explain,
+            stable=style.stable,
+            width=max(60, shutil.get_terminal_size().columns) if bounded else None,
+            only=style.only,
+        )
+    if style.format is Format.PATHS:
+        return PathWriter(emit)
     return JsonlWriter(emit) if style.format is Format.JSONL else CsvWriter(emit)
 
 
-def _find(arguments: list[str], listing: Listing) -> tuple[Iterator[ImageRecord], int | None]:
+def _find(arguments: list[str], listing: Listing, end: bytes = b"\n") -> tuple[Iterator[ImageRecord], int | None]:
     """Return the images in order, and how many there are if that is known before the work.
 
     Raises:
@@ -268,13 +380,22 @@ def _find(arguments: list[str], listing: Listing) -> tuple[Iterator[ImageRecord]
         records = list(find_records(arguments, listing))
         return iter(records), len(records)
     named = {one: list(listed_or_unlisted(one, listing)) for one in arguments if one != STDIN}
-    return (record for one in arguments for record in named.get(one) or _listed_on_stdin(listing)), None
+    return (record for one in arguments for record in named.get(one) or _listed_on_stdin(listing, end)), None
 
 
-def _listed_on_stdin(listing: Listing) -> Iterator[ImageRecord]:
+def _listed_on_stdin(listing: Listing, end: bytes) -> Iterator[ImageRecord]:
     """Yield the images on standard input; what is not there comes as it is, to be a row that says so."""
     from cinemae.sources.sources import listed_name
 
-    for line in sys.stdin.buffer:
-        if text := os.fsdecode(line.rstrip(b"\r\n")):
+    for line in sys.stdin.buffer if end == b"\n" else _split_at(end):
+        if text := os.fsdecode(line.rstrip(b"\r\n" if end == b"\n" else end)):
             yield from listed_name(text, listing)
+
+
+def _split_at(end: bytes) -> Iterator[bytes]:
+    """Yield what standard input holds, split, as it comes."""
+    rest = b""
+    while block := os.read(sys.stdin.fileno(), 65536):
+        *whole, rest = (rest + block).split(end)
+        yield from whole
+    yield rest

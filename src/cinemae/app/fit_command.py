@@ -128,23 +128,33 @@ def summarise(report: FitReport, out: Path, work: Path) -> str:
         *(f"  {path}: {reason}" for path, reason in report.unread[:_SHOWN]),
         "",
         f"every figure: {out / 'README.md'}",
-        f"next: cinemae detect photo.jpg --model {out}",
+        _next(report, out),
     ]
     return "\n".join(visible(line) for line in lines)
+
+
+def _next(report: FitReport, out: Path) -> str:
+    """Advise the better model."""
+    own = f"cinemae detect photo.jpg --model {out}"
+    return {
+        "better": f"next: {own}",
+        "worse": f"advice: keep the bundled model, it is better on your images; to try yours: {own}",
+        "undecided": f"advice: keep the bundled model until more images show which is better; to try yours: {own}",
+    }[report.comparison.verdict]
 
 
 def _verdicts(report: FitReport) -> list[str]:
     """Say how many images get which verdict; a model that learnt nothing was never calibrated."""
     decision, calibration = report.training.decision, report.training.results.calibration
     if calibration is None:
-        return ['  every image is "uncertain"']
+        return ["  every image is uncertain"]
     rates = calibration.rates
     return [
-        f'  "ai" from {decision.threshold:.3f}, "real" below {decision.real_below:.3f}; each image by thresholds '
-        "chosen without it:",
-        f'    {_hits(rates.photographs_called_ai, "photographs")} are called "ai"',
-        f'    {_hits(rates.fakes_called_ai, "generated images")} are called "ai"',
-        f'    {_hits(rates.uncertain, "images")} are "uncertain"',
+        f"  AI-generated from {decision.threshold:.3f}, photograph below {decision.real_below:.3f}; each image by "
+        "thresholds chosen without it:",
+        f"    {_hits(rates.photographs_called_ai, 'photographs')} are called AI-generated",
+        f"    {_hits(rates.fakes_called_ai, 'generated images')} are called AI-generated",
+        f"    {_hits(rates.uncertain, 'images')} are uncertain",
     ]
 
 

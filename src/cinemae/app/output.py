@@ -9,14 +9,16 @@ import os
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import typer
 
+from cinemae.detect.words import WORDS, decimals_for, percent, word_for
 from cinemae.evidence.provenance import summarise
+from cinemae.evidence.redelivery import ALL_REDELIVERIES, in_words
 
 if TYPE_CHECKING:
     from cinemae.config import DecisionConfig
@@ -26,7 +28,7 @@ Emit = Callable[[str], None]
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for the beginning of a formula."""
 
-_COLOURS = {"ai": "yellow", "real": "cyan", "uncertain": None, "error": "red"}
+_STYLES = {"ai": "bold yellow", "real": "bold cyan", "uncertain": "bold", "error": "bold red"}
 _LONGEST_NAME = 240  # bytes; file systems take 255
 
 
@@ -72,6 +74,7 @@ class CsvWriter:
         """Write one row, and the header before the first."""
         values = {**verdict.to_dict(), "error_message": verdict.error_message}
         values["warnings"], values["reasons"] = ";".join(verdict.warnings), " ".join(verdict.reasons)
+        values["reason_kinds"] = ";".join(verdict.reason_kinds)
         values["redeliveries"] = ";".join(f"{name}:{prob!r}" for name, prob in (verdict.redeliveries or {}).items())
         values["provenance"] = ";".join(signal.sentence for signal in verdict.provenance)
         if values["path"] and values["path"].startswith(FORMULA_SIGNS):
@@ -90,6 +93,25 @@ class CsvWriter:
         self.emit(row.getvalue().removesuffix("\r\n"))
 
 
+class PathWriter:
+    """The paths alone: a list for other programs.
+
+    Args:
+        emit: Where paths go, each as a line, or with a NUL in place of the line break.
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        self.emit = emit
+
+    def write(self, verdict: Verdict) -> None:
+        """Write one path."""
+        if verdict.path is not None:
+            self.emit(verdict.path)
+
+    def finish(self) -> None:
+        """Nothing comes after the last path."""
+
+
 class TableWriter:
     """Aligned columns as the verdicts come, and at the end what they mean.
 
@@ -98,57 +120,139 @@ class TableWriter:
         decision: The thresholds that were used.
         colour: Whether to colour the verdicts.
         explain: Write the reasons below each image.
+        stable: Whether re-deliveries were scored: a column says how many agree.
+        width: Columns of the terminal; None where nothing is to be broken.
+        only: The words of the rows that are shown; the others are counted. None for all.
     """
 
-    def __init__(self, emit: Emit, decision: DecisionConfig, *, colour: bool, explain: bool = False) -> None:
+    def __init__(
+        self,
+        emit: Emit,
+        decision: DecisionConfig,
+        *,
+        colour: bool,
+        explain: bool = False,
+        stable: bool = False,
+        width: int | None = None,
+        only: frozenset[str] | None = None,
+    ) -> None:
         self.emit, self.decision, self.colour, self.explain = emit, decision, colour, explain
+        self.stable, self.width, self.only = stable, width, only
         self.counts: Counter[str] = Counter()
+        self._overruled = 0
+        limits = (decision.real_below, decision.threshold)
+        self._limits = [percent(limit, decimals=decimals_for(limits)) for limit in limits]
+        self._started = False
 
     def write(self, verdict: Verdict) -> None:
         """Write one line, and the header before the first."""
-        if not self.counts:
-            self.emit(_row("verdict", "probability", "warnings", "file"))
         word = verdict.verdict or "error"
         self.counts[word] += 1
+        agree, overruled = self._agreeing(verdict)
+        self._overruled += overruled
+        if self.only is not None and word not in self.only:
+            return
+        if not self._started:
+            self._row(("verdict", "probability", "copies", "warnings", "file"))
+            self._started = True
         path = visible(verdict.path or "")
         if verdict.prob_fake is None:
-            message = visible(verdict.error_message or "")
-            text = message if path in message else f"{path}: {message}"
-            self.emit(self._paint(_row(word, "-", "-", text), word))
+            self._row(("not read", "-", "-", "-", path), word)
+            self._below(verdict.error_message or "")
             return
-        probability = f"{verdict.prob_fake:.3f}"
-        self.emit(self._paint(_row(word, probability, ", ".join(verdict.warnings) or "-", path), word))
+        decimals = decimals_for((verdict.prob_fake, self.decision.real_below, self.decision.threshold))
+        probability = percent(verdict.prob_fake, decimals=decimals).replace("less than", "<").replace("more than", ">")
+        warnings = ", ".join(verdict.warnings) or "-"
+        self._row((WORDS[verdict.verdict or "uncertain"], probability, agree, warnings, path), word)
         conflict = (verdict.conflict,) if verdict.conflict else ()
         for sentence in verdict.reasons if self.explain else conflict:
             self._below(sentence)
-        if said := summarise(verdict.provenance):
+        if not self.explain and (said := summarise(verdict.provenance)):
             self._below(said)
 
+    def _agreeing(self, verdict: Verdict) -> tuple[str, bool]:
+        """Return how many re-deliveries agree with the picture, and whether they changed its verdict."""
+        if verdict.prob_fake is None or not verdict.redeliveries:
+            return "-", False
+        word = word_for(verdict.prob_fake, self.decision)
+        same = sum(word_for(prob, self.decision) == word for prob in verdict.redeliveries.values())
+        return f"{same} of {len(verdict.redeliveries)}", verdict.verdict != word
+
+    def _row(self, cells: tuple[str, str, str, str, str], word: str | None = None) -> None:
+        verdict, probability, agree, warnings, file = cells
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+        table.add_column(width=12)
+        table.add_column(width=11, justify="right")
+        if self.stable:
+            table.add_column(width=6)
+        table.add_column(width=21 if (self.width or 200) >= 76 else 12, overflow="fold")
+        table.add_column(overflow="fold")
+        between = [Text(agree)] if self.stable else []
+        style = _STYLES.get(word or "", "") if self.colour else ""
+        table.add_row(Text(verdict, style=style), Text(probability), *between, Text(warnings), Text(file))
+        out = io.StringIO()
+        kind: Literal["standard"] | None = "standard" if self.colour else None
+        Console(
+            file=out, width=self.width or 100_000, color_system=kind, force_terminal=self.colour, legacy_windows=False
+        ).print(table)
+        for line in out.getvalue().splitlines():
+            self.emit(line.rstrip())
+
     def _below(self, sentence: str) -> None:
-        for line in textwrap.wrap(visible(sentence), 98, initial_indent="    ", subsequent_indent="    "):
-            self.emit(line)
+        text = visible(sentence).replace(" %", "\N{NO-BREAK SPACE}%")
+        for line in textwrap.wrap(text, self._text_width, initial_indent="    ", subsequent_indent="    "):
+            self.emit(line.replace("\N{NO-BREAK SPACE}%", " %"))
+
+    @property
+    def _text_width(self) -> int:
+        return max(40, min(self.width or 98, 98))
+
+    def _say(self, sentence: str) -> None:
+        text = sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+        for line in textwrap.wrap(text, self.width or 100_000):
+            self.emit(line.replace("\N{NO-BREAK SPACE}%", " %"))
 
     def finish(self, summary: str = "") -> None:
         """Write the counts, what was left out, what the thresholds were set for, and that a score proves nothing."""
         total, failed = self.counts.total(), self.counts["error"]
-        parts = [f"{self.counts[word]} {word}" for word in ("ai", "uncertain", "real")]
+        photographs = f"{self.counts['real']} photograph{'s' if self.counts['real'] != 1 else ''}"
+        parts = [f"{self.counts['ai']} AI-generated", f"{self.counts['uncertain']} uncertain", photographs]
         parts += [f"{failed} could not be read"] if failed else []
         self.emit("")
-        self.emit(f"{total} image{'s' if total != 1 else ''}: {', '.join(parts)}.")
+        self._say(f"{total} image{'s' if total != 1 else ''}: {', '.join(parts)}.")
         if summary:
-            self.emit(visible(summary))
-        limits = f'"ai" from {self.decision.threshold:.3f}, "real" below {self.decision.real_below:.3f}'
-        self.emit(f"The probability is that of being AI-generated; {limits}.")
-        if not self.explain:  # the reasons have said it
-            self.emit(f"How that was set: {self.decision.rule}.")
-        self.emit("A score is a signal, not proof: judge nobody by it alone.")
+            self._say(visible(summary))
+        if self.stable:
+            changed = f"{self._overruled} verdict{'s' if self._overruled != 1 else ''} became uncertain by that"
+            made = in_words(ALL_REDELIVERIES)
+            self._say(f"Copies are the picture {made}: so many of them got its verdict; {changed}.")
+        low, high = self._limits
+        self._say(
+            f"The probability is that of being AI-generated: from {high} on an image is called AI-generated, below "
+            f"{low} a photograph, in between the model cannot tell."
+        )
+        self._say(f"How that was set: {rule_in_words(self.decision)}.")
+        self._say("A score is a signal, not proof: judge nobody by it alone.")
 
-    def _paint(self, line: str, word: str) -> str:
-        return typer.style(word, fg=_COLOURS[word], bold=True) + line[len(word) :] if self.colour else line
 
+def rule_in_words(decision: DecisionConfig) -> str:
+    """Say how thresholds were set.
 
-def _row(verdict: str, probability: str, warnings: str, file: str) -> str:
-    return f"{verdict:<9}  {probability:>11}  {warnings:<20}  {file}"
+    Example:
+        >>> from cinemae.config import DecisionConfig
+        >>> rule_in_words(DecisionConfig(rule="set by hand"))
+        'set by hand'
+    """
+    if decision.target_fpr is None or decision.target_fnr is None:
+        return decision.rule
+    return (
+        f"so that at most {100 * decision.target_fpr:g} % of photographs are called AI-generated, and at most "
+        f"{100 * decision.target_fnr:g} % of AI-generated images photographs"
+    )
 
 
 def visible(text: str) -> str:
@@ -163,7 +267,7 @@ def visible(text: str) -> str:
 
 
 @contextmanager
-def open_output(path: Path | None, emit_stdout: Emit) -> Iterator[Emit]:
+def open_output(path: Path | None, emit_stdout: Emit, *, end: str = "\n") -> Iterator[Emit]:
     """Give a function that writes lines to a file, or to standard output if there is no path.
 
     The file appears when all is written. If the work ends early, what there is stays beside it as ``.partial``.
@@ -171,20 +275,21 @@ def open_output(path: Path | None, emit_stdout: Emit) -> Iterator[Emit]:
     Args:
         path: The file; None for standard output.
         emit_stdout: Writes a line to standard output.
+        end: What comes after each line.
     """
     if path is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
-        yield emit_stdout
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
+        yield emit_stdout if end == "\n" else lambda line: print_raw(line + end)
         return
     target = Path(os.path.realpath(path))
     device = target.exists() and not target.is_file()
     partial = target if device else target.with_name(target.name + ".partial")
     try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
 
             def emit(line: str) -> None:
-                file.write(line + "\n")
+                file.write(line + end)
                 file.flush()
 
             yield emit
@@ -199,30 +304,48 @@ def open_output(path: Path | None, emit_stdout: Emit) -> Iterator[Emit]:
         partial.replace(target)
 
 
-class HeatmapFolder:
-    """Names for heat maps: the folders of the images below one root, ``.png`` after each name, and no name twice.
+def print_raw(text: str) -> None:
+    """Write to standard output as it is."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+class MirroredFolder:
+    """Names for one file an image: the folders of the images below one root, and no name twice.
+
+    An image below the working directory keeps its folders; of another one, those from the argument on that named it.
 
     Args:
         root: The folder to write below; made where needed.
+        suffix: Put after each name.
+        arguments: Folders and files as the user named them.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, suffix: str = ".png", arguments: Sequence[str] = ()) -> None:
+        self.root, self.suffix = root, suffix
+        self._arguments = [os.path.abspath(argument) for argument in arguments]  # noqa: PTH100 - resolves no links
         self._used: set[str] = set()
 
     def path_for(self, image_path: str) -> Path:
         """Return a new file's path, its folder made."""
         whole = os.path.abspath(image_path)  # noqa: PTH100 - resolves no links, so that the names are those given
-        inside = os.path.relpath(whole) if whole.startswith(os.getcwd() + os.sep) else whole  # noqa: PTH109
-        parts = Path(inside).parts[1:] if Path(inside).is_absolute() else Path(inside).parts
-        name = parts[-1]
-        while len(os.fsencode(name)) > _LONGEST_NAME:
-            name = name[:-1]
+        parts = self._inside(whole).parts
+        stem, end = (parts[-1], self.suffix) if self.suffix else os.path.splitext(parts[-1])  # noqa: PTH122
+        while len(os.fsencode(stem)) > _LONGEST_NAME - len(os.fsencode(end)):
+            stem = stem[:-1]
         for count in range(len(self._used) + 1):
-            candidate = Path(*parts[:-1], f"{name}-{count + 1}.png" if count else f"{name}.png")
+            candidate = Path(*parts[:-1], f"{stem}-{count + 1}{end}" if count else f"{stem}{end}")
             if str(candidate) not in self._used:
                 break
         self._used.add(str(candidate))
         target = self.root / candidate
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
+
+    def _inside(self, whole: str) -> Path:
+        if whole.startswith(os.getcwd() + os.sep):  # noqa: PTH109
+            return Path(os.path.relpath(whole))
+        for argument in self._arguments:
+            if whole.startswith(argument.rstrip(os.sep) + os.sep):
+                return Path(os.path.relpath(whole, Path(argument).parent))
+        return Path(Path(whole).name)

@@ -108,11 +108,14 @@ def serve(
         ) from error
     from cinemae.app.cache_command import open_cache
     from cinemae.detect.detector import Detector
+    from cinemae.models.checked_scores import read_checked_scores
     from cinemae.models.directory import resolve_model
     from cinemae.models.scorers import make_scorer
 
     keys = read_keys(api_key_file)
     threads = config.threads_per_image
-    scorer = make_scorer(resolve_model(model), device, precision=precision, compiled=compile, num_threads=threads)
-    detector = Detector(scorer, cache=None if cache is None else open_cache(cache, model, scorer))
+    directory = resolve_model(model)
+    scorer = make_scorer(directory, device, precision=precision, compiled=compile, num_threads=threads)
+    kept = None if cache is None else open_cache(cache, model, scorer)
+    detector = Detector(scorer, cache=kept, checked=read_checked_scores(directory))
     run(config, detector, keys, lambda url: typer.echo(f"cinemae serves {detector.model_id} on {url}"))

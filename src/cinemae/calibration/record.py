@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cinemae.calibration.report import CalibrationReport
+from cinemae.models.checked_scores import CheckedScores
 from cinemae.models.directory import CALIBRATION_FILE, CALIBRATION_PLOTS
 from cinemae.statistics.plot_style import BLUE, GREY, new_figure, quiet_axes, to_png
 from cinemae.statistics.reliability import reliability_bins
@@ -36,7 +37,14 @@ def calibration_files(report: CalibrationReport) -> dict[str, bytes]:
     drawn = curve.to_dict()
     kept = np.unique(np.linspace(0, len(curve.coverage) - 1, _CURVE_POINTS).astype(int))
     drawn |= {name: getattr(curve, name)[kept].tolist() for name in ("coverage", "error")}
-    values = {**msgspec.to_builtins(report.to_figures()), "reliability": bins, "risk_coverage": drawn}
+    figures = report.to_figures()
+    checked = CheckedScores.of(report.logits, report.labels, figures.rates.uncertain.value)
+    values = {
+        **msgspec.to_builtins(figures),
+        "checked_scores": msgspec.to_builtins(checked),
+        "reliability": bins,
+        "risk_coverage": drawn,
+    }
     reliability, abstention = CALIBRATION_PLOTS
     return {
         CALIBRATION_FILE: (json.dumps(values, indent=1) + "\n").encode(),

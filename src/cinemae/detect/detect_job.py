@@ -11,9 +11,10 @@ from typing import Any
 
 from cinemae.config import DecisionConfig
 from cinemae.detect.detector import DEFAULT_BATCH_SIZE, Detector
-from cinemae.detect.verdict import Verdict
+from cinemae.detect.verdict import ScoredVerdict, Verdict
 from cinemae.detect.verdict_cache import VerdictCache
 from cinemae.evidence.signals import ProvenanceSignal
+from cinemae.models.checked_scores import read_checked_scores
 from cinemae.models.directory import resolve_model
 from cinemae.models.scorers import make_scorer
 from cinemae.sources.records import ImageRecord, hash_records
@@ -57,7 +58,8 @@ class DetectorSource:
         directory = resolve_model(self.model)
         scorer = make_scorer(directory, self.device, precision=self.precision, num_threads=num_threads)
         cache = VerdictCache.open(self.cache, directory, scorer)
-        return Detector(scorer, threshold=self.threshold, cache=cache)
+        checked = read_checked_scores(directory)
+        return Detector(scorer, threshold=self.threshold, cache=cache, checked=checked)
 
 
 @dataclass(frozen=True)
@@ -164,5 +166,6 @@ def continue_job(job: DetectJob, records: Sequence[ImageRecord]) -> tuple[Detect
 
 def _to_verdict(row: dict[str, Any]) -> Verdict:
     signals = tuple(ProvenanceSignal(**signal) for signal in row["provenance"] or ())
-    texts = {name: tuple(row[name] or ()) for name in ("reasons", "warnings")}
-    return Verdict(**{**row, **texts, "provenance": signals})
+    texts = {name: tuple(row.get(name) or ()) for name in ("reasons", "reason_kinds", "warnings")}
+    kind = ScoredVerdict if row["status"] == "ok" else Verdict
+    return kind(**{**row, **texts, "provenance": signals, "schema_version": row.get("schema_version") or 1})

@@ -12,23 +12,25 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cinemae.core.calibration import is_out_of_distribution, ood_score
 from cinemae.core.preprocess import preprocess
 from cinemae.detect.heatmap import shrink, view_box
-from cinemae.detect.verdict import KeptPixels, Verdict, flipped, reasons_for, word_for
+from cinemae.detect.prepared import Options, Prepared, path_of, read_image, split, succeed
+from cinemae.detect.reasons import reasons_for
+from cinemae.detect.verdict import KeptPixels, ScoredVerdict, Verdict, as_scored
+from cinemae.detect.words import flipped, word_for
 from cinemae.errors import CinemaeError, ConfigError, ImageError, log_unexpected
 from cinemae.evidence.image_warnings import image_warnings
 from cinemae.evidence.provenance import read_provenance
 from cinemae.evidence.redelivery import MASK_SEEDS, redeliver
+from cinemae.models.checked_scores import CheckedScores, read_checked_scores
 from cinemae.models.directory import resolve_model
 from cinemae.models.publish import Publishable
 from cinemae.models.scorers import Scorer, Scores, make_scorer
@@ -47,25 +49,6 @@ THREADS_PER_IMAGE = max(1, usable_cores() // NUM_WORKERS)
 """Threads that compute an image where `NUM_WORKERS` images are computed at the same time, so that all cores work."""
 
 
-@dataclass(frozen=True)
-class _Examined:
-    """An image prepared for the model; without `pixel_values`, a final verdict. The full picture is gone by now."""
-
-    verdict: Verdict
-    pixel_values: NDArray[np.float32] | None = None
-    redelivered: tuple[tuple[str, NDArray[np.float32]], ...] = ()
-    picture: Image.Image | None = None
-
-
-@dataclass(frozen=True)
-class _Options:
-    """What is to be done with an image beside scoring it."""
-
-    keep_picture: bool
-    stable: bool
-    max_pixels: int = DEFAULT_MAX_PIXELS
-
-
 class Detector(Publishable):
     """Tells generated images from photographs.
 
@@ -73,6 +56,7 @@ class Detector(Publishable):
         scorer: Model and engine.
         threshold: In place of the model's own; "real" then begins at the same value or below.
         cache: What was said of images before: `detect_batch` does not score the same content twice. None to score each.
+        checked: What the model gave the images that it was checked on, to compare scores with; None to compare none.
 
     Example:
         >>> detector = Detector.from_pretrained()
@@ -81,9 +65,17 @@ class Detector(Publishable):
         ('ok', True, 2)
     """
 
-    def __init__(self, scorer: Scorer, *, threshold: float | None = None, cache: VerdictCache | None = None) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        *,
+        threshold: float | None = None,
+        cache: VerdictCache | None = None,
+        checked: CheckedScores | None = None,
+    ) -> None:
         self.scorer = scorer
         self.cache = cache
+        self.checked = checked
         self.config = scorer.config
         self.decision = self.config.decision
         if threshold is not None:
@@ -95,6 +87,8 @@ class Detector(Publishable):
                 rule="set by hand",
                 target_fpr=None,
                 measured_fpr=None,
+                target_fnr=self.decision.target_fnr if real_below == self.decision.real_below else None,
+                measured_fnr=self.decision.measured_fnr if real_below == self.decision.real_below else None,
             )
         self.model_id = scorer.model_id
 
@@ -138,7 +132,7 @@ class Detector(Publishable):
         directory = resolve_model(path_or_id)
         device = f"cuda:{device}" if isinstance(device, int) else device
         scorer = make_scorer(directory, device, precision=precision, num_threads=num_threads)
-        detector = cls(scorer, threshold=threshold)
+        detector = cls(scorer, threshold=threshold, checked=read_checked_scores(directory))
         detector.directory = directory
         return detector
 
@@ -149,11 +143,11 @@ class Detector(Publishable):
             f"ai from {self.decision.threshold:.3f}, real below {self.decision.real_below:.3f})"
         )
 
-    def __call__(self, image: ImageInput, *, stable: bool = False) -> Verdict:
+    def __call__(self, image: ImageInput, *, stable: bool = False) -> ScoredVerdict:
         """Score one image: `detect` under a shorter name."""
         return self.detect(image, stable=stable)
 
-    def detect(self, image: ImageInput, *, stable: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> Verdict:
+    def detect(self, image: ImageInput, *, stable: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> ScoredVerdict:
         """Score one image.
 
         Args:
@@ -166,8 +160,8 @@ class Detector(Publishable):
         Raises:
             ImageError: If it cannot be read as an image.
         """
-        examined = self._examine(image, _Options(keep_picture=True, stable=stable, max_pixels=max_pixels))
-        return _succeed(self._score([examined])[0])
+        examined = self._examine(image, Options(keep_picture=True, stable=stable, max_pixels=max_pixels))
+        return succeed(self._score([examined])[0])
 
     def detect_batch(
         self,
@@ -206,43 +200,43 @@ class Detector(Publishable):
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
         if on_error not in ("record", "raise"):
             raise ConfigError(f'on_error must be "record" or "raise", got {on_error!r}.')
-        options = _Options(keep_pixels, stable, max_pixels)
+        options = Options(keep_pixels, stable, max_pixels)
         return self._stream(self._examine_ahead(images, batch_size, options, pool), batch_size, on_error, options)
 
     def _examine_ahead(
-        self, images: Iterable[ImageInput | EncodedImage], batch_size: int, options: _Options, pool: Executor | None
-    ) -> Generator[_Examined, None, None]:
+        self, images: Iterable[ImageInput | EncodedImage], batch_size: int, options: Options, pool: Executor | None
+    ) -> Generator[Prepared, None, None]:
         """Work in threads on what nobody else can change; prepare the rest, which the caller may reuse, at once."""
 
-        def given() -> Iterator[str | os.PathLike[str] | bytes | EncodedImage | _Examined]:
+        def given() -> Iterator[str | os.PathLike[str] | bytes | EncodedImage | Prepared]:
             for image in images:
                 if isinstance(image, str | os.PathLike | bytes | EncodedImage):
                     yield image
                 else:
                     yield self._examine(image, options, score=False)
 
-        def examine(image: ImageInput | EncodedImage | _Examined) -> _Examined:
-            return self._score_alone(image) if isinstance(image, _Examined) else self._examine(image, options)
+        def examine(image: ImageInput | EncodedImage | Prepared) -> Prepared:
+            return self._score_alone(image) if isinstance(image, Prepared) else self._examine(image, options)
 
         return read_ahead(examine, given(), ahead=batch_size + NUM_WORKERS, pool=pool)
 
     def _stream(
-        self, examined: Generator[_Examined, None, None], batch_size: int, on_error: str, options: _Options
+        self, examined: Generator[Prepared, None, None], batch_size: int, on_error: str, options: Options
     ) -> Generator[Verdict, None, None]:
         with closing(examined):  # the threads go on while a model that takes images together has these
             while batch := list(islice(examined, batch_size)):
                 for verdict in self._score_once(batch, options):
-                    yield _succeed(verdict) if on_error == "raise" else verdict
+                    yield succeed(verdict) if on_error == "raise" else verdict
 
-    def _examine(self, image: ImageInput | EncodedImage, options: _Options, *, score: bool = True) -> _Examined:
+    def _examine(self, image: ImageInput | EncodedImage, options: Options, *, score: bool = True) -> Prepared:
         """Do with one image what needs no others: read it, and recall its verdict, or prepare and perhaps score it."""
-        path = _path_of(image)
+        path = path_of(image)
         try:
-            source = _read(image)
+            source = read_image(image)
             content_hash = source.content_hash if isinstance(source, Picture) else None
             with self._claimed(content_hash, options) as known:
                 if known is not None:
-                    return _Examined(dataclasses.replace(known, path=path))
+                    return Prepared(dataclasses.replace(known, path=path))
                 loaded = load_image(source, max_pixels=options.max_pixels)
                 pixel_values = preprocess(loaded.image, self.config.extractor.image)
                 redelivered = tuple(self._redeliver(loaded)) if options.stable else ()
@@ -258,18 +252,19 @@ class Detector(Publishable):
                     model=self.model_id,
                 )
                 kept = shrink(loaded.image) if options.keep_picture else None
+                num_bytes = len(source.data) if isinstance(source, Picture) else None
                 del loaded, source  # many megabytes, not needed while the model computes
-                examined = _Examined(verdict, pixel_values, redelivered, kept)
+                examined = Prepared(verdict, pixel_values, redelivered, kept, num_bytes)
                 return self._score_alone(examined) if score else examined
         except ImageError as error:
-            return _Examined(Verdict(path, "error", error_message=str(error)))
+            return Prepared(Verdict(path, "error", error_message=str(error)))
         except CinemaeError:
             raise
         except Exception as error:
-            return _Examined(Verdict(path, "error", error_message=log_unexpected(error)))
+            return Prepared(Verdict(path, "error", error_message=log_unexpected(error)))
 
     @contextmanager
-    def _claimed(self, content_hash: str | None, options: _Options) -> Iterator[Verdict | None]:
+    def _claimed(self, content_hash: str | None, options: Options) -> Iterator[Verdict | None]:
         """Let one thread at a time work on a content, and give it what the cache knows by then."""
         if self.cache is None or options.keep_picture or content_hash is None:
             yield None
@@ -281,11 +276,11 @@ class Detector(Publishable):
         for name, picture in redeliver(loaded.image, loaded.content_hash):
             yield name, preprocess(picture, self.config.extractor.image)
 
-    def _score_alone(self, examined: _Examined) -> _Examined:
+    def _score_alone(self, examined: Prepared) -> Prepared:
         """Score an image where that costs no more than scoring several together, so that threads score side by side."""
-        return _Examined(self._score([examined])[0]) if self.scorer.one_by_one else examined
+        return Prepared(self._score([examined])[0]) if self.scorer.one_by_one else examined
 
-    def _score_once(self, batch: Sequence[_Examined], options: _Options) -> list[Verdict]:
+    def _score_once(self, batch: Sequence[Prepared], options: Options) -> list[Verdict]:
         """Score a batch; with a cache each content once, and none that the cache knows by now."""
         if self.cache is None or options.keep_picture:
             return self._score(batch)
@@ -300,14 +295,14 @@ class Detector(Publishable):
             for one in batch
         ]
 
-    def _recall(self, content_hash: str, options: _Options) -> Verdict | None:
+    def _recall(self, content_hash: str, options: Options) -> Verdict | None:
         """Return what the cache knows of this content, in the words of today's thresholds."""
         known = self.cache.find(content_hash, stable=options.stable) if self.cache is not None else None
         if known is None or known["width"] * known["height"] > options.max_pixels:
             return None  # one that is too large for today's limit is refused where it is loaded
         return self._decide(Verdict(None, "ok", content_hash=content_hash, model=self.model_id, **known))
 
-    def _score(self, batch: Sequence[_Examined]) -> list[Verdict]:
+    def _score(self, batch: Sequence[Prepared]) -> list[Verdict]:
         """Score a batch; if that fails, score each image by itself, so that no image costs others their score."""
         try:
             return self._score_together(batch)
@@ -318,7 +313,7 @@ class Detector(Publishable):
                 return [self._score([examined])[0] for examined in batch]
             return [Verdict(batch[0].verdict.path, "error", error_message=log_unexpected(error))]
 
-    def _score_together(self, batch: Sequence[_Examined]) -> list[Verdict]:
+    def _score_together(self, batch: Sequence[Prepared]) -> list[Verdict]:
         """Score the images that could be read, in one call, and put the verdicts in the order of the batch."""
         readable = [examined for examined in batch if examined.pixel_values is not None]
         scored: Iterator[Verdict] = iter(())
@@ -327,11 +322,11 @@ class Detector(Publishable):
             scores = self.scorer.score(pixel_values)
             stable = bool(readable[0].redelivered)
             redeliveries = self._score_redelivered(readable, pixel_values) if stable else [None] * len(readable)
-            scored = map(self._verdict, readable, _split(scores), redeliveries)
+            scored = map(self._verdict, readable, split(scores), redeliveries)
         return [examined.verdict if examined.pixel_values is None else next(scored) for examined in batch]
 
     def _score_redelivered(
-        self, readable: Sequence[_Examined], pixel_values: NDArray[np.float32]
+        self, readable: Sequence[Prepared], pixel_values: NDArray[np.float32]
     ) -> Sequence[dict[str, float]]:
         """Return prob_fake of each image's re-deliveries, and of the image under other masks, by name."""
         found: list[dict[str, float]] = [{} for _ in readable]
@@ -346,7 +341,7 @@ class Detector(Publishable):
                 values[f"mask_seed={seed}"] = prob_fake
         return found
 
-    def _verdict(self, examined: _Examined, scores: Scores, redeliveries: dict[str, float] | None) -> Verdict:
+    def _verdict(self, examined: Prepared, scores: Scores, redeliveries: dict[str, float] | None) -> Verdict:
         """Say what one image's scores mean; `scores` holds one image."""
         verdict, stats = examined.verdict, scores.stats[0].tolist()
         prob_fake, logit = float(scores.prob_fake[0]), float(scores.logit[0])
@@ -376,45 +371,20 @@ class Detector(Publishable):
         prob_fake = scored.prob_fake or 0.0  # none is None here
         word = word_for(prob_fake, self.decision)
         flips = flipped(word, scored.redeliveries or {}, self.decision)
-        return dataclasses.replace(
+        reasons = reasons_for(scored, self.decision, self.checked)
+        decided = dataclasses.replace(
             scored,
             verdict="uncertain" if flips else word,
             threshold=self.decision.threshold,
             false_positive_rate=self.decision.target_fpr,
-            reasons=reasons_for(prob_fake, self.decision, scored.warnings, flips, scored.provenance),
+            reasons=reasons.sentences,
+            reason_kinds=reasons.kinds,
         )
+        return as_scored(decided)
 
-    def _keep(self, examined: _Examined) -> KeptPixels | None:
+    def _keep(self, examined: Prepared) -> KeptPixels | None:
         width, height = examined.verdict.width, examined.verdict.height
         if examined.picture is None or examined.pixel_values is None or not width or not height:
             return None
         box = view_box(width, height, self.config.extractor.image)
-        return KeptPixels(self.scorer, examined.pixel_values, examined.picture, box)
-
-
-def _split(scores: Scores) -> Iterator[Scores]:
-    """Yield the scores of each image."""
-    for i in range(len(scores.logit)):
-        parts = {field.name: getattr(scores, field.name)[i : i + 1] for field in dataclasses.fields(scores)}
-        yield Scores(**parts)
-
-
-def _read(image: ImageInput | EncodedImage) -> Picture | Image.Image | NDArray[Any]:
-    """Read an image's bytes, once for all that looks at them; a PIL image or an array has none."""
-    if isinstance(image, EncodedImage):
-        if image.data is None:
-            raise ImageError(image.error_message)
-        return Picture.read(image.data)
-    return image if isinstance(image, Image.Image | np.ndarray) else Picture.read(image)
-
-
-def _path_of(image: object) -> str | None:
-    if isinstance(image, EncodedImage):
-        return image.path
-    return os.fsdecode(image) if isinstance(image, str | os.PathLike) else None
-
-
-def _succeed(verdict: Verdict) -> Verdict:
-    if verdict.status == "error":
-        raise ImageError(verdict.error_message)
-    return verdict
+        return KeptPixels(self.scorer, examined.pixel_values, examined.picture, box, examined.num_bytes)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cinemae.config import DecisionConfig
 from cinemae.detect.heatmap import render_heatmap
+from cinemae.detect.reasons import CONFLICT, ReasonKind, Reasons
+from cinemae.detect.words import Word
 from cinemae.errors import ConfigError
-from cinemae.evidence.image_warnings import explain
 from cinemae.models.scorers import Scorer
 
 if TYPE_CHECKING:
@@ -24,19 +25,20 @@ if TYPE_CHECKING:
 
     from cinemae.evidence.signals import ProvenanceSignal
 
-Word = Literal["ai", "uncertain", "real"]
-CONFLICT = "Conflict"
-"""First word of the reason that comes before all others where the file declares the contrary of the verdict."""
+ROW_SCHEMA = 2
+"""Version of what `Verdict.to_dict` writes. It rises whenever a key gets another meaning or another type, or new keys
+come; rows of version 1 have no `schema_version`."""
 
 
 @dataclass(frozen=True)
 class KeptPixels:
-    """What a heat map needs of an image, some megabytes: the reason why a bulk run keeps none."""
+    """What a heat map or a report needs of an image, some megabytes: the reason why a bulk run keeps none."""
 
     scorer: Scorer
     pixel_values: NDArray[np.float32]
     picture: Image.Image
     box: tuple[float, float, float, float]
+    num_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Verdict:
         format: What it was decoded as, such as "JPEG".
         content_hash: SHA-256 of the encoded bytes (of the pixels, where there are none).
         model: The model's name, settings and precision, `cinemae.models.scorers.Scorer.model_id`.
+        reason_kinds: What each of the reasons is about, `cinemae.detect.reasons.GROUPS`.
+        schema_version: Of the row, `ROW_SCHEMA`.
         error_message: Why there is no score.
     """
 
@@ -91,30 +95,60 @@ class Verdict:
     format: str | None = None
     content_hash: str | None = None
     model: str | None = None
+    reason_kinds: tuple[ReasonKind, ...] = ()
+    schema_version: int = ROW_SCHEMA
     error_message: str | None = None
     _kept: KeptPixels | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Return plain JSON types: 20 keys, always the same and in the same order, and `error_message` on an error.
+        r"""Return plain JSON types: always the same keys in the same order, and `error_message` on an error.
 
         The path is valid Unicode: bytes of a file name that are not UTF-8 are written as ``\xe9``.
         """
-        names = [attribute.name for attribute in dataclasses.fields(self)[:20]]
-        values = {name: getattr(self, name) for name in names}
+        names = [attribute.name for attribute in dataclasses.fields(self)]
+        values = {name: getattr(self, name) for name in names if name not in ("error_message", "_kept")}
         if self.path is not None:
             values["path"] = os.fsencode(self.path).decode("utf-8", "backslashreplace")
         if self.status == "error":
-            lists = dict.fromkeys(("reasons", "warnings", "provenance"))
+            lists = dict.fromkeys(("reasons", "reason_kinds", "warnings", "provenance"))
             return {**values, **lists, "error_message": self.error_message}
-        values["reasons"], values["warnings"] = list(self.reasons), list(self.warnings)
+        for name in ("reasons", "reason_kinds", "warnings"):
+            values[name] = list(values[name])
         values["redeliveries"] = None if self.redeliveries is None else dict(self.redeliveries)
         values["provenance"] = [signal.to_dict() for signal in self.provenance]
         return values
 
     @property
+    def explanation(self) -> Reasons:
+        """The reasons with their kinds, by group: why this verdict, what makes it less sure."""
+        return Reasons.of(self)
+
+    @property
     def conflict(self) -> str | None:
         """The first of the reasons where the file declares the contrary of the verdict; else None."""
         return self.reasons[0] if self.reasons and self.reasons[0].startswith(CONFLICT) else None
+
+    @property
+    def picture(self) -> Image.Image:
+        """A small copy of the upright picture.
+
+        Raises:
+            ConfigError: If no pixels were kept.
+        """
+        return self._require_kept().picture
+
+    @property
+    def num_bytes(self) -> int | None:
+        """Size of the file that was given; None where there was none.
+
+        Raises:
+            ConfigError: If no pixels were kept.
+        """
+        return self._require_kept().num_bytes
+
+    def without_pixels(self) -> Verdict:
+        """Return the same without what a map needs, some megabytes less."""
+        return dataclasses.replace(self, _kept=None)
 
     @cached_property
     def lcas_map(self) -> NDArray[np.float32]:
@@ -169,79 +203,23 @@ class Verdict:
         return self._kept
 
 
-def word_for(prob_fake: float, decision: DecisionConfig) -> Word:
-    """Return the verdict that a probability alone gets.
+@dataclass(frozen=True)
+class ScoredVerdict(Verdict):
+    """What the model says of an image that could be read: what is always there then is never None by its type."""
 
-    Example:
-        >>> [word_for(prob, DecisionConfig(threshold=0.8, real_below=0.3)) for prob in (0.2, 0.3, 0.8)]
-        ['real', 'uncertain', 'ai']
-    """
-    if prob_fake >= decision.threshold:
-        return "ai"
-    return "real" if prob_fake < decision.real_below else "uncertain"
-
-
-def flipped(word: Word, redeliveries: Mapping[str, float], decision: DecisionConfig) -> dict[str, Word]:
-    """Return the re-deliveries, by name, that get another verdict than "ai" or "real" of the picture itself.
-
-    Nothing flips from "uncertain": it claims nothing.
-
-    Example:
-        >>> flipped("ai", {"jpeg=85": 0.9, "mirror": 0.4}, DecisionConfig(threshold=0.5))
-        {'mirror': 'real'}
-    """
-    if word == "uncertain":
-        return {}
-    words = {name: word_for(prob_fake, decision) for name, prob_fake in redeliveries.items()}
-    return {name: other for name, other in words.items() if other != word}
+    verdict: Word = "uncertain"
+    prob_fake: float = math.nan
+    logit: float = math.nan
+    threshold: float = 1.0
+    variability: float = math.nan
+    overall: float = math.nan
+    sensitivity: float = math.nan
+    width: int = 0
+    height: int = 0
+    content_hash: str = ""
+    model: str = ""
 
 
-def conflict_of(word: Word, provenance: Sequence[ProvenanceSignal]) -> str | None:
-    """Say it loudly where the file declares the contrary of the verdict; the score stays what it is.
-
-    Args:
-        word: The verdict.
-        provenance: What the file says. That it was generated is believed of anybody; that it was taken with a camera,
-            of Content Credentials whose signer is vouched for.
-
-    Returns:
-        A sentence that begins with `CONFLICT`; None where nothing contradicts.
-    """
-    if word == "real":
-        against = next((signal for signal in provenance if signal.says == "generated"), None)
-    elif word == "ai":
-        against = next((signal for signal in provenance if signal.says == "camera" and signal.verified), None)
-    else:
-        return None
-    verdict = {"real": "a photograph", "ai": "AI-generated"}[word]
-    return None if against is None else f"{CONFLICT}: by its score it is {verdict}, yet {against.sentence}."
-
-
-def reasons_for(
-    prob_fake: float,
-    decision: DecisionConfig,
-    warnings: Sequence[str],
-    flips: Mapping[str, Word],
-    provenance: Sequence[ProvenanceSignal] = (),
-) -> tuple[str, ...]:
-    """Say why an image got its verdict, and what speaks against relying on it; a conflict with the file comes first.
-
-    Args:
-        prob_fake: Of the picture itself.
-        decision: The thresholds.
-        warnings: Names.
-        flips: What `flipped` found.
-        provenance: What the file says of its origin.
-    """
-    word = word_for(prob_fake, decision)
-    limits = {
-        "ai": f"reaches {decision.threshold:.3f}, from where an image is called ai",
-        "real": f"stays below {decision.real_below:.3f}, up to where an image is called real",
-        "uncertain": f"lies from {decision.real_below:.3f} to {decision.threshold:.3f}, where the model cannot tell",
-    }
-    sentences = [f"The probability of being generated, {prob_fake:.3f}, {limits[word]} ({decision.rule})."]
-    if flips:
-        found = ", ".join(f"{name} ({other})" for name, other in flips.items())
-        sentences.append(f"Alone the picture would be called {word}; re-delivered it is not: {found}.")
-    conflict = conflict_of("uncertain" if flips else word, provenance)
-    return (*([conflict] if conflict else []), *sentences, *explain(warnings))
+def as_scored(verdict: Verdict) -> ScoredVerdict:
+    """Return a verdict with status "ok" under its narrower type."""
+    return ScoredVerdict(**{name.name: getattr(verdict, name.name) for name in dataclasses.fields(verdict)})

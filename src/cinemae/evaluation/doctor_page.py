@@ -17,7 +17,7 @@ from cinemae.doctor.file_rows import FileRow
 from cinemae.doctor.text import IMBALANCE_HEADER, SOURCE_HEADER, imbalance_cells, source_cells, summary
 from cinemae.errors import ImageError
 from cinemae.evaluation.report import render_page
-from cinemae.evaluation.sections import Section, Table
+from cinemae.evaluation.section import Section, Table
 from cinemae.pictures.image import load_image
 from cinemae.sources.archives import read_encoded
 from cinemae.statistics.plot_style import BLUE, VERMILION, new_figure, quiet_axes, to_png

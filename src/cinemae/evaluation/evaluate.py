@@ -24,7 +24,7 @@ from cinemae.evaluation.pictures import (
 from cinemae.evaluation.predictions import ALIGNED, PREDICTIONS_FILE, RAW, Predictions
 from cinemae.evaluation.report import write_report
 from cinemae.evaluation.run import ScoreSource, run
-from cinemae.evaluation.sections import Section
+from cinemae.evaluation.section import Section
 from cinemae.evaluation.tables import tabulate
 from cinemae.evaluation.versions import versions
 from cinemae.pictures.corruptions import STANDARD_GRID

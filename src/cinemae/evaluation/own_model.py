@@ -35,6 +35,7 @@ class CinemaeSource:
                 threshold=config.decision.threshold,
                 threshold_rule=f"the model's own: {config.decision.rule}",
                 description=self._scorer.model_id,
+                real_below=config.decision.real_below,
             )
             for seed in range(first, first + mask_seeds)
         )

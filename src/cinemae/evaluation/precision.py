@@ -17,7 +17,7 @@ from onnx import helper
 
 from cinemae.config import DecisionConfig
 from cinemae.core.preprocess import preprocess
-from cinemae.detect.verdict import word_for
+from cinemae.detect.words import word_for
 from cinemae.errors import EvaluationError
 from cinemae.evaluation.pictures import require_both
 from cinemae.evaluation.predictions import Column, Predictions

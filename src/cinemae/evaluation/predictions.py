@@ -65,6 +65,7 @@ class Column:
         threshold: "Generated" from here on, fixed before the test images were seen; None if there is none.
         threshold_rule: Where the threshold comes from, in words.
         description: What else a reader must know: model, weights, training set.
+        real_below: "Photograph" below this score, "uncertain" from it to the threshold; None of two verdicts.
     """
 
     detector: str
@@ -74,6 +75,7 @@ class Column:
     threshold: float | None = None
     threshold_rule: str = "none"
     description: str = ""
+    real_below: float | None = None
 
     @property
     def key(self) -> tuple[str, int | None, int | None]:

@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from matplotlib import rc_context
 
-from cinemae.evaluation.sections import Section, build_sections
+from cinemae.evaluation.section import Section
+from cinemae.evaluation.sections import build_sections
 from cinemae.statistics.plot_style import to_png
 
 RESULTS_FILE = "results.json"

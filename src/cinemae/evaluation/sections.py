@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from cinemae.evaluation import plots
 from cinemae.evaluation.predictions import RAW
+from cinemae.evaluation.section import Section, Table, show
 from cinemae.evaluation.tables import FULL_CONDITIONS
+from cinemae.evaluation.verdict_shares import verdict_sections
 from cinemae.statistics.format_probe import ALARM
 from cinemae.statistics.reliability import plot_reliability
 from cinemae.statistics.risk_coverage import RiskCoverage, plot_risk_coverage
+from cinemae.statistics.roc import plot_roc
 
 _COLUMNS = (
     ("real_accuracy", "real acc."),
@@ -28,54 +28,8 @@ _COLUMNS = (
     ("oracle_balanced_accuracy", "oracle threshold"),
 )
 _N, _OVER_SEEDS = "n real / fake", "AUC over seeds"
-_PLAIN = ("auc", "average_precision", "calibration_error", "brier_score")  # shown as they are; the others in per cent
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text cells."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of a report.
-
-    Attributes:
-        title: Its heading.
-        text: Sentences, one paragraph each.
-        table: Below the text.
-        figure: Below the table.
-        warning: Shown so that nobody overlooks it.
-        level: 2 for a main part, 3 below it.
-        maps: Captions and PNG files of example maps, in the HTML report only.
-    """
-
-    title: str
-    text: Sequence[str] = ()
-    table: Table | None = None
-    figure: Figure | None = None
-    warning: str | None = None
-    level: int = 2
-    maps: Sequence[tuple[str, bytes]] = ()
-
-
-def show(figure: dict[str, Any] | None, name: str) -> str:
-    """Return a figure with its interval as text: per cent, or a plain number for AUC and its like.
-
-    Example:
-        >>> show({"value": 0.5, "low": 0.4, "high": 0.6}, "auc"), show({"value": 0.5, "low": 0.4, "high": 0.6}, "x")
-        ('0.500 [0.400, 0.600]', '50.0 % [40.0, 60.0]')
-    """
-    if figure is None:
-        return "-"
-    scale, digits, unit = (1, 3, "") if name in _PLAIN else (100, 1, " %")
-    text = f"{figure['value'] * scale:.{digits}f}{unit}"
-    if "low" in figure:
-        return f"{text} [{figure['low'] * scale:.{digits}f}, {figure['high'] * scale:.{digits}f}]"
-    return text if figure.get("std") is None else f"{text} ± {figure['std'] * scale:.{digits}f}"
+_MORE = frozenset({title for name, title in _COLUMNS if name not in ("balanced_accuracy", "auc")} | {_OVER_SEEDS})
+"""What a page shows of a wide table only when it is asked for."""
 
 
 def build_sections(results: dict[str, Any]) -> list[Section]:
@@ -86,7 +40,7 @@ def build_sections(results: dict[str, Any]) -> list[Section]:
     """
     if not results["images"]["num_fake"]:
         return [*_photographs_alone(results), _images(results), _origin(results)]
-    sections = [_summary(results)]
+    sections = [_summary(results), *_roc(results), *verdict_sections(results)]
     for detector in results["detectors"]:
         sections += _detector_sections(detector, results)
     if len(results["conditions"]) > 1:
@@ -219,13 +173,24 @@ def _summary(results: dict[str, Any]) -> Section:
             cells = [show(found["mean"].get(name), name) for name, _ in names]
             rows.append([detector["detector"], condition, _n(found["pooled"]), *cells, _spread_text(found["spread"])])
     text = [
-        "Means over generators, each generator against its photographs. The last column is the mean AUC over training "
-        "seeds or mask seeds, ± their deviation.",
+        "Means over generators, each generator against its photographs; AUC over seeds is the mean over training seeds "
+        "or mask seeds, ± their deviation.",
         *(f"{one['detector']}: threshold {_threshold(one)}." for one in results["detectors"]),
         _probe_sentence(results),
     ]
     header = ["detector", "condition", _N, *(title for _, title in names), _OVER_SEEDS]
-    return Section("Summary", text, Table(header, rows), warning=_bias(results).warning)
+    return Section("Summary", text, Table(header, rows, _MORE), warning=_bias(results).warning)
+
+
+def _roc(results: dict[str, Any]) -> list[Section]:
+    """Draw the curves of all detectors into one plot a condition."""
+    sections = []
+    for condition in FULL_CONDITIONS:
+        found = {one["detector"]: one["conditions"].get(condition, {}).get("roc") for one in results["detectors"]}
+        if curves := {name: curve for name, curve in found.items() if curve is not None}:
+            text = "All images together. A dot is the threshold: right of it more photographs are called generated."
+            sections.append(Section(f"ROC curve, {condition}", (text,), figure=plot_roc(curves), level=3))
+    return sections
 
 
 def _n(found: dict[str, Any]) -> str:
@@ -296,7 +261,7 @@ def _generator_table(found: dict[str, Any]) -> Table:
         for row in found["generators"]
     ]
     rows.append(["all images", _n(pooled), *(show(pooled[name], name) for name, _ in names), "-"])
-    return Table(["generator", _N, *(title for _, title in names), _OVER_SEEDS], rows)
+    return Table(["generator", _N, *(title for _, title in names), _OVER_SEEDS], rows, _MORE)
 
 
 def _risk_text(curve: RiskCoverage) -> list[str]:
@@ -325,7 +290,8 @@ def _corruption_sections(results: dict[str, Any]) -> list[Section]:
         for condition, found in detector["conditions"].items()
     ]
     curves = plots.corruption_curves(results)
-    sections = [Section("Corruptions", text, Table(header, rows), curves, warning=_alteration_warning(results))]
+    table = Table(header, rows, frozenset(header[4:6] + header[7:]))
+    sections = [Section("Corruptions", text, table, curves, warning=_alteration_warning(results))]
     if (at_threshold := plots.corruption_curves(results, "balanced_accuracy")) is not None:
         sections.append(Section("Corruptions: balanced accuracy at the threshold", figure=at_threshold, level=3))
     sections += [

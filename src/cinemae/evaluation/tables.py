@@ -19,12 +19,14 @@ from cinemae.errors import EvaluationError
 from cinemae.evaluation.pictures import find_duplicates, require_judgeable
 from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Images, Predictions
 from cinemae.evaluation.probe_source import facts_of
+from cinemae.evaluation.verdict_shares import verdict_shares
 from cinemae.statistics import resampling
 from cinemae.statistics.format_probe import ALARM, format_probe_of
 from cinemae.statistics.metrics import accused_by_source, rate
 from cinemae.statistics.reliability import reliability_bins
 from cinemae.statistics.resampling import estimate
 from cinemae.statistics.risk_coverage import RiskCoverage, risk_coverage
+from cinemae.statistics.roc import roc_points
 
 RESULTS_VERSION = 1
 FULL_CONDITIONS = (RAW, ALIGNED)
@@ -124,6 +126,7 @@ def _detector(predictions: Predictions, columns: Sequence[Column]) -> dict[str, 
         "outputs": first.outputs,
         "threshold": first.threshold,
         "threshold_rule": first.threshold_rule,
+        **({} if first.real_below is None else {"real_below": first.real_below}),
         "description": first.description,
         "runs": [{"seed": column.seed, "mask_seed": column.mask_seed} for column in columns],
         "conditions": conditions,
@@ -159,7 +162,11 @@ def _condition(predictions: Predictions, columns: Sequence[Column], condition: s
     }
     if full:
         result["photo_sources"] = _photo_sources(images, scores, first)
-        result |= _of_certainty(scores, images.label, first)
+        known = np.isfinite(scores)
+        result["roc"] = roc_points(scores[known], images.label[known], first.threshold)
+        result |= _of_certainty(scores[known], images.label[known], first)
+        if shares := verdict_shares(images, scores, first):
+            result["verdicts"] = shares
     if condition != RAW and RAW in predictions.scores:
         raw = predictions.of(first, RAW)
         raw_real, raw_fake = (raw[images.readable & (images.label == label)] for label in (0, 1))
@@ -172,14 +179,13 @@ def _condition(predictions: Predictions, columns: Sequence[Column], condition: s
 
 def _of_certainty(scores: _Scores, labels: NDArray[np.int64], column: Column) -> dict[str, Any]:
     """Return whether probabilities hold, and what is left to err in when the least sure images go unanswered."""
-    known = np.isfinite(scores)
     result: dict[str, Any] = {}
     threshold = column.threshold
     if column.outputs == "probability":
-        result["reliability"] = reliability_bins(scores[known], labels[known])
+        result["reliability"] = reliability_bins(scores, labels)
         threshold = 0.5 if threshold is None else threshold
     if threshold is not None:
-        result["risk_coverage"] = _thinned(risk_coverage(scores[known], labels[known], threshold=threshold))
+        result["risk_coverage"] = _thinned(risk_coverage(scores, labels, threshold=threshold))
     return result
 
 

@@ -6,7 +6,8 @@ picture and not for a mild re-delivery of it says more of the delivery than of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from PIL import Image, ImageOps
@@ -18,6 +19,33 @@ REDELIVERIES: Final = ("jpeg=85", "resize=0.75", "mirror")
 
 MASK_SEEDS: Final = (1, 2)
 """Beside them the picture itself is scored under the masks of these seeds, counted from the model's own."""
+
+
+ALL_REDELIVERIES: Final = (*REDELIVERIES, *(f"mask_seed={seed}" for seed in MASK_SEEDS))
+"""What ``--stable`` scores beside the picture as it is."""
+
+_IN_WORDS: Final = {
+    "jpeg=85": "saved again as JPEG",
+    "resize=0.75": "made smaller",
+    "mirror": "mirrored",
+    "mask_seed": "with other parts hidden",
+}
+
+
+def in_words(names: Iterable[str]) -> str:
+    """Say for people what was done to a picture; a name that is not known stands for itself.
+
+    Args:
+        names: As `Verdict.redeliveries` has them.
+
+    Example:
+        >>> in_words(["jpeg=85", "mirror", "mask_seed=1", "mask_seed=2"])
+        'saved again as JPEG, mirrored and with other parts hidden (twice)'
+    """
+    words = Counter(_IN_WORDS.get(name, _IN_WORDS.get(name.partition("=")[0], name)) for name in names)
+    times = {1: "", 2: " (twice)"}
+    *most, last = [word + times.get(count, f" ({count} times)") for word, count in words.items()]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def redeliver(picture: Image.Image, content_hash: str) -> Iterator[tuple[str, Image.Image]]:

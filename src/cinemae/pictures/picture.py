@@ -139,9 +139,11 @@ def _read_bytes(source: object, name: str) -> bytes:
         check_length(memoryview(source).nbytes, name)
         return bytes(source)
     if not hasattr(source, "read"):
+        tensor = hasattr(source, "numpy") and hasattr(source, "ndim")
+        advice = "take tensor.numpy(), channels last" if tensor else "convert it first"
         raise ImageError(
             "an image is given as a path, bytes, a binary file object, a PIL image or a NumPy array, got "
-            f"{type(source).__name__}: convert it first."
+            f"{type(source).__name__}: {advice}."
         )
     chunks, length = [], 0
     with failures_as_image_errors(f"{name} could not be read", "open it anew, in binary mode"):

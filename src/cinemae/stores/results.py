@@ -3,7 +3,8 @@
 ``results.json`` says what is done: the model, its thresholds, the list of images and how it is cut into parts, and of
 which earlier lists parts are kept. ``part-000000.parquet`` and so on hold the rows. ``part-unlisted.parquet``, made
 anew by every run, holds those of arguments that name nothing and of folders that cannot be listed. The columns are the
-keys that ``cinemae detect --format jsonl`` writes, and ``error_message``.
+keys that ``cinemae detect --format jsonl`` writes, and ``error_message``; ``schema_version`` says which keys a row has.
+Parts of earlier versions are read as they are.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _SIGNAL = pa.struct(
     [(name, pa.string()) for name in ("source", "name", "value", "says")]
     + [("verified", pa.bool_()), ("sentence", pa.string())]
 )
-RESULT_SCHEMA = pa.schema(
+_FIRST_SCHEMA = pa.schema(
     [("path", pa.string()), ("status", pa.string()), ("verdict", pa.string())]
     + [(name, _NUMBER) for name in ("prob_fake", "logit", "threshold", "false_positive_rate")]
     + [("reasons", _TEXTS)]
@@ -44,6 +45,9 @@ RESULT_SCHEMA = pa.schema(
     + [("warnings", _TEXTS), ("redeliveries", pa.map_(pa.string(), _NUMBER)), ("provenance", pa.list_(_SIGNAL))]
     + [("width", pa.int32()), ("height", pa.int32()), ("format", pa.string()), ("content_hash", pa.string())]
     + [("model", pa.string()), ("error_message", pa.string())]
+)
+RESULT_SCHEMA = _FIRST_SCHEMA.insert(20, pa.field("reason_kinds", _TEXTS)).insert(
+    21, pa.field("schema_version", pa.int32())
 )
 """A column a key of `cinemae.detect.verdict.Verdict.to_dict`, in its order."""
 
@@ -196,6 +200,7 @@ _FORMAT = PartsFormat(
     schema=RESULT_SCHEMA,
     again="the same command",
     parquet={"compression": "zstd"},
+    older=(_FIRST_SCHEMA,),
 )
 
 

@@ -1,44 +1,15 @@
-"""A real Chromium on the real service. Without Chromium these tests are skipped, unless CINEMAE_REQUIRE_BROWSER=1."""
+"""A real Chromium on the real service."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from cinemae.detect.detector import Detector
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser with an empty profile; it ends with the module, and with it Playwright's event loop."""
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        message = f"no browser: none of {', '.join(NAMES)} is installed"
-        if os.environ.get("CINEMAE_REQUIRE_BROWSER") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -70,17 +41,6 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         assert wrong == []
         assert asked
         assert [address for address in asked if not address.startswith((f"{url}/", f"blob:{url}/"))] == []
-
-
-@pytest.fixture
-def screenshot(tmp_path: Path) -> Callable[[Page, str], None]:
-    """``screenshot(page, name)`` writes PNGs into the folder CINEMAE_SCREENSHOTS, if that is set."""
-    folder = Path(os.environ.get("CINEMAE_SCREENSHOTS") or tmp_path)
-
-    def take(page: Page, name: str) -> None:
-        page.screenshot(path=folder / f"{name}.png", full_page=True)
-
-    return take
 
 
 @pytest.fixture

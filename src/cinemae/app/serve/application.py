@@ -17,6 +17,7 @@ from cinemae.app.serve.problems import add_problem_handlers
 from cinemae.app.serve.routes import keyed, open_to_all
 from cinemae.app.serve.schema import DESCRIPTION, build_document
 from cinemae.app.serve.service import Service
+from cinemae.app.serve.swagger import swagger_routes
 from cinemae.detect.detector import Detector
 from cinemae.version import __version__
 
@@ -51,7 +52,7 @@ def create_app(config: ServeConfig, detector: Detector, keys: ApiKeys | None = N
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # these two pages would load scripts from elsewhere
+        docs_url=None,  # FastAPI's own pages would load scripts from elsewhere
         redoc_url=None,
     )
     app.state.service = service
@@ -59,6 +60,7 @@ def create_app(config: ServeConfig, detector: Detector, keys: ApiKeys | None = N
     app.include_router(open_to_all)
     if config.page:
         app.include_router(page_routes(config))
+        app.include_router(swagger_routes())
     add_problem_handlers(app)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Observed, metrics=service.metrics)

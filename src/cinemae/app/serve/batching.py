@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from cinemae.app.report.drawings import Drawings
 from cinemae.detect.detector import Detector
 from cinemae.detect.verdict import Verdict
 from cinemae.errors import log_unexpected
@@ -34,19 +35,32 @@ class Kind(Enum):
     STABLE = "stable"
     HEATMAP = "heatmap"
     BARE_HEATMAP = "bare heatmap"
+    REPORT = "report"
+    STABLE_REPORT = "stable report"
 
     @property
     def draws(self) -> bool:
         """Whether a heat map is asked for."""
         return self in (Kind.HEATMAP, Kind.BARE_HEATMAP)
 
+    @property
+    def reports(self) -> bool:
+        """Whether the pictures of a report are asked for."""
+        return self in (Kind.REPORT, Kind.STABLE_REPORT)
+
+    @property
+    def stable(self) -> bool:
+        """Whether re-deliveries are scored as well."""
+        return self in (Kind.STABLE, Kind.STABLE_REPORT)
+
 
 @dataclass(frozen=True)
 class Scored:
-    """What came of one image: its verdict, and the heat map as PNG if that was asked for."""
+    """What came of one image: its verdict, and the heat map as PNG or a report's pictures if that was asked for."""
 
     verdict: Verdict
     heatmap: bytes | None = None
+    drawings: Drawings | None = None
 
 
 class Observer(Protocol):
@@ -230,8 +244,8 @@ class Batcher:
         return self.detector.detect_batch(
             [job.data for job in jobs],
             batch_size=self.settings.max_batch,
-            keep_pixels=kind.draws,
-            stable=kind is Kind.STABLE,
+            keep_pixels=kind.draws or kind.reports,
+            stable=kind.stable,
             max_pixels=self.settings.max_pixels,
             pool=self._pool,
         )
@@ -246,12 +260,13 @@ class Batcher:
 
 
 def _answer(job: _Job, verdict: Verdict) -> Scored:
-    """Hand a verdict to whoever waits; draw its heat map first if that was asked for."""
+    """Hand a verdict to whoever waits; draw first what was asked for."""
     heatmap = None
+    drawings = Drawings.of(verdict) if job.kind.reports else None
     if job.kind.draws and verdict.status == "ok":
         buffer = io.BytesIO()
         verdict.heatmap(legend=job.kind is Kind.HEATMAP).save(buffer, "PNG")
         heatmap = buffer.getvalue()
-    scored = Scored(verdict, heatmap)
+    scored = Scored(verdict.without_pixels(), heatmap, drawings)
     job.future.set_result(scored)
     return scored

@@ -1,8 +1,9 @@
-"""The page at ``/``: four files read once and served from memory. It talks with this service and with nobody else."""
+"""The page at ``/``: a few files read once and served from memory. It talks with this service and with nobody else."""
 
 from __future__ import annotations
 
 import html
+import json
 from pathlib import Path
 from string import Template
 
@@ -10,11 +11,14 @@ from fastapi import APIRouter, Response
 
 from cinemae.app.serve.config import ServeConfig
 from cinemae.app.serve.problems import Problem
+from cinemae.detect.reasons import GROUPS
+from cinemae.detect.words import WORDS
 from cinemae.evidence.image_warnings import WARNINGS
+from cinemae.sources.records import IMAGE_SUFFIXES
 from cinemae.version import __version__
 
-MAX_FILES = 50
-"""Images that the page takes at one time."""
+MAX_FILES = 2000
+"""Images that the page lists; they are sent a few at a time. What is more is work for ``cinemae detect``."""
 
 STATIC = Path(__file__).resolve().parent / "static"
 HEADERS = {
@@ -57,5 +61,11 @@ def render(config: ServeConfig) -> str:
     template = Template((STATIC / "index.html").read_text(encoding="utf-8"))
     pairs = (f"<dt>{html.escape(name)}</dt><dd>{html.escape(sentence)}</dd>" for name, sentence in WARNINGS.items())
     return template.substitute(
-        max_files=MAX_FILES, max_bytes=config.max_bytes, version=__version__, warnings="\n".join(pairs)
+        max_files=MAX_FILES,
+        max_bytes=config.max_bytes,
+        words=html.escape(json.dumps({**WORDS, "error": "could not be read"})),
+        groups=html.escape(json.dumps(dict(GROUPS))),
+        suffixes=",".join(sorted(IMAGE_SUFFIXES)),
+        version=__version__,
+        warnings="\n".join(pairs),
     )

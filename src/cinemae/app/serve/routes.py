@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from cinemae.app.report.document import ReportContext, render
 from cinemae.app.serve.batching import Kind, Scored
 from cinemae.app.serve.body import Upload
 from cinemae.app.serve.problems import Problem, describe
@@ -87,6 +88,28 @@ async def heatmap(
     scored = await service.score(request, Kind.HEATMAP if legend else Kind.BARE_HEATMAP)
     _require_readable(scored)
     return Response(scored[0][1].heatmap, media_type="image/png")
+
+
+@keyed.post(
+    "/v1/report",
+    summary="Make a report to keep: one HTML page on some images",
+    response_class=Response,
+    responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **_REFUSED},
+    openapi_extra={"requestBody": request_body()},
+)
+async def report(
+    request: Request,
+    stable: Annotated[
+        bool, Query(description="Score re-deliveries of each image as well, some times the work.")
+    ] = False,
+) -> Response:
+    """Return the page that `cinemae detect --report` writes; an image that cannot be read is told in it."""
+    service = _service(request)
+    scored = await service.score(request, Kind.STABLE_REPORT if stable else Kind.REPORT)
+    named = [(dataclasses.replace(one.verdict, path=upload.name), one.drawings) for upload, one in scored]
+    page = render(named, ReportContext.now(service.detector.decision))
+    headers = {"Content-Disposition": 'attachment; filename="cinemae-report.html"'}
+    return Response(page, media_type="text/html", headers=headers)
 
 
 @keyed.get(

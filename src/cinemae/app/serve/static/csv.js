@@ -3,10 +3,11 @@
 const COLUMNS = [
   "path", "status", "verdict", "prob_fake", "logit", "threshold", "false_positive_rate", "reasons", "variability",
   "overall", "sensitivity", "ood_score", "warnings", "redeliveries", "provenance", "width", "height", "format",
-  "content_hash", "model", "error_message",
+  "content_hash", "model", "reason_kinds", "schema_version", "error_message",
 ];
 const TO_TEXT = {
   reasons: (sentences) => sentences.join(" "),
+  reason_kinds: (kinds) => kinds.join(";"),
   warnings: (names) => names.join(";"),
   redeliveries: (found) => Object.entries(found).map(([name, probability]) => `${name}:${probability}`).join(";"),
   provenance: (signals) => signals.map((signal) => signal.sentence).join(";"),

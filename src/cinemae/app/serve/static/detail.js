@@ -1,24 +1,35 @@
 // What is shown of one image: verdict, reasons, doubts, what the file says, and the picture with its map.
 
-const WORDS = {
-  ai: "Likely AI-generated",
-  uncertain: "Cannot tell",
-  real: "Likely a photograph",
-  error: "Could not be read",
-};
+// The words and groups of the library, which the service writes into the page.
+const WORDS = JSON.parse(document.body.dataset.words);
+const GROUPS = JSON.parse(document.body.dataset.groups);
 const SIGNATURE = { true: "signature holds", false: "signature does not hold", null: "not verified" };
 
-/** Return the word of a row's verdict, or of its failure. */
+/** Return the word of a row's verdict, or of its failure, as it stands within a sentence. */
 export const wordOf = (row) => WORDS[row.verdict ?? "error"];
+
+/** Return the same where it stands alone. */
+export const titleOf = (row) => wordOf(row)[0].toUpperCase() + wordOf(row).slice(1);
 
 /** Return the class of a row's verdict. */
 export const classOf = (row) => row.verdict ?? "error";
 
 /** Return a probability as people read it; never 0 or 100 %, which would claim certainty. */
-export function percent(share) {
-  if (share < 0.005) return "< 1 %";
-  return share >= 0.995 ? "> 99 %" : `${Math.round(100 * share)} %`;
+export function percent(share, decimals = 0) {
+  const step = 10 ** -decimals;
+  if (share < 0.005 * step) return `less than ${step.toFixed(decimals)} %`;
+  return share >= 1 - 0.005 * step ? `more than ${(100 - step).toFixed(decimals)} %` : `${(100 * share).toFixed(decimals)} %`;
 }
+
+/** Return how many decimals keep shares apart that differ. */
+function decimalsFor(shares) {
+  const apart = [...new Set(shares)];
+  const distinct = (decimals) => new Set(apart.map((share) => (100 * share).toFixed(decimals))).size === apart.length;
+  return [0, 1, 2, 3].find(distinct) ?? 4;
+}
+
+/** Return what is said under one heading. */
+const under = (row, group) => row.reasons.filter((_, index) => GROUPS[row.reason_kinds[index]] === group);
 
 /** Make an element; strings become text, never markup. */
 export function make(tag, attributes = {}, ...children) {
@@ -35,30 +46,29 @@ export function make(tag, attributes = {}, ...children) {
  * Return what is shown of an image.
  * @param entry Its file, name, row, and URL of the picture.
  * @param model What the service says of its model, or null.
- * @param {Map<string, string>} meanings One sentence a warning.
  * @param {() => Promise<string>} getMap Gives the URL of its map.
  */
-export function detail(entry, model, meanings, getMap) {
+export function detail(entry, model, getMap) {
   const { row, name } = entry;
   const title = make("h3", { id: "detail-title", tabindex: "-1" }, make("bdi", {}, name));
-  const head = make("div", { class: `verdict ${classOf(row)}` }, make("p", { class: "word" }, wordOf(row)));
+  const head = make("div", { class: `verdict ${classOf(row)}` }, make("p", { class: "word" }, titleOf(row)));
   if (row.status === "error") {
-    head.append(make("p", {}, row.error_message));
+    const { meaning, exact } = entry.problem;
+    head.append(make("p", {}, meaning));
+    if (exact) head.append(make("p", { class: "exact" }, exact));
     return [title, head];
   }
-  const value = make("strong", { class: "value" }, percent(row.prob_fake));
+  const value = make("strong", { class: "value" }, percent(row.prob_fake, decimalsOf(row, model)));
   head.append(make("p", { class: "probability" }, value, " probability of being AI-generated"), ...scale(row, model));
-  const conflict = row.reasons.find((sentence) => sentence.startsWith("Conflict: "));
-  if (conflict) head.prepend(make("p", { class: "conflict", role: "note" }, conflict));
-  const sure = row.reasons.filter((sentence) => sentence !== conflict).filter((sentence) => !row.warnings.some((warning) => meanings.get(warning) === sentence));
+  head.prepend(...under(row, "conflict").map((sentence) => make("p", { class: "conflict", role: "note" }, sentence)));
   return [
     title,
     make("div", { class: "sides" },
       head,
       picture(entry, getMap),
       make("div", { class: "parts" },
-        part("Why", list(sure)),
-        part("What makes it less sure", list(doubts(row, meanings))),
+        part("Why", list(under(row, "why"))),
+        part("What makes it less sure", list(doubts(row))),
         part("What the file says of its origin", ...provenance(row)))),
     technical(row, entry.file),
   ];
@@ -71,6 +81,8 @@ function part(title, ...content) {
 function list(sentences) {
   return make("ul", {}, ...sentences.map((sentence) => make("li", {}, sentence)));
 }
+
+const decimalsOf = (row, model) => decimalsFor([row.prob_fake, ...(model ? [model.decision.real_below, model.decision.threshold] : [])]);
 
 /** The whole range of probabilities with the three verdicts, and where this one lies. */
 function scale(row, model) {
@@ -85,21 +97,14 @@ function scale(row, model) {
   marker.style.left = `${100 * row.prob_fake}%`;
   const bar = make("div", { class: "scale", "aria-hidden": "true" },
     zone("real", 0, low), zone("uncertain", low, high), zone("ai", high, 1), marker);
-  const limits = `Likely a photograph below ${percent(low)}, likely AI-generated from ${percent(high)}, between them the ` +
-    "model cannot tell.";
+  const decimals = decimalsOf(row, model);
+  const limits = `Photograph below ${percent(low, decimals)}, AI-generated from ${percent(high, decimals)} on; between them the model cannot tell.`;
   return [bar, make("p", { class: "limits" }, limits)];
 }
 
-function doubts(row, meanings) {
-  const found = row.warnings.map((warning) => meanings.get(warning) ?? warning);
-  if (!found.length) found.push("No warning applies to this picture. That does not make the verdict certain.");
-  if (row.false_positive_rate) {
-    const share = Math.round(1 / row.false_positive_rate);
-    found.push(`The model was set so that about 1 in ${share} photographs is called AI-generated.`);
-  }
-  const others = Object.entries(row.redeliveries ?? {}).map(([name, probability]) => `${percent(probability)} (${name})`);
-  if (others.length) found.push(`Delivered otherwise, the picture gets ${others.join(", ")}.`);
-  return found;
+function doubts(row) {
+  const found = under(row, "doubt");
+  return found.length ? found : ["Nothing was found that does. That does not make the verdict certain."];
 }
 
 function provenance(row) {

@@ -1,7 +1,10 @@
 // The page: takes images, has them scored a few at a time, and keeps table, progress and announcements in step.
 
 import { toCsv } from "./csv.js";
-import { classOf, detail, make, percent, wordOf } from "./detail.js";
+import { classOf, detail, make, percent, titleOf, wordOf } from "./detail.js";
+import { fromInput, fromTransfer } from "./gather.js";
+import { explain } from "./problems.js";
+import { join } from "./report.js";
 import { Refused, Service } from "./service.js";
 
 const LANES = 3; // images sent at the same time
@@ -9,7 +12,8 @@ const ORDER = ["ai", "uncertain", "real", "error"];
 const $ = (id) => document.getElementById(id);
 const maxFiles = Number(document.body.dataset.maxFiles);
 const maxBytes = Number(document.body.dataset.maxBytes);
-const meanings = new Map([...document.querySelectorAll("#warnings dt")].map((term) => [term.textContent, term.nextElementSibling.textContent]));
+const suffixes = document.body.dataset.suffixes.split(",");
+const isPicture = (name) => !name.startsWith(".") && suffixes.some((suffix) => name.toLowerCase().endsWith(suffix));
 const service = new Service(askKey, (seconds) => announce(`The service is busy. Trying again in ${seconds} s.`));
 
 let entries = []; // in the order in which they came
@@ -17,6 +21,7 @@ let queue = [];
 let busy = 0;
 let shown = null;
 let model = null;
+let leftOutSaid = ""; // what of the last folder was no picture
 let sort = null; // {by, descending}
 let abort = new AbortController();
 let thumbnails = Promise.resolve(); // one at a time: a picture of 50 megapixels takes 200 MB to decode
@@ -30,21 +35,30 @@ function cleanName(name) {
   return name.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "").trim() || "picture without a name";
 }
 
-function add(files) {
-  const given = [...files];
-  if (!given.length) return;
-  if (entries.length + given.length > maxFiles) {
-    const now = entries.length ? `${entries.length} are here and ${given.length} more came` : `${given.length} came`;
-    announce(`At most ${maxFiles} images at a time, ${now}: ${entries.length ? "clear the list, or " : ""}choose fewer.`);
+/** Take what was handed over, and say what was not taken. */
+function add({ pictures, leftOut, address }) {
+  if (address) {
+    announce("That is the address of a picture, not the picture. This service fetches nothing from the web: save the picture as a file, then choose the file here.");
     return;
   }
-  for (const file of given) {
-    const entry = { file, name: cleanName(file.name), row: null, stable: $("stable").checked };
+  const others = leftOut ? `${leftOut} other ${leftOut === 1 ? "file is" : "files are"} no picture by name and ${leftOut === 1 ? "was" : "were"} left out.` : "";
+  if (!pictures.length) {
+    if (leftOut) announce(`The folder holds no picture: ${others}`);
+    return;
+  }
+  if (entries.length + pictures.length > maxFiles) {
+    const now = entries.length ? `${entries.length} are here and ${pictures.length} more came` : `${pictures.length} came`;
+    announce(`This page takes at most ${maxFiles} images, ${now}: ${entries.length ? "clear the list, or " : ""}choose fewer, or use the command cinemae detect on the folder.`);
+    return;
+  }
+  for (const { file, name } of pictures) {
+    const entry = { file, name: cleanName(name), row: null, stable: $("stable").checked };
     entry.tr = tableRow(entry);
     entries.push(entry);
     queue.push(entry);
   }
-  announce(`Scoring ${queue.length === 1 ? queue[0].name : `${queue.length} images`} …`);
+  leftOutSaid = others;
+  announce(["Examining", queue.length === 1 ? queue[0].name : `${queue.length} images`, "…", others].join(" "));
   layOut();
   pump();
 }
@@ -59,49 +73,40 @@ function pump() {
 async function score(entry, signal) {
   try {
     if (entry.file.size > maxBytes) {
-      throw new Refused(`The file has more than the ${Math.floor(maxBytes / 1e6)} MB allowed: save a smaller one.`);
+      throw new Refused(`This file has more than the ${Math.floor(maxBytes / 1e6)} MB that this service takes. Save a smaller copy, and remember that a copy is judged, not the original.`);
     }
     await entry.file.slice(0, 1).arrayBuffer().catch(() => {
-      throw new Refused("The file could not be read: if it is a folder, choose the pictures in it.");
+      throw new Refused("This file can no longer be read: it was moved, renamed or changed. Choose it again.");
     });
     entry.row = await service.detect(entry.file, { stable: entry.stable, signal });
     model ??= await service.model().catch(() => null);
   } catch (error) {
     if (signal.aborted) return;
-    entry.row = { status: "error", error_message: error instanceof Refused ? error.message : "The service gave an answer that this page cannot read." };
+    const known = error instanceof Refused;
+    entry.row = { status: "error", error_message: known ? error.message : "The service gave an answer that this page cannot read." };
+    entry.problem = known && error.detail ? explain(error.detail) : { meaning: entry.row.error_message, exact: "" };
   }
   if (signal.aborted) return;
   entry.row.path = entry.name;
-  if (entry.row.status === "error") entry.row.error_message = forPeople(entry.row.error_message);
+  if (entry.row.status === "error") entry.problem ??= explain(entry.row.error_message);
   busy -= 1;
   fillRow(entry);
-  if (shown === null || shown === entry) show(entry);
+  if (shown === entry || (shown === null && entry === entries[0])) show(entry); // not whichever is quickest
   layOut();
   pump();
   if (!busy && !queue.length) finish();
-}
-
-/** The library's sentence begins small, and calls what it was given by its type. */
-function forPeople(sentence) {
-  const text = sentence.replaceAll("the byte string given", "the file");
-  return text[0].toUpperCase() + text.slice(1);
 }
 
 function finish() {
   if (sort) sortRows();
   const counts = ORDER.map((kind) => [kind, entries.filter((entry) => classOf(entry.row) === kind).length]);
   if (entries.length === 1) {
-    const { name, row } = entries[0];
-    announce(row.status === "error" ? `${name}: ${row.error_message}` : `${name}: ${inSentence(row)}, probability ${percent(row.prob_fake)}.`);
+    const { name, row, problem } = entries[0];
+    announce(row.status === "error" ? `${name}: ${problem.meaning}` : `${name}: ${wordOf(row)}, probability ${percent(row.prob_fake)}.`);
   } else {
-    const said = counts.filter(([, count]) => count).map(([kind, count]) => `${count} ${inSentence({ verdict: kind })}`);
-    announce(`${entries.length} images: ${said.join(", ")}.`);
+    const said = counts.filter(([, count]) => count).map(([kind, count]) => `${count} ${wordOf({ verdict: kind })}`);
+    announce(`${entries.length} images: ${said.join(", ")}. ${leftOutSaid}`.trim());
   }
-}
-
-function inSentence(row) {
-  const word = wordOf(row);
-  return word[0].toLowerCase() + word.slice(1);
 }
 
 /** Show or hide what there is to see, and how far it is. */
@@ -114,7 +119,7 @@ function layOut() {
   $("results").hidden = !entries.length || (entries.length === 1 && !done.length);
   $("table-box").hidden = entries.length < 2;
   $("split").classList.toggle("many", entries.length > 1);
-  $("csv").disabled = done.length < entries.length;
+  $("csv").disabled = $("report").disabled = done.length < entries.length;
   document.body.classList.toggle("working", entries.length > 0);
 }
 
@@ -134,9 +139,9 @@ function fillRow(entry) {
   const { row } = entry;
   entry.open.disabled = false;
   entry.word.className = `badge ${classOf(row)}`;
-  entry.word.textContent = wordOf(row);
+  entry.word.textContent = titleOf(row);
   if (row.status === "error") {
-    entry.word.after(make("span", { class: "beside" }, row.error_message));
+    entry.word.after(make("span", { class: "beside" }, entry.problem.meaning));
     entry.word.parentElement.colSpan = 2;
     entry.number.remove();
     return;
@@ -161,7 +166,7 @@ function show(entry) {
   shown = entry;
   entry.open.setAttribute("aria-current", "true");
   entry.url ??= URL.createObjectURL(entry.file);
-  $("detail").replaceChildren(...detail(entry, model, meanings, () => mapOf(entry)));
+  $("detail").replaceChildren(...detail(entry, model, () => mapOf(entry)));
   $("detail").hidden = false;
 }
 
@@ -199,9 +204,33 @@ function sortRows() {
 }
 
 function download() {
-  const url = URL.createObjectURL(new Blob([toCsv(entries.map((entry) => entry.row))], { type: "text/csv;charset=utf-8" }));
-  make("a", { href: url, download: "cinemae.csv" }).click();
+  save(toCsv(entries.map((entry) => entry.row)), "text/csv", "cinemae.csv");
+}
+
+function save(text, type, name) {
+  const url = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
+  make("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** Save the report on all images: the service makes that of each, which are joined in the order of the table. */
+async function saveReport() {
+  const chosen = [...entries].sort((a, b) => a.tr.sectionRowIndex - b.tr.sectionRowIndex);
+  const { signal } = abort;
+  $("report").disabled = true;
+  try {
+    const documents = [];
+    for (const { file, name, stable } of chosen) {
+      announce(chosen.length === 1 ? "Making the report …" : `Making the report: ${documents.length + 1} of ${chosen.length} …`);
+      documents.push({ name, html: await service.report(file, { stable, signal }) });
+    }
+    save(join(documents), "text/html", "cinemae-report.html");
+    announce("The report is saved: one file to keep, send or print.");
+  } catch (error) {
+    if (!signal.aborted) announce(error instanceof Refused ? `No report: ${error.message}` : "The report could not be made: try again.");
+  } finally {
+    layOut();
+  }
 }
 
 function clear() {
@@ -236,15 +265,29 @@ function askKey(wrong) {
   });
 }
 
-$("choose").addEventListener("click", () => $("files").click());
-$("files").addEventListener("change", () => {
-  add($("files").files);
-  $("files").value = ""; // the same file may be chosen again
-});
+for (const [button, input] of [["choose", "files"], ["choose-folder", "folder"]]) {
+  $(button).addEventListener("click", () => $(input).click());
+  $(input).addEventListener("change", () => {
+    add(fromInput($(input), isPicture));
+    $(input).value = ""; // the same may be chosen again
+  });
+}
+$("choose-folder").hidden = !("webkitdirectory" in $("folder")); // where a browser knows no folders
 $("csv").addEventListener("click", download);
+$("report").addEventListener("click", saveReport);
 $("clear").addEventListener("click", clear);
 for (const button of document.querySelectorAll("[data-sort]")) button.addEventListener("click", () => sortBy(button.dataset.sort));
-document.addEventListener("paste", (event) => add(event.clipboardData?.files ?? []));
+
+/** Take what a drop or paste carries; a folder may be one that the browser does not give. */
+async function handOver(transfer) {
+  try {
+    add(await fromTransfer(transfer, isPicture));
+  } catch {
+    announce("This folder could not be read: choose the pictures in it.");
+  }
+}
+
+document.addEventListener("paste", (event) => event.target instanceof HTMLInputElement || handOver(event.clipboardData));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   $("drop").classList.add("over");
@@ -253,7 +296,7 @@ document.addEventListener("dragleave", (event) => event.relatedTarget || $("drop
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   $("drop").classList.remove("over");
-  add(event.dataTransfer?.files ?? []);
+  handOver(event.dataTransfer);
 });
 service.model().then((answer) => {
   model = answer;

@@ -2,8 +2,17 @@
 
 const LONGEST_WAIT = 300; // seconds that a full service is waited for, in all
 
-/** A request that will not be answered; the message is a sentence for people. */
-export class Refused extends Error {}
+/** A request that will not be answered. */
+export class Refused extends Error {
+  /**
+   * @param {string} message A sentence.
+   * @param {string} detail The same where the service said it, for programmers; empty where this page did.
+   */
+  constructor(message, detail = "") {
+    super(message);
+    this.detail = detail;
+  }
+}
 
 /** Sends requests, waits while the service is full, and asks for an API key if it wants one. */
 export class Service {
@@ -26,7 +35,7 @@ export class Service {
     const response = await this.#send(`v1/detect${stable ? "?stable=true" : ""}`, { method: "POST", body: form, signal });
     const answer = await response.json();
     if (answer.results) return answer.results[0]; // a problem with one image carries its row
-    throw new Refused(answer.detail);
+    throw new Refused(answer.detail, answer.detail);
   }
 
   /** Return the map of one image as PNG, the size of the picture and without its colour bar. */
@@ -34,6 +43,15 @@ export class Service {
     const headers = { "Content-Type": "application/octet-stream" };
     const response = await this.#send("v1/heatmap?legend=false", { method: "POST", body: file, headers, signal });
     if (response.ok) return response.blob();
+    throw new Refused((await response.json()).detail);
+  }
+
+  /** Return the report on one image, an HTML page. */
+  async report(file, { stable, signal }) {
+    const form = new FormData();
+    form.append("files", file, file.name);
+    const response = await this.#send(`v1/report${stable ? "?stable=true" : ""}`, { method: "POST", body: form, signal });
+    if (response.ok) return response.text();
     throw new Refused((await response.json()).detail);
   }
 
