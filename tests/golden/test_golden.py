@@ -241,7 +241,7 @@ def kept(part: int) -> list[dict[str, Any]]:
     rows = pq.read_table(GOLDEN / f"results/part-{part:06d}.parquet").to_pylist()
     for row in rows:
         del row["error_message"]
-    return [{**row, "reason_kinds": [], "schema_version": 1} for row in rows]
+    return [{**row, "examined": None, "reason_kinds": [], "schema_version": 1} for row in rows]
 
 
 def test_finished_results_are_not_scored_again(work: Path, cinemae: Callable[..., Any]):

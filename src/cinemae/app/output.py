@@ -61,7 +61,8 @@ class JsonlWriter:
 class CsvWriter:
     """The keys of the JSON object and error_message as columns; a list's entries joined by ";".
 
-    Of what a file says its sentence is written, of a re-delivery ``name:prob_fake``; reasons are joined by a space.
+    Of what a file says its sentence is written, of a re-delivery ``name:prob_fake``, of what was examined
+    ``name:value``; reasons are joined by a space.
 
     A relative path that a spreadsheet would run as a formula is written with ``./`` before it: the same file.
     """
@@ -73,6 +74,7 @@ class CsvWriter:
     def write(self, verdict: Verdict) -> None:
         """Write one row, and the header before the first."""
         values = {**verdict.to_dict(), "error_message": verdict.error_message}
+        values["examined"] = ";".join(f"{name}:{value:.6g}" for name, value in (values["examined"] or {}).items())
         values["warnings"], values["reasons"] = ";".join(verdict.warnings), " ".join(verdict.reasons)
         values["reason_kinds"] = ";".join(verdict.reason_kinds)
         values["redeliveries"] = ";".join(f"{name}:{prob!r}" for name, prob in (verdict.redeliveries or {}).items())
@@ -108,7 +110,7 @@ class PathWriter:
         if verdict.path is not None:
             self.emit(verdict.path)
 
-    def finish(self) -> None:
+    def finish(self, summary: str = "") -> None:
         """Nothing comes after the last path."""
 
 

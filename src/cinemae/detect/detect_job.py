@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from cinemae.config import DecisionConfig
+from cinemae.core.preprocess import Examined
 from cinemae.detect.detector import DEFAULT_BATCH_SIZE, Detector
 from cinemae.detect.verdict import ScoredVerdict, Verdict
 from cinemae.detect.verdict_cache import VerdictCache
@@ -167,5 +168,7 @@ def continue_job(job: DetectJob, records: Sequence[ImageRecord]) -> tuple[Detect
 def _to_verdict(row: dict[str, Any]) -> Verdict:
     signals = tuple(ProvenanceSignal(**signal) for signal in row["provenance"] or ())
     texts = {name: tuple(row.get(name) or ()) for name in ("reasons", "reason_kinds", "warnings")}
+    seen = row.get("examined")
     kind = ScoredVerdict if row["status"] == "ok" else Verdict
-    return kind(**{**row, **texts, "provenance": signals, "schema_version": row.get("schema_version") or 1})
+    later = {"examined": Examined(**seen) if seen else None, "schema_version": row.get("schema_version") or 1}
+    return kind(**{**row, **texts, "provenance": signals, **later})

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.core.calibration import is_out_of_distribution, ood_score
-from cinemae.core.preprocess import preprocess
+from cinemae.core.preprocess import preprocess, share_examined
 from cinemae.detect.heatmap import shrink, view_box
 from cinemae.detect.prepared import Options, Prepared, path_of, read_image, split, succeed
 from cinemae.detect.reasons import reasons_for
@@ -371,6 +371,8 @@ class Detector(Publishable):
         prob_fake = scored.prob_fake or 0.0  # none is None here
         word = word_for(prob_fake, self.decision)
         flips = flipped(word, scored.redeliveries or {}, self.decision)
+        looked = share_examined(scored.width or 1, scored.height or 1, self.config.extractor.image)
+        scored = dataclasses.replace(scored, examined=looked)
         reasons = reasons_for(scored, self.decision, self.checked)
         decided = dataclasses.replace(
             scored,

@@ -152,9 +152,9 @@ def _sentences(scored: Verdict, decision: DecisionConfig, checked: CheckedScores
         yield _deliveries(word, redeliveries, decision)
     if not flips and (risk := _risk(word, decision, checked)):
         yield Reason("risk", risk)
-    examined = getattr(scored, "examined", None)  # a verdict need not know what part of the picture was looked at
-    if examined is not None:
-        yield Reason("examined_part" if examined.share < 0.995 else "examined_all", examined.sentence)
+    if scored.examined is not None:
+        kind: ReasonKind = "examined_part" if scored.examined.share < 0.995 else "examined_all"
+        yield Reason(kind, scored.examined.sentence)
     if said := summarise(scored.provenance):
         yield Reason("declared", f"{said[0].upper()}{said[1:]}.")
     for sentence in explain(scored.warnings):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cinemae.core.preprocess import Examined
 from cinemae.detect.heatmap import render_heatmap
 from cinemae.detect.reasons import CONFLICT, ReasonKind, Reasons
 from cinemae.detect.words import Word
@@ -70,6 +71,7 @@ class Verdict:
         format: What it was decoded as, such as "JPEG".
         content_hash: SHA-256 of the encoded bytes (of the pixels, where there are none).
         model: The model's name, settings and precision, `cinemae.models.scorers.Scorer.model_id`.
+        examined: What share of the picture's area the model looked at.
         reason_kinds: What each of the reasons is about, `cinemae.detect.reasons.GROUPS`.
         schema_version: Of the row, `ROW_SCHEMA`.
         error_message: Why there is no score.
@@ -95,6 +97,7 @@ class Verdict:
     format: str | None = None
     content_hash: str | None = None
     model: str | None = None
+    examined: Examined | None = None
     reason_kinds: tuple[ReasonKind, ...] = ()
     schema_version: int = ROW_SCHEMA
     error_message: str | None = None
@@ -114,6 +117,7 @@ class Verdict:
             return {**values, **lists, "error_message": self.error_message}
         for name in ("reasons", "reason_kinds", "warnings"):
             values[name] = list(values[name])
+        values["examined"] = None if self.examined is None else dataclasses.asdict(self.examined)
         values["redeliveries"] = None if self.redeliveries is None else dict(self.redeliveries)
         values["provenance"] = [signal.to_dict() for signal in self.provenance]
         return values

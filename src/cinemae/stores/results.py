@@ -46,9 +46,9 @@ _FIRST_SCHEMA = pa.schema(
     + [("width", pa.int32()), ("height", pa.int32()), ("format", pa.string()), ("content_hash", pa.string())]
     + [("model", pa.string()), ("error_message", pa.string())]
 )
-RESULT_SCHEMA = _FIRST_SCHEMA.insert(20, pa.field("reason_kinds", _TEXTS)).insert(
-    21, pa.field("schema_version", pa.int32())
-)
+_EXAMINED = pa.struct([("share", _NUMBER), ("side", pa.int32()), ("native", _NUMBER)])
+_LATER = (("examined", _EXAMINED), ("reason_kinds", _TEXTS), ("schema_version", pa.int32()))
+RESULT_SCHEMA = pa.schema([*list(_FIRST_SCHEMA)[:20], *(pa.field(*each) for each in _LATER), *list(_FIRST_SCHEMA)[20:]])
 """A column a key of `cinemae.detect.verdict.Verdict.to_dict`, in its order."""
 
 
