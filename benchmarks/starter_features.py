@@ -6,8 +6,9 @@
 LIST.csv has the columns `file` (below PICTURES) and `sha256`. Pictures that are stored already or not there are left
 out, so a run goes on where it stopped; `--part 0/2` and `--part 1/2` side by side use two cores. A part of 32 pictures
 is one .npz: sha, delivery and view of each row, and for each layer [CLS], mean, deviation and neighbours' difference of
-the patch tokens, in float16; with --keep-pixels the views themselves too, (N, 224, 224, 3) in uint8. Processor time on a core with AVX-512: 0.07 s a view up to layer 9 with --bfloat16 (0.13 s
-in float32), and 0.2 s to read and deliver a picture.
+the patch tokens, in float16; with --keep-pixels the views themselves too, (N, 224, 224, 3) in uint8. Processor time on
+a core with AVX-512: 0.07 s a view up to layer 9 with --bfloat16 (0.13 s in float32), and 0.2 s to read and deliver a
+picture.
 """
 
 from __future__ import annotations
