@@ -149,7 +149,7 @@ class GlobalFeatureConfig(Settings):
 
     Ours joins what there is after the layers named, the first being 1. [CLS] alone goes through the encoder's last norm
     (decision 0019); with the mean or the deviation of the patch tokens all are taken as they leave the layer (decision
-    0022), layer by layer in the order named. `block_spectrum` adds the spectrum of the view's 8x8 blocks (decision 0022).
+    0022), layer by layer in the order named. `block_spectrum` adds the spectrum of the view in blocks (decision 0022).
     """
 
     _LATER: ClassVar[tuple[str, ...]] = ("token_statistics", "block_spectrum")
