@@ -23,6 +23,8 @@ TokenStatistic = Literal["cls", "mean", "std"]
 TOKEN_STATISTICS: tuple[TokenStatistic, ...] = ("cls", "mean", "std")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+BLOCK_SPECTRUM_LENGTH = 378
+"""How many values `cinemae.core.block_spectrum` gives of a view."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +149,14 @@ class GlobalFeatureConfig(Settings):
 
     Ours joins what there is after the layers named, the first being 1. [CLS] alone goes through the encoder's last norm
     (decision 0019); with the mean or the deviation of the patch tokens all are taken as they leave the layer (decision
-    0022), layer by layer in the order named.
+    0022), layer by layer in the order named. `block_spectrum` adds the spectrum of the view in blocks (decision 0022).
     """
 
-    _LATER: ClassVar[tuple[str, ...]] = ("token_statistics",)
+    _LATER: ClassVar[tuple[str, ...]] = ("token_statistics", "block_spectrum")
 
     cls_layers: tuple[int, ...] = ()
     token_statistics: tuple[TokenStatistic, ...] = ("cls",)
+    block_spectrum: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -168,7 +171,8 @@ class GlobalFeatureConfig(Settings):
 
     def dim(self, hidden_size: int) -> int:
         """Return the length of f_global, given the encoder's width."""
-        return hidden_size * max(1, len(self.cls_layers)) * len(self.token_statistics)
+        of_tokens = hidden_size * max(1, len(self.cls_layers)) * len(self.token_statistics)
+        return of_tokens + BLOCK_SPECTRUM_LENGTH * self.block_spectrum
 
 
 @dataclass(frozen=True)

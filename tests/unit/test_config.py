@@ -42,7 +42,7 @@ CHANGED = {
         "deviation": DeviationConfig(unbiased=True),
         "global_feature": GlobalFeatureConfig(cls_layers=(3,)),
     },
-    GlobalFeatureConfig: {"cls_layers": (1, 3), "token_statistics": ("cls", "std")},
+    GlobalFeatureConfig: {"cls_layers": (1, 3), "token_statistics": ("cls", "std"), "block_spectrum": True},
     AugmentConfig: {
         "seed": 3,
         "min_crop": 0.5,
@@ -268,7 +268,7 @@ def test_a_size_that_plays_no_part_makes_no_difference():
     [
         (HeadConfig(agg_hidden=8), {"clip_global"}),
         (TrainConfig(epochs=2), {"optimizer"}),
-        (GlobalFeatureConfig(cls_layers=(1, 3)), {"token_statistics"}),
+        (GlobalFeatureConfig(cls_layers=(1, 3)), {"token_statistics", "block_spectrum"}),
         (ExtractorConfig(mask=MaskConfig(seed=1)), {"global_feature"}),
     ],
 )
@@ -363,6 +363,7 @@ class TestFingerprint:
         ({}, 8),
         ({"cls_layers": (1, 2)}, 16),
         ({"cls_layers": (5, 7, 9), "token_statistics": ("cls", "mean", "std")}, 72),
+        ({"cls_layers": (5, 7, 9), "block_spectrum": True}, 24 + 378),
     ],
 )
 def test_the_length_of_a_global_feature(settings, dim):

@@ -112,6 +112,14 @@ def extract(
             "taken without the encoder's last norm.",
         ),
     ] = None,
+    block_spectrum: Annotated[
+        bool | None,
+        typer.Option(
+            "--block-spectrum/--no-block-spectrum",
+            help="Add the view's spectrum of 8x8 blocks to the global feature.",
+            show_default="the model's",
+        ),
+    ] = None,
 ) -> None:
     """Run the frozen half over images, once, for training.
 
@@ -138,6 +146,7 @@ def extract(
         "global_feature": {
             "cls_layers": whole_numbers("--cls-layers", cls_layers),
             "token_statistics": None if token_statistics is None else words(token_statistics),
+            "block_spectrum": block_spectrum,
         },
     }
     given = {

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cinemae.config import ExtractorConfig, LcasConfig
 from cinemae.core.anomaly_stats import anomaly_stats
 from cinemae.core.backbone import MaskedAutoencoder
+from cinemae.core.block_spectrum import block_spectrum
 from cinemae.core.lcas import combine_terms, context_moments, reconstruction_fidelity, statistical_deviation
 from cinemae.core.masking import MaskPlan, noise_from_config, patchify, plan_masks
 from cinemae.errors import ConfigError
@@ -27,7 +28,7 @@ class Features:
 
     Attributes:
         global_feature: The encoder's [CLS] of the whole image, Eq. 3, (N, D); D is a multiple of the encoder's width
-            where several layers, or statistics of their tokens, are joined.
+            where several layers, or statistics of their tokens, are joined; the block spectrum follows if asked for.
         deviation: Eq. 5 averaged over each patch's values, (N, K, L), nan where visible.
         fidelity: Squared error of Eq. 4 averaged over each patch's values, (N, K, L), nan where visible.
     """
@@ -101,6 +102,9 @@ class FeatureExtractor(nn.Module):
         global_feature, pred = self.backbone.encode_and_redraw(
             pixel_values, plan, cls_layers=wanted.cls_layers, token_statistics=wanted.token_statistics
         )
+        global_feature = global_feature.float()
+        if wanted.block_spectrum:
+            global_feature = torch.cat([global_feature, block_spectrum(pixel_values, self.mean, self.std)], dim=-1)
         target = patchify(pixel_values.float(), self.backbone.patch_size)
         pred = pred.float()
         if self.config.deviation.pixel_space == "unit":
@@ -111,7 +115,7 @@ class FeatureExtractor(nn.Module):
         )
         hidden = pred.new_ones(pred.shape[:-1])
         return Features(
-            global_feature=global_feature.float(),
+            global_feature=global_feature,
             deviation=_among_all(statistical_deviation(pred, context_mean, context_std, hidden), plan),
             fidelity=_among_all(reconstruction_fidelity(pred, target[:, plan.hidden], hidden), plan),
         )
