@@ -204,10 +204,11 @@ def detect(
             "a run in parts keeps verdicts in a folder, and no pixels: give --results DIR with --engine ray, and leave "
             "--heatmap, --report and --copy-to to a run without either."
         )
+    from cinemae.app.report.writer import require_html
     from cinemae.sources.local_files import Listing
 
     if report is not None:
-        _require_html(report)
+        require_html(report)
     others = {Format.JSONL} if json else {Format.PATHS} if print0 else set(Format)
     if (json and print0) or format not in {Format.TABLE, *others}:
         raise ConfigError("--json, --print0 and --format name the format: give one of them.")
@@ -340,12 +341,6 @@ def _finish(writer: Writer, style: _Style, listing: Listing) -> None:
 
 def _wanted(verdict: Verdict, style: _Style) -> bool:
     return style.only is None or (verdict.verdict or "error") in style.only
-
-
-def _require_html(report: Path) -> None:
-    if report.suffix.lower() not in (".html", ".htm"):
-        pdf = ", open it in a browser and print it to PDF" if report.suffix.lower() == ".pdf" else ""
-        raise ConfigError(f"a report is written as an HTML page, got {str(report)!r}: end the name in .html{pdf}.")
 
 
 def _make_writer(style: _Style, emit: Emit, decision: DecisionConfig) -> Writer:

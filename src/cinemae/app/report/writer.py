@@ -14,6 +14,7 @@ from cinemae.app.report.document import ReportContext, article, frame, sheet_ent
 from cinemae.app.report.drawings import Drawings
 from cinemae.config import DecisionConfig
 from cinemae.detect.verdict import Verdict
+from cinemae.errors import ConfigError
 
 
 class ReportWriter:
@@ -80,3 +81,14 @@ def open_report(
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def require_html(report: Path) -> None:
+    """Refuse a name that is not an HTML page's.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if report.suffix.lower() not in (".html", ".htm"):
+        pdf = ", open it in a browser and print it to PDF" if report.suffix.lower() == ".pdf" else ""
+        raise ConfigError(f"a report is written as an HTML page, got {str(report)!r}: end the name in .html{pdf}.")
