@@ -37,11 +37,12 @@ COLUMNS: Final = ("design", "mean family AUC", "found at 3 %", "weakest family",
 
 @dataclass(frozen=True)
 class Part:
-    """One block of columns: the mean of some views of a picture, as statistics of some layers."""
+    """One block of columns: the mean of some views of a picture, as statistics of some layers and block spectrum."""
 
     views: tuple[str, ...]
     layers: tuple[int, ...] = (6, 9, 12)
     statistics: tuple[str, ...] = ("cls", "mean", "std")
+    spectrum: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,12 @@ def picture_weights(pictures: Pictures, chosen: NDArray[np.bool_], exponent: flo
 
 def join(store: FeatureStore, parts: Sequence[Part], delivery: int) -> Matrix:
     """Return the features of a design, (pictures, D)."""
-    columns = [store.mean_of(part.views, part.layers, part.statistics, delivery) for part in parts]
+    columns = []
+    for part in parts:
+        if part.layers:
+            columns.append(store.mean_of(part.views, part.layers, part.statistics, delivery))
+        if part.spectrum:
+            columns.append(store.spectrum_of(part.views, delivery))
     return np.concatenate(columns, 1)
 
 

@@ -5,10 +5,10 @@
 
 LIST.csv has the columns `file` (below PICTURES) and `sha256`. Pictures that are stored already or not there are left
 out, so a run goes on where it stopped; `--part 0/2` and `--part 1/2` side by side use two cores. A part of 32 pictures
-is one .npz: sha, delivery and view of each row, and for each layer [CLS], mean, deviation and neighbours' difference of
-the patch tokens, in float16; with --keep-pixels the views themselves too, (N, 224, 224, 3) in uint8. Processor time on
-a core with AVX-512: 0.07 s a view up to layer 9 with --bfloat16 (0.13 s in float32), and 0.2 s to read and deliver a
-picture.
+is one .npz: sha, delivery, view and block spectrum of each row, and for each layer [CLS], mean, deviation and
+neighbours' difference of the patch tokens, in float16; with --keep-pixels the views themselves too, (N, 224, 224, 3) in
+uint8. Processor time on a core with AVX-512: 0.07 s a view up to layer 9 with --bfloat16 (0.13 s in float32), and 0.2 s
+to read and deliver a picture.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from transformers import ViTMAEModel
 
 from benchmarks.starter_deliveries import deliver, is_lossless
 from benchmarks.starter_views import PATCH, SIDE, Pixels, cut_views
+from cinemae.core.block_spectrum import block_spectrum
 from cinemae.errors import CinemaeError
 from cinemae.pictures.image import load_image
 from cinemae.sources.whole_files import replacing
@@ -92,6 +93,14 @@ def token_statistics(tokens: Tensor) -> Tensor:
     return torch.stack([tokens[:, 0], patches.mean(1), patches.std(1), ((down + across) / 2).sqrt()], 1)
 
 
+@torch.inference_mode()
+def spectra(views: Sequence[Pixels]) -> NDArray[np.float32]:
+    """Return the block spectrum of each view, (views, 378)."""
+    values = [torch.from_numpy(view.astype(np.float32))[None].permute(0, 3, 1, 2) / 255 for view in views]
+    found = [block_spectrum(value, (0, 0, 0), (1, 1, 1))[0] for value in values]
+    return torch.stack(found).numpy() if found else np.zeros((0, 378), np.float32)
+
+
 def store_part(rows: Sequence[dict[str, str]], pictures: Path, encoder: Encoder, out: Path) -> None:
     """Write the features of some pictures as one file, whole or not at all."""
     plan, sha, delivery, view, pixels, failed = encoder.plan, [], [], [], [], []
@@ -111,11 +120,12 @@ def store_part(rows: Sequence[dict[str, str]], pictures: Path, encoder: Encoder,
                 view.append(name)
                 pixels.append(values)
     features = encoder(pixels)
-    layers = {f"L{number}": features[:, place] for place, number in enumerate(plan.layers)}
+    stored = {f"L{number}": features[:, place] for place, number in enumerate(plan.layers)}
+    stored["spectrum"] = spectra(pixels)
     if plan.keep_pixels:
-        layers["pixels"] = np.stack(pixels) if pixels else np.zeros((0, SIDE, SIDE, 3), np.uint8)
+        stored["pixels"] = np.stack(pixels) if pixels else np.zeros((0, SIDE, SIDE, 3), np.uint8)
     with replacing(out) as temporary, temporary.open("wb") as file:
-        np.savez(file, sha=sha, delivery=np.array(delivery, np.int8), view=view, failed=np.array(failed, str), **layers)
+        np.savez(file, sha=sha, delivery=np.array(delivery, np.int8), view=view, failed=np.array(failed, str), **stored)
 
 
 def main() -> None:

@@ -58,7 +58,7 @@ class FeatureStore:
     files: list[Path]
     pictures: Pictures
     rows: dict[str, NDArray[np.int64]]
-    _layers: dict[int, NDArray[np.float16]] = field(default_factory=dict)
+    _columns: dict[str, NDArray[np.floating]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folders: Sequence[Path], list_csv: Path) -> FeatureStore:
@@ -76,11 +76,11 @@ class FeatureStore:
             rows[name][picture[of_view], delivery[of_view]] = of_view
         return cls(files, pictures, rows)
 
-    def layer(self, number: int) -> NDArray[np.float16]:
-        """Return the statistics of one layer, (rows, statistics, width)."""
-        if number not in self._layers:
-            self._layers[number] = np.concatenate([np.load(file)[f"L{number}"] for file in self.files])
-        return self._layers[number]
+    def _column(self, name: str) -> NDArray[np.floating]:
+        """Return what the parts hold by a name, one row a view, and keep it."""
+        if name not in self._columns:
+            self._columns[name] = np.concatenate([np.load(file)[name] for file in self.files])
+        return self._columns[name]
 
     def has(self, views: Sequence[str], delivery: int) -> NDArray[np.bool_]:
         """Tell for each picture whether this delivery has any of the views."""
@@ -93,15 +93,20 @@ class FeatureStore:
     def mean_of(self, views: Sequence[str], layers: Sequence[int], statistics: Sequence[str], delivery: int) -> Matrix:
         """Return the features of all pictures, averaged over those of the views that each has, (pictures, D)."""
         keep = [STATISTICS.index(name) for name in statistics]
-        columns = []
-        for number in layers:
-            features = self.layer(number)
-            total = np.zeros((len(self.pictures), len(keep), features.shape[2]), np.float32)
-            count = np.zeros((len(self.pictures), 1, 1), np.float32)
-            for view in views:
-                row = self.rows[view][:, delivery]
-                there = row >= 0
-                total[there] += features[row[there]][:, keep]
-                count[there] += 1
-            columns.append((total / np.maximum(count, 1)).reshape(len(total), -1))
-        return np.concatenate(columns, 1)
+        return np.concatenate(
+            [self._mean(self._column(f"L{number}")[:, keep], views, delivery) for number in layers], 1
+        )
+
+    def spectrum_of(self, views: Sequence[str], delivery: int) -> Matrix:
+        """Return the block spectra of all pictures, averaged like the features, (pictures, 378)."""
+        return self._mean(self._column("spectrum"), views, delivery)
+
+    def _mean(self, values: NDArray[np.floating], views: Sequence[str], delivery: int) -> Matrix:
+        total = np.zeros((len(self.pictures), *values.shape[1:]), np.float32)
+        count = np.zeros((len(self.pictures), *(1 for _ in values.shape[1:])), np.float32)
+        for view in views:
+            row = self.rows[view][:, delivery]
+            there = row >= 0
+            total[there] += values[row[there]]
+            count[there] += 1
+        return (total / np.maximum(count, 1)).reshape(len(total), -1)

@@ -56,7 +56,9 @@ def _write(folder: Path, shift: float) -> tuple[Path, Path]:
                         drawn[1] += shift * (layer == 2 and rows[n][0] == "fake")
                         values.append(drawn)
         stacked = {f"L{layer}": np.array(values, np.float16) for layer, values in layers.items()}
-        np.savez(parts / f"p{half}.npz", sha=sha, delivery=np.array(delivery), view=view, **stacked)
+        fake = np.array([[rows[shas.index(one)][0] == "fake"] for one in sha])
+        spectrum = rng.normal(size=(len(sha), WIDTH)) + 3 * fake
+        np.savez(parts / f"p{half}.npz", sha=sha, delivery=np.array(delivery), view=view, spectrum=spectrum, **stacked)
     return table, parts
 
 
@@ -80,6 +82,16 @@ def test_views_are_averaged_over_those_a_picture_has(store: FeatureStore) -> Non
     row = store.rows["whole"][3, 1]
     parts = np.concatenate([np.load(file)["sha"] for file in store.files])
     assert parts[row] == store.pictures.sha256[3]
+
+
+def test_the_spectrum_joins_the_layers_or_stands_alone(store: FeatureStore) -> None:
+    layer, alone, both = (
+        join(store, [Part(("whole",), layers, ("mean",), spectrum)], 0)
+        for layers, spectrum in (((2,), False), ((), True), ((2,), True))
+    )
+    np.testing.assert_array_equal(both, np.concatenate([layer, alone], 1))
+    design = Design("drawn", (Part(("whole", "crop"), (), (), spectrum=True),), "logistic", 1.0)
+    assert evaluate(store, design).mean_auc > 0.99
 
 
 @pytest.mark.parametrize("head", sorted(HEADS))

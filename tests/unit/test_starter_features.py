@@ -16,6 +16,8 @@ from benchmarks.starter_views import SIDE, cut_views
 from PIL import Image
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
+from cinemae.core.block_spectrum import block_spectrum
+
 VIEWS = ("ws", "wc", "e0", "e1", "m1", "m2", "m3", "m4", "c0", "c1", "c2", "c3", "c4", "th", "tl", "zz", "rr")
 SHA = hashlib.sha256(b"picture").hexdigest()
 
@@ -129,3 +131,5 @@ def test_a_run_stores_what_the_encoder_says_and_goes_on_where_it_stopped(
             states = model(values[None].float(), output_hidden_states=True).hidden_states
         expected = torch.cat([states[1][0, 0], states[2][0, 0]])
         np.testing.assert_allclose(stored[place], expected.numpy(), atol=5e-3)
+        spectrum = block_spectrum(values[None].float(), starter_features.MEAN.flatten(), starter_features.STD.flatten())
+        np.testing.assert_allclose(store.spectrum_of(("ws",), 0)[place], spectrum[0], atol=1e-3)
