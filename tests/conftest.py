@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cinemae.core.model import CinemaeModel
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests use onnxruntime itself, which would report on them
+os.environ.pop("COLUMNS", None)  # readline sets it in workers of xdist, and a table would be broken there
 
 TINY = PretrainConfig(
     image_size=32,

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cinemae.app.cli import app
 from cinemae.version import __version__
 
-HEAVY = {"torch", "transformers", "pyarrow", "matplotlib", "rich", "sklearn", "onnx", "jaxtyping"}
+HEAVY = {"torch", "transformers", "pyarrow", "matplotlib", "sklearn", "onnx", "jaxtyping"}
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def without_maps(page: str) -> str:
     """Take what only `evaluate` shows out of a page: the maps at its end, and the link to them."""
     last = page.index(">Where this comes from</h2>")
     page = re.sub(r'<li><a href="#part-[0-9]+">Example maps</a></li>\n', "", page)
-    return (page[: page.find("<h2", last)] if "Example maps" in page else page[: page.index("</body>")]).rstrip()
+    return (page[: page.find("<h2", last)] if "Example maps" in page else page[: page.index("</main>")]).rstrip()
 
 
 class TestEvaluate:
