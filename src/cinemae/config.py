@@ -1,8 +1,7 @@
 """The settings of the method, one frozen dataclass for each stage: the single place for every default.
 
 Where the paper states a value, it is the default. Where the paper is silent, the field's comment says so and names the
-decision record. `ExtractorConfig` is everything that, with the backbone's weights, fixes the frozen half; it travels
-with every store and model as a `fingerprint`.
+decision record. The settings of the frozen half lie in `cinemae.extractor_config` and are to be had here too.
 """
 
 from __future__ import annotations
@@ -11,165 +10,63 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
+from cinemae.extractor_config import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    TOKEN_STATISTICS,
+    DeviationConfig,
+    ExtractorConfig,
+    GlobalFeatureConfig,
+    ImageConfig,
+    MaskConfig,
+    MaskScheme,
+    PixelSpace,
+    Resize,
+    TokenStatistic,
+    Views,
+)
 from cinemae.settings import Settings, require
 
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "STATISTICS",
+    "TOKEN_STATISTICS",
+    "AugmentConfig",
+    "BackboneInfo",
+    "DecisionConfig",
+    "DeviationConfig",
+    "ExtractorConfig",
+    "Fusion",
+    "FusionLevel",
+    "GlobalFeatureConfig",
+    "HeadConfig",
+    "ImageConfig",
+    "LcasConfig",
+    "LcasReference",
+    "MaskConfig",
+    "MaskScheme",
+    "ModelConfig",
+    "OodReference",
+    "PixelSpace",
+    "Reduction",
+    "Resize",
+    "Statistic",
+    "TokenStatistic",
+    "TrainConfig",
+    "ViewPooling",
+    "Views",
+]
+
 Reduction = Literal["mean", "sum", "literal"]
-PixelSpace = Literal["normalized", "unit"]
-MaskScheme = Literal["independent", "complementary"]
 Fusion = Literal["add", "concat", "gate"]
 FusionLevel = Literal["early", "late"]
-Resize = Literal["shortest_edge", "stretch"]
-Views = Literal["center", "five", "tiles", "checkered"]
 Statistic = Literal["variability", "overall", "sensitivity"]
-ViewPooling = Literal["logit", "mean", "mean_std"]
+ViewPooling = Literal["logit", "mean", "mean_std", "concat"]
 
 STATISTICS: tuple[Statistic, ...] = ("variability", "overall", "sensitivity")
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class ImageConfig(Settings):
-    """From a decoded picture to `pixel_values` (Sec. 5: 224x224; resize or crop is not stated, decision 0004)."""
-
-    size: int = 224
-    resize: Resize = "shortest_edge"
-    resize_to: int = 256
-    views: Views = "center"
-    jpeg_quality: int | None = None
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.size > 0, f"size must be positive, got {self.size}.")
-        require(
-            self.resize_to >= self.size or (self.resize == "stretch" and self.views == "center"),
-            f"resize_to must be at least size ({self.size}), got {self.resize_to}.",
-        )
-        require(
-            not self.tiled or self.resize_to % self.size == 0,
-            f"tiles need a resize_to that is a multiple of size ({self.size}), got {self.resize_to}.",
-        )
-        require(
-            self.jpeg_quality is None or 1 <= self.jpeg_quality <= 100,
-            f"jpeg_quality must be from 1 to 100, or None for no recompression, got {self.jpeg_quality}.",
-        )
-
-    @classmethod
-    def of_size(cls, size: int) -> Self:
-        """Return the paper's settings at a backbone's image size: the shorter side is 8/7 of it, as 256 is of 224.
-
-        Example:
-            >>> ImageConfig.of_size(224) == ImageConfig(), ImageConfig.of_size(64).resize_to
-            (True, 73)
-        """
-        return cls(size=size, resize_to=round(size * 8 / 7))
-
-    @property
-    def num_views(self) -> int:
-        """How many crops of one picture are scored."""
-        return len(self.tile_places) if self.tiled else {"center": 1, "five": 5}[self.views]
-
-    @property
-    def tiled(self) -> bool:
-        """Whether the views are tiles of the square, all of them or every second one."""
-        return self.views in ("tiles", "checkered")
-
-    @property
-    def tile_places(self) -> tuple[tuple[int, int], ...]:
-        """Row and column of each tile that is looked at, row by row; (0, 0) alone where views are no tiles.
-
-        Example:
-            >>> ImageConfig(size=64, resize_to=128, views="checkered").tile_places
-            ((0, 0), (1, 1))
-        """
-        side = range(self.resize_to // self.size if self.tiled else 1)
-        step = 2 if self.views == "checkered" else 1
-        return tuple((row, column) for row in side for column in side if (row + column) % step == 0)
-
-
-@dataclass(frozen=True)
-class MaskConfig(Settings):
-    """The K masks (Sec. 4.3). Seed and scheme are not stated by the paper (decision 0002)."""
-
-    mask_ratio: float = 0.75
-    num_passes: int = 2
-    scheme: MaskScheme = "independent"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 < self.mask_ratio < 1, f"mask_ratio must lie between 0 and 1, got {self.mask_ratio}.")
-        require(self.num_passes >= 1, f"num_passes must be at least 1, got {self.num_passes}.")
-
-
-@dataclass(frozen=True)
-class DeviationConfig(Settings):
-    """What Eq. 5 and the fidelity of Eq. 4 are computed on; not stated by the paper (decision 0001)."""
-
-    pixel_space: PixelSpace = "normalized"
-    unbiased: bool = False
-    sigma_floor: float = 1e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.sigma_floor > 0, f"sigma_floor must be positive, got {self.sigma_floor}.")
-
-
-@dataclass(frozen=True)
-class GlobalFeatureConfig(Settings):
-    """Which layers' [CLS] make up f_global, Eq. 3: with none named the last one's, as in the paper.
-
-    Ours joins those after the layers named, the first being 1, each through the encoder's last norm (decision 0019).
-    """
-
-    cls_layers: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ascend = list(self.cls_layers) == sorted(set(self.cls_layers)) and min(self.cls_layers, default=1) >= 1
-        require(ascend, f"cls_layers must ascend from 1 or more, each named once, got {self.cls_layers}.")
-
-    def dim(self, hidden_size: int) -> int:
-        """Return the length of f_global, given the encoder's width."""
-        return hidden_size * max(1, len(self.cls_layers))
-
-
-@dataclass(frozen=True)
-class ExtractorConfig(Settings):
-    """Everything that, with the backbone's weights, fixes the frozen half of the method."""
-
-    image: ImageConfig = field(default_factory=ImageConfig)
-    mask: MaskConfig = field(default_factory=MaskConfig)
-    deviation: DeviationConfig = field(default_factory=DeviationConfig)
-    global_feature: GlobalFeatureConfig = field(default_factory=GlobalFeatureConfig)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON types; without `global_feature`, which came later, at its default."""
-        values = super().to_dict()
-        if self.global_feature == GlobalFeatureConfig():
-            del values["global_feature"]
-        return values
-
-    def fingerprint(self, backbone_hash: str) -> str:
-        """Return 16 hex digits that change whenever the extracted features could.
-
-        Settings at their default do not enter, so a setting added later with a neutral default leaves the
-        fingerprints of existing stores and models as they are; no default here may ever change.
-
-        Args:
-            backbone_hash: SHA-256 of the backbone's weights (`FrozenMAE.content_hash`).
-        """
-        default = Settings.to_dict(ExtractorConfig())
-        changed = {
-            part: {name: value for name, value in settings.items() if value != default[part][name]}
-            for part, settings in self.to_dict().items()
-        }
-        text = json.dumps({"extractor": changed, "backbone": backbone_hash}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -216,7 +113,13 @@ class LcasConfig(Settings):
 
 @dataclass(frozen=True)
 class HeadConfig(Settings):
-    """The trained half, Eqs. 7-9. Widths, activation, dropout, scaling and views are not stated (decision 0003)."""
+    """The trained half, Eqs. 7-9. Widths, activation, dropout, scaling and views are not stated (decision 0003).
+
+    With no `cls_hidden`, MLP_cls is one linear layer. Of a scaled global feature, what is farther than `clip_global`
+    deviations from its mean counts as so far.
+    """
+
+    _LATER: ClassVar[tuple[str, ...]] = ("clip_global",)
 
     global_dim: int = 1024
     view_pooling: ViewPooling = "logit"
@@ -230,6 +133,7 @@ class HeadConfig(Settings):
     dropout: float = 0.0
     standardize_statistics: bool = True
     standardize_global: bool = True
+    clip_global: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -241,11 +145,22 @@ class HeadConfig(Settings):
             "the head needs the global feature, a statistic, or both: neither was chosen.",
         )
         require(0 <= self.dropout < 1, f"dropout must lie in [0, 1), got {self.dropout}.")
+        require(
+            self.clip_global is None or (self.clip_global > 0 and self.standardize_global),
+            f"clip_global is a positive number of deviations of a standardised feature, got {self.clip_global} with "
+            f"standardize_global {self.standardize_global}.",
+        )
 
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """Training of the head (paper, Sec. 5: Adam 1e-4, batch 32, BCE, 25 epochs; the rest is decision 0003)."""
+    """Training of the head (paper, Sec. 5: Adam 1e-4, batch 32, BCE, 25 epochs; the rest is decision 0003).
+
+    "lbfgs" takes all images at once: an epoch is up to `LBFGS_STEPS` (`cinemae.training.train`) of its iterations, it
+    asks for no learning rate, and `weight_decay` is the L2 of weight matrices alone.
+    """
+
+    _LATER: ClassVar[tuple[str, ...]] = ("optimizer",)
 
     learning_rate: float = 1e-4
     batch_size: int = 32
@@ -257,6 +172,7 @@ class TrainConfig(Settings):
     views_drawn: int | None = None
     target_fpr: float = 0.02
     target_fnr: float = 0.1
+    optimizer: Literal["adam", "lbfgs"] = "adam"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -378,8 +294,8 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, the fingerprint included for readers that do not run Python."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        values |= {"extractor": self.extractor.to_dict(), "fingerprint": self.fingerprint}
-        return values
+        parts = {"extractor": self.extractor.to_dict(), "head": self.head.to_dict()}
+        return values | parts | {"fingerprint": self.fingerprint}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import warnings
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from cinemae.errors import ConfigError
 
@@ -32,6 +32,9 @@ def require(condition: bool, sentence: str) -> None:
 class Settings:
     """Base of the frozen dataclasses in `cinemae.config`."""
 
+    _LATER: ClassVar[tuple[str, ...]] = ()
+    """Fields that came after others were written: at their default they are left out, so that ids and files stay."""
+
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
             if get_origin(hint) is Literal:
@@ -41,7 +44,14 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON types."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[call-overload,no-any-return]
+        values: dict[str, Any] = {}
+        for each in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, each.name)
+            default = each.default_factory() if callable(each.default_factory) else each.default
+            if each.name not in self._LATER or value != default:
+                values[each.name] = value.to_dict() if isinstance(value, Settings) else value
+        plain: dict[str, Any] = json.loads(json.dumps(values))
+        return plain
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -42,7 +42,7 @@ CHANGED = {
         "deviation": DeviationConfig(unbiased=True),
         "global_feature": GlobalFeatureConfig(cls_layers=(3,)),
     },
-    GlobalFeatureConfig: {"cls_layers": (1, 3)},
+    GlobalFeatureConfig: {"cls_layers": (1, 3), "token_statistics": ("cls", "std")},
     AugmentConfig: {
         "seed": 3,
         "min_crop": 0.5,
@@ -66,7 +66,8 @@ CHANGED = {
         "activation": "relu",
         "dropout": 0.25,
         "standardize_statistics": False,
-        "standardize_global": False,
+        "standardize_global": True,
+        "clip_global": 5.0,
     },
     TrainConfig: {
         "learning_rate": 0.5,
@@ -79,6 +80,7 @@ CHANGED = {
         "views_drawn": 3,
         "target_fpr": 0.05,
         "target_fnr": 0.2,
+        "optimizer": "lbfgs",
     },
     DecisionConfig: {
         "threshold": 0.75,
@@ -188,8 +190,16 @@ def test_an_unknown_key_deep_inside_is_refused():
         (ImageConfig, {"size": 0}, "size must be positive, got 0"),
         (ImageConfig, {"resize_to": 200}, r"resize_to must be at least size \(224\), got 200"),
         (ImageConfig, {"views": "tiles"}, r"a multiple of size \(224\), got 256"),
-        (ImageConfig, {"views": "nine"}, 'views must be "center", "five", "tiles" or "checkered", got \'nine\''),
+        (ImageConfig, {"views": "nine"}, '"five", "tiles", "checkered" or "whole_native", got \'nine\''),
         (ImageConfig, {"resize": "crop"}, 'resize must be "shortest_edge" or "stretch", got \'crop\''),
+        (ImageConfig, {"views": "whole_native", "resize": "stretch"}, "leave resize .* got 'stretch' and None"),
+        (ImageConfig, {"views": "whole_native", "jpeg_quality": 90}, "own pixels: .* got 'shortest_edge' and 90"),
+        (GlobalFeatureConfig, {"token_statistics": ()}, "some of cls, mean, std, each named once, got none"),
+        (GlobalFeatureConfig, {"token_statistics": ("mean", "mean")}, "each named once, got mean, mean"),
+        (GlobalFeatureConfig, {"token_statistics": ("max",)}, "some of cls, mean, std, each named once, got max"),
+        (HeadConfig, {"clip_global": 0.0}, "clip_global is a positive number of deviations .* got 0.0"),
+        (HeadConfig, {"clip_global": 5.0, "standardize_global": False}, "got 5.0 with standardize_global False"),
+        (TrainConfig, {"optimizer": "sgd"}, 'optimizer must be "adam" or "lbfgs", got \'sgd\''),
         (ImageConfig, {"jpeg_quality": 0}, "jpeg_quality must be from 1 to 100, or None"),
         (MaskConfig, {"mask_ratio": 1.0}, "mask_ratio must lie between 0 and 1, got 1.0"),
         (MaskConfig, {"num_passes": 0}, "num_passes must be at least 1, got 0"),
@@ -211,7 +221,11 @@ def test_an_unknown_key_deep_inside_is_refused():
         (TrainConfig, {"learning_rate": 0.0}, "learning_rate must be positive"),
         (TrainConfig, {"batch_size": 0}, "batch_size must be at least 1"),
         (TrainConfig, {"epochs": 0}, "epochs must be at least 1"),
-        (HeadConfig, {"view_pooling": "max"}, 'view_pooling must be "logit", "mean" or "mean_std", got \'max\''),
+        (
+            HeadConfig,
+            {"view_pooling": "max"},
+            'view_pooling must be "logit", "mean", "mean_std" or "concat", got \'max\'',
+        ),
         (TrainConfig, {"views_drawn": 1}, "views_drawn must be at least 2, or None for all views, got 1"),
         (TrainConfig, {"num_seeds": 0}, "num_seeds must be at least 1"),
         (TrainConfig, {"target_fpr": 0.0}, "target_fpr must lie between 0 and 1"),
@@ -241,6 +255,28 @@ def test_an_unknown_key_deep_inside_is_refused():
 def test_values_outside_the_rules_are_refused_with_a_sentence(kind, settings, sentence):
     with pytest.raises(ConfigError, match=sentence):
         kind(**settings)
+
+
+def test_a_size_that_plays_no_part_makes_no_difference():
+    one, other = (ImageConfig(size=64, resize_to=side, views="whole_native") for side in (64, 256))
+    assert one == other
+    assert (one.resize_to, one.num_views, one.square_side, one.tile_places) == (73, 2, 64, ((0, 0),))
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        (HeadConfig(agg_hidden=8), {"clip_global"}),
+        (TrainConfig(epochs=2), {"optimizer"}),
+        (GlobalFeatureConfig(cls_layers=(1, 3)), {"token_statistics"}),
+        (ExtractorConfig(mask=MaskConfig(seed=1)), {"global_feature"}),
+    ],
+)
+def test_settings_that_came_later_are_written_where_they_are_changed_alone(config, names):
+    fields = {field.name for field in dataclasses.fields(config)}
+    assert fields - set(config.to_dict()) == names
+    changed = dataclasses.replace(config, **{name: CHANGED[type(config)][name] for name in names})
+    assert set(changed.to_dict()) == fields
 
 
 def test_the_papers_values_are_the_defaults():
@@ -319,6 +355,18 @@ class TestFingerprint:
         )
         read = ExtractorConfig.from_dict(json.loads(json.dumps(extractor.to_dict())))
         assert read.fingerprint(BACKBONE_HASH) == extractor.fingerprint(BACKBONE_HASH)
+
+
+@pytest.mark.parametrize(
+    ("settings", "dim"),
+    [
+        ({}, 8),
+        ({"cls_layers": (1, 2)}, 16),
+        ({"cls_layers": (5, 7, 9), "token_statistics": ("cls", "mean", "std")}, 72),
+    ],
+)
+def test_the_length_of_a_global_feature(settings, dim):
+    assert GlobalFeatureConfig(**settings).dim(8) == dim
 
 
 @pytest.mark.parametrize("layers", [(0, 3), (3, 1), (2, 2), (-1,)])
