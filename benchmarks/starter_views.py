@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from cinemae.core.preprocess import native_view, whole_view
+
 SIDE: Final = 224
 PATCH: Final = 14
 ROOM: Final = 64
@@ -58,7 +60,7 @@ def _window(native: Pixels, left: int, top: int, side: int = SIDE) -> Pixels:
 
 
 def _whole(image: Image.Image, native: Pixels) -> Iterator[tuple[str, Pixels]]:
-    yield "ws", _squashed(image)
+    yield "ws", whole_view(image, SIDE)
 
 
 def _centre_square(image: Image.Image, native: Pixels) -> Iterator[tuple[str, Pixels]]:
@@ -86,8 +88,7 @@ def _room(native: Pixels) -> tuple[int, int]:
 
 
 def _centre(image: Image.Image, native: Pixels) -> Iterator[tuple[str, Pixels]]:
-    across, down = _room(native)
-    yield "c0", _window(native, across // 2, down // 2)
+    yield "c0", native_view(image, SIDE)
 
 
 def _corners(image: Image.Image, native: Pixels) -> Iterator[tuple[str, Pixels]]:

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from cinemae.settings import Settings, require
 
@@ -48,8 +48,8 @@ class ImageConfig(Settings):
             object.__setattr__(self, "resize_to", round(self.size * 8 / 7))
             require(
                 self.resize == "shortest_edge" and self.jpeg_quality is None,
-                'the views "whole_native" hold a picture\'s own pixels: leave resize at "shortest_edge" and jpeg_quality '
-                f"at None, got {self.resize!r} and {self.jpeg_quality}.",
+                'the views "whole_native" hold a picture\'s own pixels: leave resize at "shortest_edge" and '
+                f"jpeg_quality at None, got {self.resize!r} and {self.jpeg_quality}.",
             )
         require(
             self.resize_to >= self.size or (self.resize == "stretch" and self.views == "center"),

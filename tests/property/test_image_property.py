@@ -107,13 +107,16 @@ def test_arbitrary_arrays(array: np.ndarray) -> None:
     width=st.integers(1, 4000),
     height=st.integers(1, 4000),
     resize=st.sampled_from(["shortest_edge", "stretch"]),
-    views=st.sampled_from(["center", "five"]),
+    views=st.sampled_from(["center", "five", "whole_native"]),
 )
 @example(width=4000, height=1, resize="shortest_edge", views="five")
+@example(width=1, height=4000, resize="shortest_edge", views="whole_native")
 @example(width=1, height=4000, resize="stretch", views="center")
 @settings(deadline=None, max_examples=25)
 def test_preprocess_of_any_shape_is_finite_and_within_range(width: int, height: int, resize: str, views: str) -> None:
-    config = ImageConfig(size=32, resize_to=40, resize=resize, views=views)
+    config = ImageConfig(
+        size=32, resize_to=40, resize="shortest_edge" if views == "whole_native" else resize, views=views
+    )
     image = Image.new("RGB", (width, height), (12, 200, 90))
     pixel_values = preprocess(image, config)
     assert pixel_values.shape == (config.num_views, 3, 32, 32)

@@ -30,6 +30,7 @@ def _gradient(width: int, height: int) -> Image.Image:
         ImageConfig(views="five", mean=(0, 0, 0), std=(1, 1, 1)),
         ImageConfig(resize="stretch", mean=(0, 0, 0), std=(1, 1, 1)),
         ImageConfig(resize="stretch", views="five", mean=(0, 0, 0), std=(1, 1, 1)),
+        ImageConfig(views="whole_native", mean=(0, 0, 0), std=(1, 1, 1)),
     ],
 )
 def test_the_box_is_what_preprocess_looks_at(size: tuple[int, int], config: ImageConfig):

@@ -19,7 +19,7 @@ from scipy.fft import dctn
 from sklearn.datasets import load_sample_image
 
 from cinemae.config import ImageConfig
-from cinemae.evidence.image_measures import GRID_QUALITY, ImageMeasures, measure_image, view_side
+from cinemae.evidence.image_measures import GRID_QUALITY, ImageMeasures, measure_image
 from cinemae.evidence.image_warnings import WARNINGS, WarningLimits, explain, image_warnings, warnings_of
 from cinemae.pictures.image import load_image
 from cinemae.pictures.jpeg_quality import luminance_steps
@@ -224,12 +224,13 @@ class TestWarnings:
     @pytest.mark.parametrize(
         "size", [(1, 1), (2, 9), (23, 23), (24, 24), (25, 400), (5, 3000), (70_000, 2), (257, 255)]
     )
-    @pytest.mark.parametrize("resize", ["shortest_edge", "stretch"])
-    def test_no_size_is_too_odd(self, size, resize):
-        config = ImageConfig(resize=resize)
+    @pytest.mark.parametrize(
+        "config", [ImageConfig(), ImageConfig(resize="stretch"), ImageConfig(views="whole_native")]
+    )
+    def test_no_size_is_too_odd(self, size, config):
         names = warned(Image.new("RGB", size, "teal"), config=config)
         assert set(names) <= set(WARNINGS)
-        assert ("small" in names) == (min(size) < view_side(config))
+        assert ("small" in names) == (min(size) < config.square_side)
 
     def test_what_is_small_depends_on_what_the_model_looks_at(self):
         image = photograph("astronaut").resize((300, 300))

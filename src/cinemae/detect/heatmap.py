@@ -114,7 +114,7 @@ def lcas_levels(lcas_map: NDArray[np.floating], reference: LcasReference) -> NDA
 
 
 def view_box(width: int, height: int, config: ImageConfig) -> Box:
-    """Return which part of a picture a map covers: the centre view of `core.preprocess`, or all tiles.
+    """Return which part of a picture a map covers: the centre view of `core.preprocess`, all tiles, or all of it.
 
     Args:
         width: Of the picture, in pixels.
@@ -128,14 +128,12 @@ def view_box(width: int, height: int, config: ImageConfig) -> Box:
         >>> view_box(400, 200, ImageConfig(size=224, resize_to=224))
         (0.25, 0.0, 0.75, 1.0)
     """
-    if config.resize == "stretch":
-        left, top, right, bottom = 0, 0, width, height
-        side = config.size if config.views == "center" else config.resize_to
-    else:
+    side = config.square_side
+    left, top, right, bottom = 0, 0, width, height
+    if not config.whole:
         short = min(width, height)
         left, top = (width - short) // 2, (height - short) // 2
         right, bottom = left + short, top + short
-        side = config.resize_to
     seen = side if config.tiled else config.size
     near = (side - seen) // 2 / side
     far = near + seen / side

@@ -105,22 +105,12 @@ def measure_image(image: Image.Image, config: ImageConfig | None = None) -> Imag
     )
 
 
-def view_side(config: ImageConfig) -> int:
-    """Return the side in pixels to which a picture is scaled before views are cut from it.
-
-    Example:
-        >>> view_side(ImageConfig(size=224, resize_to=256))
-        256
-    """
-    return config.size if config.resize == "stretch" and config.views == "center" else config.resize_to
-
-
 def _view(image: Image.Image, config: ImageConfig) -> Image.Image:
     """Return what the model is shown before its crops, at its size or the picture's own if that is less."""
     width, height = image.size
-    side = view_side(config)
+    side = config.square_side
     box = (0, 0, width, height)
-    if config.resize == "shortest_edge":
+    if not config.whole:
         short = min(width, height)
         left, top = (width - short) // 2, (height - short) // 2
         box = (left, top, left + short, top + short)

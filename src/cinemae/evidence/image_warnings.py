@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from cinemae.config import ImageConfig
-from cinemae.evidence.image_measures import ImageMeasures, measure_image, view_side
+from cinemae.evidence.image_measures import ImageMeasures, measure_image
 from cinemae.pictures.image import LoadedImage
 from cinemae.settings import Settings
 
@@ -114,7 +114,7 @@ def warnings_of(
         "low_texture": measures.flat_share >= limits.flat_share,
         "high_texture": measures.detail_floor >= limits.detail_floor,
         "grayscale": measures.colour_spread <= limits.colour_spread,
-        "small": view_side(config) > limits.enlargement * measures.short_side,
+        "small": config.square_side > limits.enlargement * measures.short_side,
         "upscaled": measures.fine_detail <= limits.fine_detail,
         "heavy_compression": heavy or measures.grid_ratio <= limits.grid_ratio,
         "screenshot_or_text": measures.hard_edges >= limits.hard_edges or measures.frame >= limits.frame,
