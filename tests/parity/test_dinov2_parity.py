@@ -7,7 +7,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from benchmarks import starter_features
 from onnx import numpy_helper
+from safetensors.torch import load_file
 from torch import nn
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel, ViTMAEModel
 
@@ -144,6 +146,53 @@ def test_every_choice_of_layers_is_joined_after_the_last_norm(tmp_path):
             torch.testing.assert_close(backbone.global_feature(pixel_values, cls_layers=layers), wanted, **TOLERANCE)
             torch.testing.assert_close(found.deviation, plain.deviation, equal_nan=True)  # masked passes go to the end
             assert extractor.global_dim == found.global_feature.shape[-1]
+
+
+@pytest.mark.parametrize("names", [("cls", "mean", "std"), ("std",), ("mean", "cls")])
+@pytest.mark.parametrize("layers", [(), (1, 3), (2,)])
+def test_statistics_of_tokens_are_joined_layer_by_layer_as_they_leave_it(names, layers):
+    """As `benchmarks.starter_features`, which the design was chosen with, takes them: no norm behind."""
+    dinov2 = random_dinov2()
+    backbone = FrozenMAE(mae_around(to_vit_mae(dinov2, 224), PretrainConfig(image_size=224, patch_size=14, **DECODER)))
+    pixel_values = pixels(224)
+    with torch.no_grad():
+        states = dinov2(pixel_values, output_hidden_states=True).hidden_states
+        wanted = [
+            starter_features.token_statistics(states[number])[:, ("cls", "mean", "std").index(name)]
+            for number in layers or (3,)
+            for name in names
+        ]
+        plain = FeatureExtractor(backbone, ExtractorConfig())(pixel_values)
+        extractor = FeatureExtractor(backbone, ExtractorConfig(global_feature=GlobalFeatureConfig(layers, names)))
+        found = extractor(pixel_values)
+        alone = backbone.global_feature(pixel_values, cls_layers=layers, token_statistics=names)
+    assert extractor.global_dim == found.global_feature.shape[-1]
+    torch.testing.assert_close(found.global_feature, torch.cat(wanted, -1), **TOLERANCE)
+    torch.testing.assert_close(alone, found.global_feature, **TOLERANCE)
+    torch.testing.assert_close(found.deviation, plain.deviation, equal_nan=True)
+    torch.testing.assert_close(found.fidelity, plain.fidelity, equal_nan=True)
+
+
+def test_later_layers_are_left_out_and_the_earlier_compute_as_before(tmp_path):
+    dinov2 = random_dinov2()
+    dinov2.save_pretrained(tmp_path / "dinov2")
+    convert_dinov2(str(tmp_path / "dinov2"), tmp_path / "backbone", image_size=70, layers=2)
+    assert json.loads((tmp_path / "backbone" / "origin.json").read_text())["layers"] == 2
+    assert not any("layers.2" in name for name in load_file(tmp_path / "backbone" / "model.safetensors"))
+    pixel_values = pixels(70)
+    with torch.no_grad():
+        expected = dinov2(pixel_values, output_hidden_states=True).hidden_states
+        layers, last = tokens_after_each_layer(tmp_path / "backbone", pixel_values)
+    assert len(layers) == 3
+    for found, wanted in zip(layers, expected[:3], strict=True):
+        torch.testing.assert_close(found, wanted, **TOLERANCE)
+    torch.testing.assert_close(last, dinov2.layernorm(expected[2]), **TOLERANCE)
+
+
+@pytest.mark.parametrize("layers", [0, 4])
+def test_layers_that_are_not_there_to_keep_are_refused(layers):
+    with pytest.raises(ConfigError, match=f"has 3 layers to keep, at least 1 of them, got {layers}"):
+        to_vit_mae(random_dinov2(), 70, layers)
 
 
 def test_a_layer_that_is_not_there_is_refused():

@@ -35,6 +35,10 @@ def convert(
     float16: Annotated[
         bool, typer.Option("--float16", help="Round the weights to float16: what holds them takes half the space.")
     ] = False,
+    layers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Keep the encoder's first N layers alone.", show_default="all"),
+    ] = None,
 ) -> None:
     """Turn DINOv2 into the encoder of a masked autoencoder.
 
@@ -42,7 +46,7 @@ def convert(
     """
     from cinemae.backbones.convert import convert_dinov2
 
-    config = convert_dinov2(source, out, image_size=image_size, float16=float16).config
+    config = convert_dinov2(source, out, image_size=image_size, float16=float16, layers=layers).config
     grid = config.image_size // config.patch_size
     typer.echo(
         f"{out}: {config.num_hidden_layers} layers of width {config.hidden_size}, {grid}x{grid} patches of "

@@ -20,6 +20,7 @@ from cinemae.app.options import (
     ModelOption,
     WorkersOption,
     whole_numbers,
+    words,
 )
 from cinemae.config import AugmentConfig
 from cinemae.errors import ConfigError, MissingDependencyError
@@ -86,7 +87,7 @@ def extract(
         Dtype, typer.Option(metavar="float32|bfloat16", help="What the backbone computes in.")
     ] = Dtype.FLOAT32,
     views: Annotated[
-        str | None, _of_model("center|five|tiles|checkered", "Which crops of an image are looked at.")
+        str | None, _of_model("center|five|tiles|checkered|whole_native", "What of an image is looked at.")
     ] = None,
     resize: Annotated[str | None, _of_model("shortest_edge|stretch", "How an image becomes square.")] = None,
     resize_to: Annotated[int | None, _of_model("N", "Pixels of the shorter side before cropping.")] = None,
@@ -100,6 +101,14 @@ def extract(
     cls_layers: Annotated[
         str | None,
         _of_model("N,N", "Encoder layers whose [CLS] are joined to the global feature, in place of the last one's."),
+    ] = None,
+    token_statistics: Annotated[
+        str | None,
+        _of_model(
+            "cls,mean,std",
+            "What is taken of each of these layers: [CLS], mean, deviation of the patch tokens; more than [CLS] is "
+            "taken without the encoder's last norm.",
+        ),
     ] = None,
 ) -> None:
     """Run the frozen half over images, once, for training.
@@ -122,7 +131,10 @@ def extract(
         "image": {"views": views, "resize": resize, "resize_to": resize_to, "jpeg_quality": jpeg_quality},
         "mask": {"num_passes": num_passes, "scheme": mask_scheme, "seed": mask_seed},
         "deviation": {"pixel_space": pixel_space},
-        "global_feature": {"cls_layers": whole_numbers("--cls-layers", cls_layers)},
+        "global_feature": {
+            "cls_layers": whole_numbers("--cls-layers", cls_layers),
+            "token_statistics": None if token_statistics is None else words(token_statistics),
+        },
     }
     given = {
         part: {name: value for name, value in settings.items() if value is not None}

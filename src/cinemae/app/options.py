@@ -115,6 +115,16 @@ def whole_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
         raise ConfigError(f"{option} is a list of whole numbers such as 256,64, got {text!r}.") from error
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Read a list such as "a, b".
+
+    Example:
+        >>> words("cls, mean,std")
+        ('cls', 'mean', 'std')
+    """
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take dataclasses of options: each field is an option of its own, at the place of its group."""
     hints = get_type_hints(command, include_extras=True)

@@ -15,7 +15,7 @@ from cinemae.app.finetune_command import (
     require_stores,
     summarise_model,
 )
-from cinemae.app.options import whole_numbers, with_groups
+from cinemae.app.options import whole_numbers, with_groups, words
 from cinemae.backbones.finetune_config import FINETUNE_SEEDS
 from cinemae.config import HeadConfig, LcasConfig, TrainConfig
 from cinemae.errors import ConfigError
@@ -144,7 +144,7 @@ class HeadOptions:
     def head(self) -> HeadConfig:
         """Return the settings of the head."""
         given = {name: value for name, value in vars(self).items() if name in _HEAD.to_dict()}
-        given["statistics"] = () if self.statistics == "none" else _split(self.statistics)
+        given["statistics"] = () if self.statistics == "none" else words(self.statistics)
         given["cls_hidden"] = whole_numbers("--cls-hidden", self.cls_hidden)
         return HeadConfig.from_dict(given)
 
@@ -219,7 +219,7 @@ def _train_on_stores(stores: Sequence[Path], sets: SetOptions, shared: dict[str,
         stores=stores,
         backbone=sets.backbone or _bundled_backbone(stores[0]),
         val_stores=sets.val or (),
-        val_generators=None if sets.val_generators is None else _split(sets.val_generators),
+        val_generators=None if sets.val_generators is None else words(sets.val_generators),
         **shared,
     )
     report = _run(recipe, out)
@@ -251,10 +251,6 @@ def _bundled_backbone(store: Path) -> Path:
             "--backbone."
         )
     return STARTER / BACKBONE_DIR
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -24,7 +24,9 @@ ORIGIN_FILE = "origin.json"
 """Beside a converted encoder, and beside each backbone that begins with it: where the weights come from."""
 
 
-def convert_dinov2(source: str, out: Path, *, image_size: int = 224, float16: bool = False) -> ViTMAEForPreTraining:
+def convert_dinov2(
+    source: str, out: Path, *, image_size: int = 224, float16: bool = False, layers: int | None = None
+) -> ViTMAEForPreTraining:
     """Write a DINOv2 checkpoint as an encoder in ViTMAE's layout, to be given a decoder by `cinemae pretrain`.
 
     Args:
@@ -32,18 +34,19 @@ def convert_dinov2(source: str, out: Path, *, image_size: int = 224, float16: bo
         out: Folder to write config.json, model.safetensors and origin.json into.
         image_size: Height and width of the images to come, a multiple of the patch's.
         float16: Round the weights to float16, which halves every file that will hold them.
+        layers: Keep the first so many layers of the encoder; None for all.
 
     Returns:
         The model; its decoder has no weights of use.
 
     Raises:
         CheckpointError: If `source` is no DINOv2 that fits.
-        ConfigError: If `image_size` is no multiple of the patch size.
+        ConfigError: If `image_size` is no multiple of the patch size, or there are not so many layers.
     """
     path = Path(source)
     is_onnx = path.suffix == ".onnx"
     encoder = load_dinov2_onnx(path) if is_onnx else load_dinov2(source)
-    model = to_vit_mae(encoder, image_size)
+    model = to_vit_mae(encoder, image_size, layers)
     if float16:
         model.half()
     weights = {name: weight for name, weight in model.state_dict().items() if name.startswith("vit.")}
@@ -56,6 +59,7 @@ def convert_dinov2(source: str, out: Path, *, image_size: int = 224, float16: bo
         "revision": getattr(encoder.config, "_commit_hash", None),
         "image_size": image_size,
         "float16": float16,
+        "layers": model.config.num_hidden_layers,
     }
     (out / ORIGIN_FILE).write_text(json.dumps(origin, indent=1) + "\n")
     return model.float()
@@ -93,18 +97,26 @@ def load_dinov2(path_or_id: str) -> Dinov2Model:
     return model.eval()
 
 
-def to_vit_mae(encoder: Dinov2Model, image_size: int) -> ViTMAEForPreTraining:
+def to_vit_mae(encoder: Dinov2Model, image_size: int, layers: int | None = None) -> ViTMAEForPreTraining:
     """Build a masked autoencoder whose encoder computes what a DINOv2 does on images of `image_size` pixels.
+
+    The encoder's last norm follows the last layer kept.
 
     Args:
         encoder: The DINOv2.
         image_size: Height and width, a multiple of the patch's.
+        layers: How many layers to keep, the first; None for all.
 
     Raises:
         CheckpointError: If its MLPs are not those of a ViT.
-        ConfigError: If `image_size` is no multiple of the patch size.
+        ConfigError: If `image_size` is no multiple of the patch size, or there are not so many layers.
     """
     config = encoder.config
+    kept = config.num_hidden_layers if layers is None else layers
+    if not 1 <= kept <= config.num_hidden_layers:
+        raise ConfigError(
+            f"this encoder has {config.num_hidden_layers} layers to keep, at least 1 of them, got {kept}."
+        )
     if config.use_swiglu_ffn or config.hidden_act != "gelu":
         raise CheckpointError(
             "a masked autoencoder's MLPs have two layers and GELU, this DINOv2's have not (the giant's are SwiGLU): "
@@ -115,7 +127,7 @@ def to_vit_mae(encoder: Dinov2Model, image_size: int) -> ViTMAEForPreTraining:
     model = ViTMAEForPreTraining(
         ViTMAEConfig(
             hidden_size=config.hidden_size,
-            num_hidden_layers=config.num_hidden_layers,
+            num_hidden_layers=kept,
             num_attention_heads=config.num_attention_heads,
             intermediate_size=config.hidden_size * config.mlp_ratio,
             layer_norm_eps=config.layer_norm_eps,
@@ -127,12 +139,12 @@ def to_vit_mae(encoder: Dinov2Model, image_size: int) -> ViTMAEForPreTraining:
             attn_implementation="sdpa",
         )
     )
-    model.vit.load_state_dict(dict(_encoder_weights(encoder, image_size)))
+    model.vit.load_state_dict(dict(_encoder_weights(encoder, image_size, kept)))
     return model.eval()
 
 
 @torch.no_grad()
-def _encoder_weights(encoder: Dinov2Model, image_size: int) -> Iterator[tuple[str, Tensor]]:
+def _encoder_weights(encoder: Dinov2Model, image_size: int, layers: int) -> Iterator[tuple[str, Tensor]]:
     """Yield the weights under ViTMAE's names."""
     embeddings = encoder.embeddings
     grid = image_size // encoder.config.patch_size
@@ -141,7 +153,7 @@ def _encoder_weights(encoder: Dinov2Model, image_size: int) -> Iterator[tuple[st
     yield "embeddings.position_embeddings", embeddings.interpolate_pos_encoding(tokens, image_size, image_size)
     yield from _of_module("embeddings.patch_embeddings.projection", embeddings.patch_embeddings.projection)
     yield from _of_module("layernorm", encoder.layernorm)
-    for index, layer in enumerate(encoder.encoder.layer):
+    for index, layer in enumerate(encoder.encoder.layer[:layers]):
         name = f"layers.{index}"
         yield from _of_module(f"{name}.layernorm_before", layer.norm1)
         yield from _of_module(f"{name}.layernorm_after", layer.norm2)

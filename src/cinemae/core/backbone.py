@@ -54,6 +54,18 @@ class _Run(NamedTuple):
         return self.sequences * len(range(self.length)[self.asked])
 
 
+class _Asked(NamedTuple):
+    """What the global feature is made of: `cinemae.config.GlobalFeatureConfig`, its last layer by number."""
+
+    layers: tuple[int, ...]
+    statistics: tuple[str, ...]
+
+    @property
+    def tokens(self) -> slice:
+        """The tokens of a whole image that are read."""
+        return slice(0, 1) if self.statistics == ("cls",) else slice(None)
+
+
 class FrozenMAE(nn.Module):
     """A masked autoencoder whose weights never change.
 
@@ -120,7 +132,11 @@ class FrozenMAE(nn.Module):
         return cls(model).to(device=device, dtype=dtype)
 
     def global_feature(
-        self, pixel_values: Float[Tensor, "N 3 H W"], *, cls_layers: Sequence[int] = ()
+        self,
+        pixel_values: Float[Tensor, "N 3 H W"],
+        *,
+        cls_layers: Sequence[int] = (),
+        token_statistics: Sequence[str] = ("cls",),
     ) -> Float[Tensor, "N D"]:
         """Return the [CLS] of the whole, unmasked image after the last encoder layer and its norm, Eq. 3.
 
@@ -128,9 +144,12 @@ class FrozenMAE(nn.Module):
             pixel_values: ImageNet-normalised images, (N, 3, H, W).
             cls_layers: Layers, ascending from 1, to take the [CLS] after in place of the last, each through the
                 encoder's last norm, joined to one feature of ``len(cls_layers) * hidden_size``.
+            token_statistics: What to take of each of these layers: "cls", and "mean" and "std" over the patch tokens.
+                With more than ("cls",) all are taken without the norm, and joined layer by layer.
         """
         tokens = self._with_cls(self._embed(pixel_values))
-        return self._encode(tokens.flatten(0, 1), [self._whole_run(pixel_values.shape[0])], cls_layers)[0]
+        asked = self._asked(cls_layers, token_statistics)
+        return self._encode(tokens.flatten(0, 1), [self._whole_run(pixel_values.shape[0], asked)], asked)[0]
 
     def reconstruct(
         self, pixel_values: Float[Tensor, "N 3 H W"], noise: Noise, *, mask_ratio: float | None = None
@@ -165,11 +184,16 @@ class FrozenMAE(nn.Module):
             global_feature (N, D), pred (N, K, L, P), mask (N, K, L).
         """
         plan = self._plan(noise, mask_ratio)
-        global_feature, pred = self._encode_and_redraw(pixel_values, plan, slice(1, None))
+        global_feature, pred = self._encode_and_redraw(pixel_values, plan, slice(1, None), self._asked((), ("cls",)))
         return global_feature, _in_order(pred, plan.restore), plan.mask.expand(len(pred), -1, -1)
 
     def encode_and_redraw(
-        self, pixel_values: Float[Tensor, "N 3 H W"], plan: MaskPlan, *, cls_layers: Sequence[int] = ()
+        self,
+        pixel_values: Float[Tensor, "N 3 H W"],
+        plan: MaskPlan,
+        *,
+        cls_layers: Sequence[int] = (),
+        token_statistics: Sequence[str] = ("cls",),
     ) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N K M P"]]:
         """Return the global feature (N, D), and of each pass the masked patches alone, redrawn, (N, K, M, P).
 
@@ -177,21 +201,26 @@ class FrozenMAE(nn.Module):
             pixel_values: ImageNet-normalised images, (N, 3, H, W).
             plan: The masks; pred's patches stand in the order of ``plan.hidden``.
             cls_layers: See `global_feature`.
+            token_statistics: See `global_feature`.
         """
-        return self._encode_and_redraw(pixel_values, plan, slice(1 + plan.visible.shape[1], None), cls_layers)
+        asked = self._asked(cls_layers, token_statistics)
+        return self._encode_and_redraw(pixel_values, plan, slice(1 + plan.visible.shape[1], None), asked)
 
     def _encode_and_redraw(
-        self, pixel_values: Tensor, plan: MaskPlan, asked: slice, cls_layers: Sequence[int] = ()
+        self, pixel_values: Tensor, plan: MaskPlan, redrawn: slice, asked: _Asked
     ) -> tuple[Tensor, Tensor]:
         embedded = self._embed(pixel_values)
         visible = self._visible_tokens(embedded, plan)
         rows = torch.cat([self._with_cls(embedded).flatten(0, 1), visible.flatten(0, 2)])
-        runs = [self._whole_run(pixel_values.shape[0]), _masked_run(visible)]
-        global_feature, encoded = self._encode(rows, runs, cls_layers)
-        return global_feature, self._redraw(encoded.view(visible.shape), plan, asked)
+        runs = [self._whole_run(pixel_values.shape[0], asked), _masked_run(visible)]
+        global_feature, encoded = self._encode(rows, runs, asked)
+        return global_feature, self._redraw(encoded.view(visible.shape), plan, redrawn)
 
-    def _whole_run(self, sequences: int) -> _Run:
-        return _Run(sequences, self.num_patches + 1, slice(0, 1))
+    def _asked(self, cls_layers: Sequence[int], token_statistics: Sequence[str]) -> _Asked:
+        return _Asked(tuple(cls_layers) or (self.num_layers,), tuple(token_statistics))
+
+    def _whole_run(self, sequences: int, asked: _Asked) -> _Run:
+        return _Run(sequences, self.num_patches + 1, asked.tokens)
 
     def _plan(self, noise: Noise, mask_ratio: float | None) -> MaskPlan:
         noise = torch.as_tensor(noise, device=self.model.decoder.mask_token.device)
@@ -212,25 +241,29 @@ class FrozenMAE(nn.Module):
         """Gather each pass's visible patches, [CLS] first: (N, L, D) to (N, K, 1 + V, D)."""
         return self._with_cls(embedded[:, plan.visible])
 
-    def _encode(self, rows: Tensor, runs: Sequence[_Run], cls_layers: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def _encode(self, rows: Tensor, runs: Sequence[_Run], asked: _Asked) -> tuple[Tensor, Tensor]:
         """Return the global feature of the whole images, the first run, and the tokens of the others, one a row.
 
-        The whole images leave after the last layer whose [CLS] is read; only the others go on from there.
+        The whole images leave after the last layer that is read of them; only the others go on from there.
         """
         encoder, (whole, *others) = self.model.vit, runs
-        kept, found = tuple(cls_layers) or (self.num_layers,), []
+        found = []
         for number, layer in enumerate(encoder.layers, 1):
-            if number < kept[-1]:
+            if number < asked.layers[-1]:
                 rows = _run_layer(layer, rows, _everything(runs))
-                if number in kept:
-                    found.append(rows[: whole.rows].view(whole.sequences, whole.length, -1)[:, 0])
-            elif number == kept[-1]:
+                if number in asked.layers:
+                    found.append(rows[: whole.rows].view(whole.sequences, whole.length, -1)[:, whole.asked])
+            elif number == asked.layers[-1]:
                 rows = _run_layer(layer, rows, runs)
-                found.append(rows[: whole.rows_asked])
+                found.append(rows[: whole.rows_asked].view(whole.sequences, -1, rows.shape[-1]))
                 rows = rows[whole.rows_asked :]
             elif others:
                 rows = _run_layer(layer, rows, others)
-        return torch.cat([encoder.layernorm(tokens) for tokens in found], dim=-1), encoder.layernorm(rows)
+        if asked.statistics == ("cls",):
+            parts = [encoder.layernorm(tokens[:, 0]) for tokens in found]
+        else:
+            parts = [part for tokens in found for part in _token_statistics(tokens.float(), asked.statistics)]
+        return torch.cat(parts, dim=-1), encoder.layernorm(rows)
 
     def _redraw(self, encoded: Tensor, plan: MaskPlan, asked: slice) -> Tensor:
         """Decode every pass: encoded (N, K, 1 + V, D) to patches (N, K, A, P), of ``visible | hidden`` those asked for.
@@ -247,6 +280,12 @@ class FrozenMAE(nn.Module):
         run = _Run(n * passes, sequences.shape[2], asked)
         rows = _run_layers(decoder.decoder_layers, sequences.flatten(0, 2), [run])
         return decoder.decoder_pred(decoder.decoder_norm(rows)).unflatten(0, (n, passes, -1))  # type: ignore[no-any-return]
+
+
+def _token_statistics(tokens: Tensor, names: Sequence[str]) -> list[Tensor]:
+    """Return what is named of each sequence's tokens (N, 1 + L, D), [CLS] first: (N, D) each."""
+    patches = tokens[:, 1:]
+    return [tokens[:, 0] if name == "cls" else patches.mean(1) if name == "mean" else patches.std(1) for name in names]
 
 
 def _masked_run(visible: Tensor) -> _Run:

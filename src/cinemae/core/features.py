@@ -27,7 +27,7 @@ class Features:
 
     Attributes:
         global_feature: The encoder's [CLS] of the whole image, Eq. 3, (N, D); D is a multiple of the encoder's width
-            where [CLS] of several layers are joined.
+            where several layers, or statistics of their tokens, are joined.
         deviation: Eq. 5 averaged over each patch's values, (N, K, L), nan where visible.
         fidelity: Squared error of Eq. 4 averaged over each patch's values, (N, K, L), nan where visible.
     """
@@ -97,8 +97,9 @@ class FeatureExtractor(nn.Module):
             `Features`, float32 on the backbone's device.
         """
         plan = self._plan if noise is None else plan_masks(noise, self.config.mask.mask_ratio)
+        wanted = self.config.global_feature
         global_feature, pred = self.backbone.encode_and_redraw(
-            pixel_values, plan, cls_layers=self.config.global_feature.cls_layers
+            pixel_values, plan, cls_layers=wanted.cls_layers, token_statistics=wanted.token_statistics
         )
         target = patchify(pixel_values.float(), self.backbone.patch_size)
         pred = pred.float()
