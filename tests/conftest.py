@@ -6,10 +6,10 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from cinemae.config import (
     BackboneInfo,
     DecisionConfig,
     ExtractorConfig,
+    GlobalFeatureConfig,
     HeadConfig,
     ImageConfig,
     LcasConfig,
@@ -54,7 +55,7 @@ TINY_DECISION = DecisionConfig(
 VERDICT_KEYS = (
     "path", "status", "verdict", "prob_fake", "logit", "threshold", "false_positive_rate", "reasons",
     "variability", "overall", "sensitivity", "ood_score", "warnings", "redeliveries", "provenance",
-    "width", "height", "format", "content_hash", "model",
+    "width", "height", "format", "content_hash", "model", "examined",
 )  # fmt: skip
 
 
@@ -71,6 +72,9 @@ def write_tiny_model(
     decision: DecisionConfig = TINY_DECISION,
     reference: LcasReference | None = None,
     view_pooling: ViewPooling = "logit",
+    backbone: PretrainConfig = TINY,
+    global_feature: GlobalFeatureConfig | None = None,
+    head: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write config.json, backbone and head with random weights: everything but the ONNX graph."""
     import torch
@@ -83,19 +87,23 @@ def write_tiny_model(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        mae = new_mae(TINY)
-        dim = pooled_dim(TINY.hidden_size, view_pooling)
-        head = CinemaeHead(HeadConfig(global_dim=dim, view_pooling=view_pooling, agg_hidden=8, cls_hidden=(8,)))
+        mae = new_mae(backbone)
+        extractor = ExtractorConfig(
+            image=image, mask=MaskConfig(num_passes=2), global_feature=global_feature or GlobalFeatureConfig()
+        )
+        dim = pooled_dim(extractor.global_feature.dim(backbone.hidden_size), view_pooling, image.num_views)
+        widths = {"agg_hidden": 8, "cls_hidden": (8,), **(head or {})}
+        trained = CinemaeHead(HeadConfig(global_dim=dim, view_pooling=view_pooling, **widths))
     directory.mkdir(parents=True, exist_ok=True)
     mae.save_pretrained(directory / BACKBONE_DIR)
-    save_file(head.state_dict(), directory / HEAD_FILE)
-    backbone = FrozenMAE(mae)
+    save_file(trained.state_dict(), directory / HEAD_FILE)
+    frozen = FrozenMAE(mae)
     config = ModelConfig(
         name="tiny",
-        backbone=BackboneInfo(backbone.content_hash, TINY.patch_size, backbone.num_patches, TINY.hidden_size),
-        extractor=ExtractorConfig(image=image, mask=MaskConfig(num_passes=2)),
+        backbone=BackboneInfo(frozen.content_hash, backbone.patch_size, frozen.num_patches, backbone.hidden_size),
+        extractor=extractor,
         lcas=LcasConfig(),
-        head=head.config,
+        head=trained.config,
         decision=decision,
         reference=reference or LcasReference(levels=(0.0, 0.5, 1.0), values=(-2.0, 0.0, 2.0)),
         provenance={"made_for": "tests"},
@@ -180,6 +188,23 @@ def tiny_model_pooled(tmp_path_factory: pytest.TempPathFactory, one_trace: None)
     image = dataclasses.replace(TINY_IMAGE, views="tiles", resize_to=64)
     directory = tmp_path_factory.mktemp("models") / "pooled"
     write_tiny_model(directory, image=image, view_pooling="mean_std")
+    export_onnx(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_model_whole(tmp_path_factory: pytest.TempPathFactory, one_trace: None) -> Path:
+    """Three layers, two views: the whole and the native centre, statistics of two layers' tokens side by side."""
+    from cinemae.models.export import export_onnx
+
+    directory = write_tiny_model(
+        tmp_path_factory.mktemp("models") / "whole",
+        image=ImageConfig(size=32, views="whole_native"),
+        view_pooling="concat",
+        backbone=dataclasses.replace(TINY, num_hidden_layers=3),
+        global_feature=GlobalFeatureConfig(cls_layers=(1, 2), token_statistics=("cls", "mean", "std")),
+        head={"cls_hidden": (), "clip_global": 5.0},
+    )
     export_onnx(directory)
     return directory
 

@@ -151,6 +151,11 @@ class HeadConfig(Settings):
             f"standardize_global {self.standardize_global}.",
         )
 
+    @property
+    def joins_views_side_by_side(self) -> bool:
+        """Whether each view has columns of its own, because each looks at a picture in a way of its own."""
+        return self.view_pooling == "concat"
+
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):

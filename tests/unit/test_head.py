@@ -82,13 +82,17 @@ class TestViews:
         one_by_one = torch.stack([head(of_global[:, view], stats[:, view]) for view in range(5)])
         torch.testing.assert_close(head.score_views(of_global, stats), one_by_one.mean(0))
 
-    @pytest.mark.parametrize("how", ["mean", "mean_std"])
+    @pytest.mark.parametrize("how", ["mean", "mean_std", "concat"])
     def test_features_of_views_are_joined_before_the_head(self, how):
-        dim = pooled_dim(6, how)
+        dim = pooled_dim(6, how, 5)
         head = CinemaeHead(HeadConfig(**{**SMALL, "global_dim": dim}, view_pooling=how)).eval()
         of_global, stats = self._views()
         values = of_global.numpy()
-        parts = [values.mean(1)] + ([values.std(1, ddof=1)] if how == "mean_std" else [])
+        parts = {
+            "mean": [values.mean(1)],
+            "mean_std": [values.mean(1), values.std(1, ddof=1)],
+            "concat": [values[:, view] for view in range(5)],
+        }[how]
         joined = torch.from_numpy(np.concatenate(parts, 1))
         assert joined.shape == (7, dim)
         torch.testing.assert_close(pool_views(of_global, stats, how)[0], joined)
@@ -99,6 +103,18 @@ class TestViews:
         of_global, stats = self._views()
         forward, backward = pool_views(of_global, stats, how), pool_views(of_global.flip(1), stats.flip(1), how)
         torch.testing.assert_close(forward, backward)
+
+    def test_a_clipped_feature_counts_no_more_than_its_limit(self):
+        head = CinemaeHead(HeadConfig(**{**SMALL, "cls_hidden": ()}, clip_global=2.0)).eval()
+        of_global, stats = (views[:, 0] for views in self._views())
+        head.set_standardization(of_global, stats)
+        mean, std = of_global.mean(0), of_global.std(0)
+        far, farther, limit = (mean + scale * std for scale in (3, 300, 2))
+        far[1:], farther[1:], limit[1:] = mean[1:], mean[1:], mean[1:]
+        logits = [head(row[None], stats[:1]) for row in (far, farther, limit, mean)]
+        torch.testing.assert_close(logits[0], logits[2])
+        torch.testing.assert_close(logits[1], logits[2])
+        assert (logits[3] - logits[2]).abs() > 1e-4
 
     def test_one_view_has_no_deviation(self):
         of_global, stats = self._views()

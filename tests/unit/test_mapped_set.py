@@ -105,7 +105,7 @@ class TestMappedSet:
         assert_same(mapped[first][second], whole[first][second])
         assert len(mapped[first & ~first]) == 0
 
-    @pytest.mark.parametrize("pooling", ["logit", "mean", "mean_std"])
+    @pytest.mark.parametrize("pooling", ["logit", "mean", "mean_std", "concat"])
     def test_views_are_joined_alike(self, mapped, whole, pooling):
         for found, expected in zip(mapped.pooled(pooling), whole.pooled(pooling), strict=True):
             np.testing.assert_array_equal(found, expected)

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
 
 from cinemae.calibration.outliers import (
+    COMPONENTS,
     LEVELS,
+    WIDEST,
+    _principal_components,
     cross_fitted_distances,
     fit_distance,
     learn_outliers,
@@ -95,6 +99,38 @@ class TestFit:
         restored = load_distance(tmp_path, read_model_config(tiny_model))
         np.testing.assert_array_equal(restored.mean, distance.mean)
         np.testing.assert_array_equal(restored.whitening, distance.whitening)
+
+
+class TestWide:
+    """Summaries too wide for a covariance of their own."""
+
+    @pytest.fixture(scope="class")
+    def wide(self):
+        """Rows of 70 columns: three strong directions, little beside; and where they lie among 5000 columns."""
+        rng = np.random.default_rng(5)
+        strong = rng.normal(size=(400, 3)) @ (10 * rng.normal(size=(3, WIDEST + 104)))
+        return (strong + rng.normal(size=(400, WIDEST + 104)) + 3).astype(np.float32)
+
+    def test_no_matrix_of_all_columns_is_kept_and_strangers_are_farther(self, wide):
+        distance = fit_distance(wide[:300])
+        assert distance.whitening.shape == (COMPONENTS, WIDEST + 104)
+        own = distance.of_summary(wide[300:])
+        elsewhere = wide[300:] + 5 * wide.std(0) * np.sign(distance.whitening[0])
+        assert distance.of_summary(elsewhere).min() > np.quantile(own, 0.99)
+
+    def test_components_are_those_of_scikit_learn(self, wide):
+        rows = wide[:300].astype(np.float64)
+        scaled = (rows - rows.mean(0)) / rows.std(0)
+        directions = PCA(3).fit(scaled).components_
+        found = _principal_components(lambda: iter([scaled[:100], scaled[100:]]), scaled.shape[1])
+        np.testing.assert_allclose(np.linalg.norm(directions @ found, axis=1), 1, atol=1e-6)
+
+    def test_is_learnt_and_read_with_the_views_side_by_side(self, wide, tmp_path):
+        views = wide.reshape(400, 2, -1)
+        distance, _ = learn_outliers(views[:300], views[300:], np.zeros(100, int), True)
+        assert distance.side_by_side
+        np.testing.assert_allclose(distance(views[300:305]), distance.of_summary(wide[300:305]), rtol=1e-5)
+        assert summary_dim(views.shape[2], 2, True) == wide.shape[1]
 
 
 class TestReference:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
 
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.core.anomaly_stats import anomaly_stats
@@ -24,6 +25,10 @@ DIRECTION = np.array([1, -1, 1, -1, 1, -1])  # sums to 0: LayerNorm hides what m
 LCAS = LcasConfig()
 HEAD = HeadConfig(global_dim=WIDTH, agg_hidden=8, cls_hidden=(8,))
 TRAIN = TrainConfig(learning_rate=3e-3, epochs=6, num_seeds=2)
+
+
+LINEAR = HeadConfig(global_dim=VIEWS * WIDTH, statistics=(), view_pooling="concat", cls_hidden=(), clip_global=2.0)
+LBFGS = TrainConfig(optimizer="lbfgs", epochs=25, num_seeds=1, weight_decay=1 / (0.01 * 120))
 
 
 def make_row(index, label, generator, *, of_global=0.0, of_fidelity=0.0):
@@ -276,6 +281,49 @@ class TestTrain:
     def test_drawing_views_that_are_never_joined_is_refused(self, learnable):
         with pytest.raises(ConfigError, match='view_pooling "logit" never joins them: set view_pooling to "mean" or'):
             train(*learnable, HEAD, dataclasses.replace(TRAIN, views_drawn=3))
+
+    def test_a_linear_head_by_lbfgs_is_logistic_regression(self, learnable):
+        """Of the clipped, standardised features behind the LayerNorm; scikit-learn's C is 1 / (N weight_decay)."""
+        training, validation = learnable
+        report = train(training, validation, LINEAR, LBFGS)
+        of_train, of_val = (data.pooled("concat")[0] for data in learnable)
+        mean, std = of_train.mean(0), of_train.std(0, ddof=1)
+
+        def behind_norm(rows):
+            scaled = np.clip((rows - mean) / std, -2, 2)
+            return (scaled - scaled.mean(1, keepdims=True)) / np.sqrt(scaled.var(1, keepdims=True) + 1e-5)
+
+        model = LogisticRegression(C=1 / (len(training) * LBFGS.weight_decay), tol=1e-6)
+        expected = model.fit(behind_norm(of_train), training.labels).decision_function(behind_norm(of_val))
+        found = predict_logits(report.head, validation)
+        assert np.corrcoef(found, expected)[0, 1] > 0.998
+        np.testing.assert_allclose(found, expected, atol=0.1 * expected.std())
+
+    def test_lbfgs_ends_at_the_same_logits_whatever_it_begins_with(self, learnable):
+        heads = [fit_head(*learnable, LINEAR, LBFGS, seed, []) for seed in (0, 1)]
+        logits = [predict_logits(head, learnable[1]) for head in heads]
+        assert logits[0].std() > 0.5
+        np.testing.assert_allclose(logits[0], logits[1], atol=5e-3)
+
+    def test_lbfgs_learns_with_statistics_as_well(self, learnable):
+        head = dataclasses.replace(LINEAR, statistics=HEAD.statistics, agg_hidden=4)
+        assert train(*learnable, head, LBFGS).history[-1].val_auc > 0.95
+
+    @pytest.mark.parametrize(
+        ("head", "config", "sentence"),
+        [
+            (LINEAR, dataclasses.replace(LBFGS, views_drawn=2, optimizer="adam"), '"concat" takes all of them'),
+            (dataclasses.replace(LINEAR, dropout=0.5), LBFGS, "lbfgs needs the same samples .* dropout 0.5 and views"),
+            (
+                dataclasses.replace(LINEAR, view_pooling="mean", global_dim=WIDTH),
+                dataclasses.replace(LBFGS, views_drawn=2),
+                "lbfgs needs the same samples at every step, got dropout 0.0 and views_drawn 2",
+            ),
+        ],
+    )
+    def test_settings_that_do_not_go_together_are_refused(self, learnable, head, config, sentence):
+        with pytest.raises(ConfigError, match=sentence):
+            train(*learnable, head, config)
 
     def test_scaling_of_the_inputs_comes_from_training_images_alone(self, report, learnable):
         stats = learnable[0].stats.reshape(-1, 3)

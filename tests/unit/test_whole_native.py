@@ -10,7 +10,7 @@ from benchmarks.starter_views import cut_views
 from PIL import Image
 
 from cinemae.config import ImageConfig
-from cinemae.core.preprocess import Examined, examined, looked_at, preprocess
+from cinemae.core.preprocess import Examined, looked_at, preprocess, share_examined
 
 PLAIN = ImageConfig(views="whole_native", mean=(0, 0, 0), std=(1, 1, 1))
 SIZES = [
@@ -91,6 +91,6 @@ TILES = ImageConfig(size=64, resize_to=128, views="tiles")
     ],
 )
 def test_what_share_was_examined(config: ImageConfig, size: tuple[int, int], expected: Examined, sentence: str):
-    found = examined(*size, config)
+    found = share_examined(*size, config)
     assert (found.share, found.side, found.native) == pytest.approx((expected.share, expected.side, expected.native))
     assert found.sentence.startswith(f"Looked at: {sentence}")

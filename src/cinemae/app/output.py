@@ -59,7 +59,8 @@ class JsonlWriter:
 class CsvWriter:
     """The keys of the JSON object and error_message as columns; a list's entries joined by ";".
 
-    Of what a file says its sentence is written, of a re-delivery ``name:prob_fake``; reasons are joined by a space.
+    Of what a file says its sentence is written, of a re-delivery ``name:prob_fake``, of what was examined
+    ``name:value``; reasons are joined by a space.
 
     A relative path that a spreadsheet would run as a formula is written with ``./`` before it: the same file.
     """
@@ -71,6 +72,7 @@ class CsvWriter:
     def write(self, verdict: Verdict) -> None:
         """Write one row, and the header before the first."""
         values = {**verdict.to_dict(), "error_message": verdict.error_message}
+        values["examined"] = ";".join(f"{name}:{value:.6g}" for name, value in (values["examined"] or {}).items())
         values["warnings"], values["reasons"] = ";".join(verdict.warnings), " ".join(verdict.reasons)
         values["redeliveries"] = ";".join(f"{name}:{prob!r}" for name, prob in (verdict.redeliveries or {}).items())
         values["provenance"] = ";".join(signal.sentence for signal in verdict.provenance)
@@ -121,6 +123,8 @@ class TableWriter:
         conflict = (verdict.conflict,) if verdict.conflict else ()
         for sentence in verdict.reasons if self.explain else conflict:
             self._below(sentence)
+        if self.explain and verdict.examined:
+            self._below(verdict.examined.sentence)
         if said := summarise(verdict.provenance):
             self._below(said)
 

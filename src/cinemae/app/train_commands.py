@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,7 +69,13 @@ class TrainingOptions:
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = _TRAIN.epochs
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = _TRAIN.batch_size
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = _TRAIN.learning_rate
-    weight_decay: Annotated[float, typer.Option(help="Of Adam.")] = _TRAIN.weight_decay
+    weight_decay: Annotated[float, typer.Option(help="L2 on the weights.")] = _TRAIN.weight_decay
+    optimizer: Annotated[
+        str,
+        typer.Option(
+            metavar="adam|lbfgs", help="Adam in batches, or L-BFGS over all images at once, for a linear MLP_cls."
+        ),
+    ] = _TRAIN.optimizer
     class_balance: Annotated[
         str, typer.Option(metavar="none|class|generator", help="What gets equal weight in the loss.")
     ] = _TRAIN.class_balance
@@ -108,9 +114,9 @@ class HeadOptions:
     view_pooling: Annotated[
         str,
         typer.Option(
-            metavar="logit|mean|mean_std",
-            help="How the views of an image are joined: their logits averaged, or their features by mean, or by mean "
-            "and deviation, before the head.",
+            metavar="logit|mean|mean_std|concat",
+            help="How the views of an image are joined: their logits averaged, or their features by mean, by mean and "
+            "deviation, or side by side, before the head.",
         ),
     ] = _HEAD.view_pooling
     views_drawn: Annotated[
@@ -130,7 +136,7 @@ class HeadOptions:
     )
     use_global: Annotated[bool, typer.Option(help="Whether the global feature enters.")] = _HEAD.use_global
     agg_hidden: Annotated[int, typer.Option(help="Width of MLP_agg.")] = _HEAD.agg_hidden
-    cls_hidden: Annotated[str, typer.Option(metavar="N,N", help="Widths of MLP_cls.")] = ",".join(
+    cls_hidden: Annotated[str, typer.Option(metavar="N,N", help="Widths of MLP_cls; none for one layer.")] = ",".join(
         map(str, _HEAD.cls_hidden)
     )
     dropout: Annotated[float, typer.Option(help="Share of values dropped in the MLPs.")] = _HEAD.dropout
@@ -140,12 +146,19 @@ class HeadOptions:
     standardize_statistics: Annotated[
         bool, typer.Option(help="Whether the statistics are scaled to the training images' spread.")
     ] = _HEAD.standardize_statistics
+    clip_global: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N", help="Deviations from its mean at which a scaled global feature is cut.", show_default="never"
+        ),
+    ] = _HEAD.clip_global
 
     def head(self) -> HeadConfig:
         """Return the settings of the head."""
-        given = {name: value for name, value in vars(self).items() if name in _HEAD.to_dict()}
+        names = {field.name for field in fields(_HEAD)}
+        given = {name: value for name, value in vars(self).items() if name in names}
         given["statistics"] = () if self.statistics == "none" else words(self.statistics)
-        given["cls_hidden"] = whole_numbers("--cls-hidden", self.cls_hidden)
+        given["cls_hidden"] = () if self.cls_hidden == "none" else whole_numbers("--cls-hidden", self.cls_hidden)
         return HeadConfig.from_dict(given)
 
     def lcas(self) -> LcasConfig:

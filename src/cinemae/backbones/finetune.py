@@ -126,11 +126,13 @@ def finetune(recipe: FinetuneRecipe, out: Path, *, progress: Callable[[StepLine]
         CheckpointError: If the backbone cannot be loaded.
         ConfigError: If settings do not fit each other.
     """
+    if recipe.train.optimizer != "adam":
+        raise ConfigError("with parts of the backbone unfrozen the optimizer is adam: lbfgs needs features that stay.")
     if recipe.finetune.objective != "bce":
         raise ConfigError('a model is trained by the objective "bce"; "reconstruction" is for backbones.finetune_nll.')
     extractor = start_from(recipe)
     training, validation, split = read_both(recipe, extractor.config.image)
-    dim = pooled_dim(extractor.global_dim, recipe.head.view_pooling)
+    dim = pooled_dim(extractor.global_dim, recipe.head.view_pooling, extractor.config.image.num_views)
     recipe = replace(recipe, head=replace(recipe.head, global_dim=dim))
     features, _ = measure_features(extractor, training, recipe.lcas)
     data = _Data(training, validation, split, features)
@@ -161,7 +163,9 @@ def _finish(
     )
     report = TrainReport(first.head, calibration.decision, history, calibration, results)
     trained, _ = measure_features(shipped, data.training, recipe.lcas)  # under the backbone as it has become
-    distance, ood = learn_outliers(trained.global_feature, measured.global_feature, measured.labels)
+    distance, ood = learn_outliers(
+        trained.global_feature, measured.global_feature, measured.labels, recipe.head.joins_views_side_by_side
+    )
     backbone = shipped.backbone
     config = ModelConfig(
         name=recipe.name,

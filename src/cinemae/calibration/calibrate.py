@@ -106,7 +106,9 @@ def calibrate_model(
         origin="calibration",
         left_out=images.left_out,
     )
-    distance, ood = _learn_seen(stores, load_distance(recipe.model, config), images, recipe.targets.seed)
+    known = load_distance(recipe.model, config)
+    side_by_side = config.head.joins_views_side_by_side
+    distance, ood = _learn_seen(stores, known, images, recipe.targets.seed, side_by_side=side_by_side)
     return CalibratedModel(recipe.model, replace(config, decision=report.decision, ood=ood), distance, report, images)
 
 
@@ -160,13 +162,18 @@ def _refuse_trained_on(stores: Sequence[FeatureStore], images: ScoredImages) -> 
 
 
 def _learn_seen(
-    stores: Sequence[FeatureStore], known: MahalanobisDistance | None, images: ScoredImages, seed: int
+    stores: Sequence[FeatureStore],
+    known: MahalanobisDistance | None,
+    images: ScoredImages,
+    seed: int,
+    *,
+    side_by_side: bool,
 ) -> tuple[MahalanobisDistance, OodReference]:
     if stores:
         parts = [store.load(("global_feature", "label")) for store in stores]
-        seen = [view_summary(part["global_feature"][part["label"] >= 0]) for part in parts]
-        known = fit_distance(np.concatenate(seen))
+        seen = [view_summary(part["global_feature"][part["label"] >= 0], side_by_side) for part in parts]
+        known = replace(fit_distance(np.concatenate(seen)), side_by_side=side_by_side)
     if known is None:
-        distance = fit_distance(images.summary)
+        distance = replace(fit_distance(images.summary), side_by_side=side_by_side)
         return distance, ood_reference(cross_fitted_distances(images.summary, seed=seed), images.labels)
     return known, ood_reference(known.of_summary(images.summary), images.labels)

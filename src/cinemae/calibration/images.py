@@ -122,4 +122,4 @@ def _run_head(rows: Sequence[StoreRow], model: CinemaeModel) -> tuple[NDArray[np
     if not logit.isfinite().all():
         broken = rows[int(logit.isfinite().logical_not().nonzero()[0])]
         raise TrainingError(f"the model gives {broken.path} a logit that is no number: it is damaged, fetch it again.")
-    return logit.cpu().numpy(), view_summary(global_feature.cpu().numpy())
+    return logit.cpu().numpy(), view_summary(global_feature.cpu().numpy(), model.head.config.joins_views_side_by_side)

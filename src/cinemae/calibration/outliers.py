@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,15 @@ from cinemae.features.training_set import row_slices
 LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
 _FOLDS = 5
 _LEAST_SPREAD = 1e-6
+WIDEST = 4096
+"""Values of a summary beyond which its covariance is not built: a matrix of 6,912 columns takes 382 MB."""
+COMPONENTS = 64
+"""Principal components that are looked at in place of the values of so wide a summary."""
+_ROUNDS = 8  # of subspace iteration; more move the distance by less than the choice of images does
 
 
 def learn_outliers(
-    trained: NDArray[np.float32], validated: NDArray[np.float32], labels: NDArray[Any]
+    trained: NDArray[np.float32], validated: NDArray[np.float32], labels: NDArray[Any], side_by_side: bool = False
 ) -> tuple[MahalanobisDistance, OodReference]:
     """Learn what the training images look like, and how far from them validation images lie.
 
@@ -28,10 +35,12 @@ def learn_outliers(
         trained: [CLS] of each view of the training images, (N, V, D).
         validated: Of the validation images, (M, V, D).
         labels: Of the validation images, (M,).
+        side_by_side: How the views of an image are summarised.
     """
-    distance = fit_distance(trained, view_summary)
+    summarise = partial(view_summary, side_by_side=side_by_side)
+    distance = replace(fit_distance(trained, summarise), side_by_side=side_by_side)
     rows = row_slices(len(validated), validated)
-    found = [distance.of_summary(view_summary(validated[some])) for some in rows]
+    found = [distance.of_summary(summarise(validated[some])) for some in rows]
     return distance, ood_reference(np.concatenate(found), labels)
 
 
@@ -40,7 +49,8 @@ def fit_distance(
 ) -> MahalanobisDistance:
     """Fit one Gaussian to images, its covariance shrunk as Ledoit and Wolf (2004) say.
 
-    The images are gone through twice, a few at a time, so that they may lie in a file.
+    Of summaries of more than `WIDEST` values it is one of their first `COMPONENTS` principal components. The images are
+    gone through a few at a time, so that they may lie in a file.
 
     Args:
         images: What `summarise` takes of N images; N may be smaller than F.
@@ -53,8 +63,23 @@ def fit_distance(
     def parts() -> Iterator[NDArray[np.float64]]:
         return (summarise(images[rows]).astype(np.float64) for rows in row_slices(len(images), images))
 
+    mean, spread = _moments(parts())
+
+    def scaled() -> Iterator[NDArray[np.float64]]:
+        return ((part - mean) / spread for part in parts())
+
+    if len(mean) <= WIDEST:
+        whitening = _whitening(scaled())
+    else:
+        components = _principal_components(scaled, len(mean))
+        whitening = _whitening(part @ components for part in scaled()) @ components.T
+    return MahalanobisDistance(mean.astype(np.float32), (whitening / spread).astype(np.float32))
+
+
+def _moments(parts: Iterator[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and deviation of each column, (F,)."""
     count, mean, squares = 0, np.zeros(1), np.zeros(1)
-    for part in parts():
+    for part in parts:
         total, difference = count + len(part), part.mean(0) - mean
         squares = squares + part.var(0) * len(part) + difference**2 * (count * len(part) / total)
         mean, count = mean + difference * (len(part) / total), total
@@ -63,14 +88,25 @@ def fit_distance(
             f"what training images look like is learnt from two images or more with finite features, got {count}: "
             "extract them again."
         )
-    spread = np.maximum(np.sqrt(squares / count), _LEAST_SPREAD)
-    products, fourth = np.zeros((len(mean), len(mean))), 0.0
-    for part in parts():
-        scaled = (part - mean) / spread
-        products += scaled.T @ scaled
-        fourth += float(((scaled**2).sum(1) ** 2).sum())
-    whitening = np.linalg.cholesky(np.linalg.inv(_shrunk(products / count, fourth / count, count))).T / spread
-    return MahalanobisDistance(mean.astype(np.float32), whitening.astype(np.float32))
+    return mean, np.maximum(np.sqrt(squares / count), _LEAST_SPREAD)
+
+
+def _whitening(parts: Iterator[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return W with W'W the inverse of the shrunk covariance of rows whose mean is 0."""
+    count, products, fourth = 0, np.zeros(()), 0.0
+    for part in parts:
+        count += len(part)
+        products = products + part.T @ part
+        fourth += float(((part**2).sum(1) ** 2).sum())
+    return np.asarray(np.linalg.cholesky(np.linalg.inv(_shrunk(products / count, fourth / count, count))).T)
+
+
+def _principal_components(parts: Callable[[], Iterator[NDArray[np.float64]]], width: int) -> NDArray[np.float64]:
+    """Return orthonormal directions of most variance, (F, R), by subspace iteration: no F x F matrix is built."""
+    found = np.linalg.qr(np.random.default_rng(0).normal(size=(width, COMPONENTS)))[0]
+    for _ in range(_ROUNDS):
+        found = np.linalg.qr(sum((part.T @ (part @ found) for part in parts()), np.zeros(())))[0]
+    return found
 
 
 def _shrunk(covariance: NDArray[np.float64], fourth: float, count: int) -> NDArray[np.float64]:

@@ -76,7 +76,7 @@ class CinemaeHead(nn.Module):
         """
         branches = []
         if self.config.use_global:
-            branches.append(self.norm_global((global_feature - self.global_mean) / self.global_std))
+            branches.append(self.norm_global(self._scale(global_feature)))
         if self.chosen:
             scaled = ((stats - self.stats_mean) / self.stats_std)[:, self.chosen]
             branches.append(self.norm_anomaly(self.mlp_agg(scaled)))  # Eq. 7
@@ -88,11 +88,17 @@ class CinemaeHead(nn.Module):
     def score_views(self, global_feature: Float[Tensor, "N V D"], stats: Float[Tensor, "N V 3"]) -> Float[Tensor, " N"]:
         """Return one logit for each image of V views, joined as `config.view_pooling` says.
 
-        "logit" scores each view and averages the logits; "mean" and "mean_std" join the features first (`pool_views`).
+        "logit" scores each view and averages the logits; the others join the features first (`pool_views`).
         """
         if self.config.view_pooling == "logit":
             return self(global_feature.flatten(0, 1), stats.flatten(0, 1)).unflatten(0, stats.shape[:2]).mean(1)  # type: ignore[no-any-return]
         return self(*pool_views(global_feature, stats, self.config.view_pooling))  # type: ignore[no-any-return]
+
+    def _scale(self, global_feature: Tensor) -> Tensor:
+        """Standardise, and cut what is far out."""
+        scaled = (global_feature - self.global_mean) / self.global_std
+        limit = self.config.clip_global
+        return scaled if limit is None else scaled.clamp(-limit, limit)
 
     def _early(self, of_global: Tensor, anomaly: Tensor) -> Tensor:
         if self.config.fusion == "add":
@@ -134,22 +140,30 @@ def pool_views(
     Args:
         global_feature: [CLS] of each view, (N, V, D).
         stats: s1, s2, s3 of each view, (N, V, 3).
-        how: "mean", or "mean_std": beside the mean the sample deviation between views (0 where there is one view).
+        how: "mean"; "mean_std": beside the mean the sample deviation between views (0 where there is one view); or
+            "concat": the views side by side, where each looks at a picture in a way of its own.
 
     Returns:
-        (N, D), or (N, 2 D) for "mean_std", and the mean statistics, (N, 3).
+        (N, D), (N, 2 D) for "mean_std", or (N, V D) for "concat", and the mean statistics, (N, 3).
 
     Example:
         >>> pooled, _ = pool_views(torch.tensor([[[1.0], [3.0]]]), torch.zeros(1, 2, 3), "mean_std")
         >>> pooled.tolist()
         [[2.0, 1.4142135381698608]]
     """
+    if how == "concat":
+        return global_feature.flatten(1), stats.mean(1)
     pooled = global_feature.mean(1)
     if how == "mean_std":
         pooled = torch.cat([pooled, global_feature.std(1, correction=min(1, global_feature.shape[1] - 1))], dim=-1)
     return pooled, stats.mean(1)
 
 
-def pooled_dim(hidden_size: int, how: ViewPooling) -> int:
-    """Return the length of the global feature that reaches the head."""
-    return 2 * hidden_size if how == "mean_std" else hidden_size
+def pooled_dim(hidden_size: int, how: ViewPooling, num_views: int) -> int:
+    """Return the length of the global feature that reaches the head.
+
+    Example:
+        >>> [pooled_dim(8, how, 5) for how in ("logit", "mean", "mean_std", "concat")]
+        [8, 8, 16, 40]
+    """
+    return hidden_size * {"mean_std": 2, "concat": num_views}.get(how, 1)

@@ -146,7 +146,7 @@ class Examined:
         return f"Looked at: {part} at {self.side} px{beside}."
 
 
-def examined(width: int, height: int, config: ImageConfig) -> Examined:
+def share_examined(width: int, height: int, config: ImageConfig) -> Examined:
     """Return what share of a picture's area is looked at.
 
     Args:
@@ -155,9 +155,9 @@ def examined(width: int, height: int, config: ImageConfig) -> Examined:
         config: As for `preprocess`.
 
     Example:
-        >>> examined(448, 896, ImageConfig(views="whole_native"))
+        >>> share_examined(448, 896, ImageConfig(views="whole_native"))
         Examined(share=1.0, side=224, native=0.125)
-        >>> examined(512, 1024, ImageConfig(resize_to=448))
+        >>> share_examined(512, 1024, ImageConfig(resize_to=448))
         Examined(share=0.125, side=448, native=0.0)
     """
     side, area = config.square_side, width * height

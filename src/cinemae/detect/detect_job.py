@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from cinemae.config import DecisionConfig
+from cinemae.core.preprocess import Examined
 from cinemae.detect.detector import DEFAULT_BATCH_SIZE, Detector
 from cinemae.detect.verdict import Verdict
 from cinemae.detect.verdict_cache import VerdictCache
@@ -150,4 +151,5 @@ def detect_job(
 def _to_verdict(row: dict[str, Any]) -> Verdict:
     signals = tuple(ProvenanceSignal(**signal) for signal in row["provenance"] or ())
     texts = {name: tuple(row[name] or ()) for name in ("reasons", "warnings")}
-    return Verdict(**{**row, **texts, "provenance": signals})
+    seen = row.get("examined")
+    return Verdict(**{**row, **texts, "provenance": signals, "examined": Examined(**seen) if seen else None})

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cinemae.core.calibration import is_out_of_distribution, ood_score
-from cinemae.core.preprocess import preprocess
+from cinemae.core.preprocess import preprocess, share_examined
 from cinemae.detect.heatmap import shrink, view_box
 from cinemae.detect.verdict import KeptPixels, Verdict, flipped, reasons_for, word_for
 from cinemae.errors import CinemaeError, ConfigError, ImageError, log_unexpected
@@ -381,6 +381,7 @@ class Detector(Publishable):
             verdict="uncertain" if flips else word,
             threshold=self.decision.threshold,
             false_positive_rate=self.decision.target_fpr,
+            examined=share_examined(scored.width or 1, scored.height or 1, self.config.extractor.image),
             reasons=reasons_for(prob_fake, self.decision, scored.warnings, flips, scored.provenance),
         )
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.config import DecisionConfig
+from cinemae.core.preprocess import Examined
 from cinemae.detect.heatmap import render_heatmap
 from cinemae.errors import ConfigError
 from cinemae.evidence.image_warnings import explain
@@ -68,6 +69,7 @@ class Verdict:
         format: What it was decoded as, such as "JPEG".
         content_hash: SHA-256 of the encoded bytes (of the pixels, where there are none).
         model: The model's name, settings and precision, `cinemae.models.scorers.Scorer.model_id`.
+        examined: What share of the picture's area the model looked at.
         error_message: Why there is no score.
     """
 
@@ -91,22 +93,24 @@ class Verdict:
     format: str | None = None
     content_hash: str | None = None
     model: str | None = None
+    examined: Examined | None = None
     error_message: str | None = None
     _kept: KeptPixels | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Return plain JSON types: 20 keys, always the same and in the same order, and `error_message` on an error.
+        r"""Return plain JSON types: always the same keys in the same order, and `error_message` on an error.
 
         The path is valid Unicode: bytes of a file name that are not UTF-8 are written as ``\xe9``.
         """
-        names = [attribute.name for attribute in dataclasses.fields(self)[:20]]
-        values = {name: getattr(self, name) for name in names}
+        names = [attribute.name for attribute in dataclasses.fields(self)]
+        values = {name: getattr(self, name) for name in names if name not in ("error_message", "_kept")}
         if self.path is not None:
             values["path"] = os.fsencode(self.path).decode("utf-8", "backslashreplace")
         if self.status == "error":
             lists = dict.fromkeys(("reasons", "warnings", "provenance"))
             return {**values, **lists, "error_message": self.error_message}
         values["reasons"], values["warnings"] = list(self.reasons), list(self.warnings)
+        values["examined"] = None if self.examined is None else dataclasses.asdict(self.examined)
         values["redeliveries"] = None if self.redeliveries is None else dict(self.redeliveries)
         values["provenance"] = [signal.to_dict() for signal in self.provenance]
         return values

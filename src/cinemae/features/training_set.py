@@ -95,13 +95,13 @@ class TrainingSet:
         """
         if how == "logit":
             return self.global_feature.reshape(-1, self.global_feature.shape[-1]), self.stats.reshape(-1, 3)
-        if how == "mean" and self.stats.shape[1] == 1:
-            return self.global_feature[:, 0], self.stats[:, 0]
+        if how == "concat" or (how == "mean" and self.stats.shape[1] == 1):
+            return self.global_feature.reshape(len(self), -1), self.stats.mean(1, dtype=np.float32)
 
         def pool(rows: NDArray[np.int64]) -> torch.Tensor:
             return pool_views(torch.from_numpy(self.global_feature[rows]), torch.from_numpy(self.stats[rows]), how)[0]
 
-        dim = pooled_dim(self.global_feature.shape[-1], how)
+        dim = pooled_dim(self.global_feature.shape[-1], how, self.stats.shape[1])
         return self._each((dim,), np.arange(len(self)), pool), torch.from_numpy(self.stats).mean(1).numpy()
 
     def _each(

@@ -29,14 +29,15 @@ def load_distance(directory: Path, config: ModelConfig, *, required: bool = True
     if not path.is_file() and not (required and config.ood.levels):
         return None
     global_dim = config.extractor.global_feature.dim(config.backbone.hidden_size)
-    size = summary_dim(global_dim, config.extractor.image.num_views)
+    side_by_side = config.head.joins_views_side_by_side
+    size = summary_dim(global_dim, config.extractor.image.num_views, side_by_side)
     try:
         weights = load_file(path)
-        found = MahalanobisDistance(weights["mean"], weights["whitening"])
+        found = MahalanobisDistance(weights["mean"], weights["whitening"], side_by_side)
     except (OSError, KeyError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelDirError(f"{path} cannot be used ({reason}): restore it or run cinemae calibrate.") from error
-    if found.mean.shape != (size,) or found.whitening.shape != (size, size):
+    if found.mean.shape != (size,) or found.whitening.ndim != 2 or found.whitening.shape[1] != size:
         raise ModelDirError(
             f"{path} cannot be used (this model's summary of an image has {size} values, the file's "
             f"{len(found.mean.ravel())}): restore it or run cinemae calibrate."

@@ -67,6 +67,7 @@ class PartsFormat:
         schema: Columns.
         again: What to run to go on.
         parquet: How Parquet is written.
+        older: Columns of parts that earlier versions wrote, which are read as they are.
     """
 
     what: str
@@ -76,6 +77,7 @@ class PartsFormat:
     schema: pa.Schema
     again: str
     parquet: Mapping[str, Any] = field(default_factory=dict)
+    older: tuple[pa.Schema, ...] = ()
 
 
 class PartsFolder:
@@ -173,7 +175,8 @@ class PartsFolder:
     def _check_part(self, part: int, file: pq.ParquetFile) -> None:
         expected, found = len(self.header.rows_of(part)), file.metadata.num_rows
         job = (file.metadata.metadata or {}).get(_JOB_KEY, b"").decode()
-        if job != self.header.job or found != expected or not file.schema_arrow.equals(self.form.schema):
+        known = any(file.schema_arrow.equals(schema) for schema in (self.form.schema, *self.form.older))
+        if job != self.header.job or found != expected or not known:
             raise StoreError(
                 f"{self._path_of(part)} is not of this job: expected {expected} rows of job {self.header.job}, it "
                 f"holds {found} of job {job or 'none'}: delete it and run {self.form.again} again."

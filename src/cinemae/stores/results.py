@@ -2,7 +2,7 @@
 
 ``results.json`` says what is done: the model, its thresholds, the list of images and how it is cut into parts.
 ``part-000000.parquet`` and so on hold the rows. The columns are the keys that ``cinemae detect --format jsonl`` writes,
-and ``error_message``.
+and ``error_message``. Parts of earlier versions are read as they are.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SIGNAL = pa.struct(
     [(name, pa.string()) for name in ("source", "name", "value", "says")]
     + [("verified", pa.bool_()), ("sentence", pa.string())]
 )
-RESULT_SCHEMA = pa.schema(
+_FIRST_SCHEMA = pa.schema(
     [("path", pa.string()), ("status", pa.string()), ("verdict", pa.string())]
     + [(name, _NUMBER) for name in ("prob_fake", "logit", "threshold", "false_positive_rate")]
     + [("reasons", _TEXTS)]
@@ -41,6 +41,8 @@ RESULT_SCHEMA = pa.schema(
     + [("width", pa.int32()), ("height", pa.int32()), ("format", pa.string()), ("content_hash", pa.string())]
     + [("model", pa.string()), ("error_message", pa.string())]
 )
+_EXAMINED = pa.struct([("share", _NUMBER), ("side", pa.int32()), ("native", _NUMBER)])
+RESULT_SCHEMA = _FIRST_SCHEMA.insert(20, pa.field("examined", _EXAMINED))
 """A column a key of `cinemae.detect.verdict.Verdict.to_dict`, in its order."""
 
 
@@ -115,6 +117,7 @@ _FORMAT = PartsFormat(
     schema=RESULT_SCHEMA,
     again="the same command",
     parquet={"compression": "zstd"},
+    older=(_FIRST_SCHEMA,),
 )
 
 

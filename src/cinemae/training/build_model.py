@@ -159,8 +159,8 @@ def train_model(recipe: ModelRecipe, *, progress: Callable[[EpochLine], None] | 
             f"{backbone.content_hash[:16]}: give the backbone that made the store."
         )
     training, validation, split = _split(stores, val_stores, recipe)
-    global_dim = first.header.shapes["global_feature"][-1]
-    head_config = replace(recipe.head, global_dim=pooled_dim(global_dim, recipe.head.view_pooling))
+    views, global_dim = first.header.shapes["global_feature"]
+    head_config = replace(recipe.head, global_dim=pooled_dim(global_dim, recipe.head.view_pooling, views))
     report = train(training, validation, head_config, recipe.train, progress=progress)
     probes = {
         name: probe
@@ -168,7 +168,9 @@ def train_model(recipe: ModelRecipe, *, progress: Callable[[EpochLine], None] | 
         if (probe := format_probe(probed or stores, most_rows=PROBE_ROWS))
     }
     report = replace(report, results=msgspec.structs.replace(report.results, split=split, format_probe=probes))
-    distance, ood = learn_outliers(training.global_feature, validation.global_feature, validation.labels)
+    distance, ood = learn_outliers(
+        training.global_feature, validation.global_feature, validation.labels, head_config.joins_views_side_by_side
+    )
     config = ModelConfig(
         name=recipe.name,
         backbone=first.backbone,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cinemae.config import HeadConfig, TrainConfig
 from cinemae.core.head import CinemaeHead, pool_views
-from cinemae.features.training_set import TrainingSet
+from cinemae.features.training_set import TrainingSet, row_slices
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ class Samples:
         """Yield every sample once, in a new order; the last batch may be smaller."""
         for chosen in torch.randperm(len(self.labels), generator=self._generator).split(size):
             yield Batch(*self._inputs(chosen), self.labels[chosen], self.weights[chosen])
+
+    def in_order(self) -> Iterator[Batch]:
+        """Yield every sample once, in the order of the set, all views of an image joined."""
+        for rows in row_slices(len(self), self.global_feature.numpy()):
+            yield Batch(self.global_feature[rows], self.stats[rows], self.labels[rows], self.weights[rows])
 
     def _inputs(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Return global feature and statistics of the chosen samples."""

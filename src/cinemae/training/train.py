@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cinemae.calibration.report import CalibrationReport, report_calibration
 from cinemae.config import DecisionConfig, HeadConfig, TrainConfig
@@ -19,7 +19,10 @@ from cinemae.features.training_set import TrainingSet, require_both_classes, row
 from cinemae.models.results import EpochLine, SeedSpread, TrainingResults
 from cinemae.statistics.metrics import mean_generator_auc
 from cinemae.statistics.plot_style import new_figure
-from cinemae.training.samples import Samples
+from cinemae.training.samples import Batch, Samples
+
+LBFGS_STEPS = 4
+"""Iterations of L-BFGS that make an epoch; each goes through all samples once or twice."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,9 @@ def train(
 
     Raises:
         TrainingError: If a set lacks a class.
-        ConfigError: If views are to be drawn that are never joined.
+        ConfigError: If settings do not go together.
     """
-    if config.views_drawn is not None and head_config.view_pooling == "logit":
-        raise ConfigError(
-            'views_drawn joins some views of an image, and view_pooling "logit" never joins them: set view_pooling to '
-            '"mean" or "mean_std", or leave views_drawn out.'
-        )
+    _check_settings(head_config, config)
     require_both_classes(training, "the training set")
     require_both_classes(validation, "the validation set")
     history: list[EpochLine] = []
@@ -83,6 +82,21 @@ def train(
     return TrainReport(heads[0], calibration.decision, history, calibration, results)
 
 
+def _check_settings(head_config: HeadConfig, config: TrainConfig) -> None:
+    pooling = head_config.view_pooling
+    if config.views_drawn is not None and pooling in ("logit", "concat"):
+        raise ConfigError(
+            f'views_drawn joins some views of an image, and view_pooling "{pooling}" '
+            f'{"never joins them" if pooling == "logit" else "takes all of them"}: set view_pooling to "mean" or '
+            '"mean_std", or leave views_drawn out.'
+        )
+    if config.optimizer == "lbfgs" and (head_config.dropout or config.views_drawn is not None):
+        raise ConfigError(
+            f"lbfgs needs the same samples at every step, got dropout {head_config.dropout} and views_drawn "
+            f"{config.views_drawn}: leave both out, or train with adam."
+        )
+
+
 def fit_head(
     training: TrainingSet,
     validation: TrainingSet,
@@ -92,32 +106,76 @@ def fit_head(
     history: list[EpochLine],
     progress: Callable[[EpochLine], None] | None = None,
 ) -> CinemaeHead:
-    """Train one head with Adam and weighted BCE; append its epochs to `history`."""
+    """Train one head with weighted BCE; append its epochs to `history`."""
     generator = torch.Generator().manual_seed(seed)
     head = seeded_head(head_config, seed)
     samples = Samples(training, head_config, config, generator)
     samples.standardize(head)
-    optimizer = torch.optim.Adam(
-        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    learn = (_by_adam if config.optimizer == "adam" else _by_lbfgs)(head, samples, config)
     for epoch in range(1, config.epochs + 1):
         head.train()
-        total = 0.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * 100_003 + epoch)  # dropout draws from the global state only
-            for batch in samples.batches(config.batch_size):
-                loss = nn.functional.binary_cross_entropy_with_logits(
-                    head(batch.global_feature, batch.stats), batch.labels, weight=batch.weights
-                )
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                total += loss.item() * len(batch.labels)
-        line = epoch_line(seed, epoch, total / len(samples), predict_logits(head, validation), validation)
+            loss = learn()
+        line = epoch_line(seed, epoch, loss, predict_logits(head, validation), validation)
         history.append(line)
         if progress:
             progress(line)
     return head.eval()
+
+
+def _by_adam(head: CinemaeHead, samples: Samples, config: TrainConfig) -> Callable[[], float]:
+    """Return what does an epoch and returns the mean loss."""
+    optimizer = torch.optim.Adam(
+        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+
+    def learn() -> float:
+        total = 0.0
+        for batch in samples.batches(config.batch_size):
+            loss = _loss(head, batch).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(batch.labels)
+        return total / len(samples)
+
+    return learn
+
+
+def _by_lbfgs(head: CinemaeHead, samples: Samples, config: TrainConfig) -> Callable[[], float]:
+    """Return what does an epoch and returns the mean loss at its last evaluation.
+
+    The mean loss and ``weight_decay / 2`` times the L2 of weight matrices are minimised; a LayerNorm's weights are held
+    to 1 as strongly, since they could undo that.
+    """
+    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=LBFGS_STEPS, line_search_fn="strong_wolfe")
+    matrices = [weight for weight in head.parameters() if weight.ndim > 1]
+    scales = [module.weight for module in head.modules() if isinstance(module, nn.LayerNorm)]
+    last = 0.0
+
+    def objective() -> float:
+        nonlocal last
+        optimizer.zero_grad()
+        penalty = torch.stack([*(w.square().sum() for w in matrices), *((w - 1).square().sum() for w in scales)]).sum()
+        (penalty * config.weight_decay / 2).backward()
+        last = 0.0
+        for batch in samples.in_order():
+            loss = _loss(head, batch).sum() / len(samples)
+            loss.backward()
+            last += loss.item()
+        return last + penalty.item() * config.weight_decay / 2
+
+    def learn() -> float:
+        optimizer.step(objective)
+        return last
+
+    return learn
+
+
+def _loss(head: CinemaeHead, batch: Batch) -> Tensor:
+    logits = head(batch.global_feature, batch.stats)
+    return nn.functional.binary_cross_entropy_with_logits(logits, batch.labels, weight=batch.weights, reduction="none")
 
 
 def seeded_head(config: HeadConfig, seed: int) -> CinemaeHead:

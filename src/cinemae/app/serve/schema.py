@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from cinemae.app.serve.body import FIELD
 from cinemae.app.serve.problems import SCHEMA as PROBLEM_SCHEMA
+from cinemae.core.preprocess import Examined
 from cinemae.detect.verdict import Verdict
 from cinemae.evidence.signals import ProvenanceSignal
 
@@ -38,6 +39,7 @@ EXAMPLE = Verdict(
     format="JPEG",
     content_hash="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     model="starter@0123456789ab",
+    examined=Examined(1.0, 224, 0.06380208333333333),
 )
 BROKEN = Verdict("broken.jpg", "error", error_message="image file is JPEG by its first bytes, but the rest is damaged.")
 

@@ -65,7 +65,8 @@ def train_heads(
         data = data[(data.labels == 0) | np.isin(data.generators, recipe.generators)]
     held_out = hold_out(data.labels, data.generators, seed=recipe.train.seed)
     fitted, judged = data[~held_out], data[held_out]
-    dim = pooled_dim(store.header.shapes["global_feature"][-1], recipe.head.view_pooling)
+    views, dim = store.header.shapes["global_feature"]
+    dim = pooled_dim(dim, recipe.head.view_pooling, views)
     config = replace(recipe.head, global_dim=dim)
     result = []
     for seed in range(recipe.train.seed, recipe.train.seed + recipe.train.num_seeds):

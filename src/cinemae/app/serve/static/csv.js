@@ -3,9 +3,10 @@
 const COLUMNS = [
   "path", "status", "verdict", "prob_fake", "logit", "threshold", "false_positive_rate", "reasons", "variability",
   "overall", "sensitivity", "ood_score", "warnings", "redeliveries", "provenance", "width", "height", "format",
-  "content_hash", "model", "error_message",
+  "content_hash", "model", "examined", "error_message",
 ];
 const TO_TEXT = {
+  examined: (found) => Object.entries(found).map(([name, value]) => `${name}:${Number(value.toPrecision(6))}`).join(";"),
   reasons: (sentences) => sentences.join(" "),
   warnings: (names) => names.join(";"),
   redeliveries: (found) => Object.entries(found).map(([name, probability]) => `${name}:${probability}`).join(";"),
