@@ -101,15 +101,16 @@ class TestFit:
         np.testing.assert_array_equal(restored.whitening, distance.whitening)
 
 
+@pytest.fixture(scope="module")
+def wide():
+    """Rows of more columns than a covariance is built of: three strong directions, little beside."""
+    rng = np.random.default_rng(5)
+    strong = rng.normal(size=(400, 3)) @ (10 * rng.normal(size=(3, WIDEST + 104)))
+    return (strong + rng.normal(size=(400, WIDEST + 104)) + 3).astype(np.float32)
+
+
 class TestWide:
     """Summaries too wide for a covariance of their own."""
-
-    @pytest.fixture(scope="class")
-    def wide(self):
-        """Rows of 70 columns: three strong directions, little beside; and where they lie among 5000 columns."""
-        rng = np.random.default_rng(5)
-        strong = rng.normal(size=(400, 3)) @ (10 * rng.normal(size=(3, WIDEST + 104)))
-        return (strong + rng.normal(size=(400, WIDEST + 104)) + 3).astype(np.float32)
 
     def test_no_matrix_of_all_columns_is_kept_and_strangers_are_farther(self, wide):
         distance = fit_distance(wide[:300])

@@ -30,10 +30,12 @@ def describe(config: ModelConfig, directory: Path) -> dict[str, str]:
     backbone, image, mask, head = config.backbone, config.extractor.image, config.extractor.mask, config.head
     decision, onnx = config.decision, directory / ONNX_FILE
     graph = f"{onnx.stat().st_size / 1e6:.1f} MB, runs without torch" if onnx.is_file() else "none: needs torch"
-    layers = config.extractor.global_feature.cls_layers
-    of_layers = f" (layers {', '.join(map(str, layers))})" if layers else ""
+    wanted = config.extractor.global_feature
+    of_layers = f" (layers {', '.join(map(str, wanted.cls_layers))})" if wanted.cls_layers else ""
+    of_layers += f" ({', '.join(wanted.token_statistics)})" if wanted.token_statistics != ("cls",) else ""
     enters = [*([f"global feature{of_layers}"] if head.use_global else []), *head.statistics]
     resize = f"shorter side to {image.resize_to}" if image.resize == "shortest_edge" else "stretched"
+    resize = "whole picture and native centre" if image.views == "whole_native" else resize
     return {
         "model": config.model_id,
         "directory": str(directory),

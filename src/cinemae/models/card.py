@@ -295,13 +295,22 @@ def _precision(config: ModelConfig, found: PrecisionCheck) -> str:
 
 def _recipe(config: ModelConfig) -> str:
     extractor, head, lcas = config.extractor, config.head, config.lcas
-    layers = extractor.global_feature.cls_layers
+    layers, taken = extractor.global_feature.cls_layers, extractor.global_feature.token_statistics
+    scaled = f"{extractor.image.resize} to {extractor.image.resize_to}, {extractor.image.num_views} view(s)"
+    if extractor.image.views == "whole_native":
+        scaled = "the whole picture and its native centre (whole_native)"
     lines = [
-        f"* image: {extractor.image.size} pixels, {extractor.image.resize} to {extractor.image.resize_to}, "
-        f"{extractor.image.num_views} view(s)",
+        f"* image: {extractor.image.size} pixels, {scaled}",
         f"* masks: K = {extractor.mask.num_passes}, ratio {extractor.mask.mask_ratio}, {extractor.mask.scheme}, "
         f"seed {extractor.mask.seed}",
-        *([f"* global feature: [CLS] of layers {', '.join(map(str, layers))}"] if layers else []),
+        *([f"* global feature: [CLS] of layers {', '.join(map(str, layers))}"] if layers and taken == ("cls",) else []),
+        *(
+            [
+                f"* global feature: {', '.join(taken)} of the tokens of layers {', '.join(map(str, layers)) or 'the last'}"
+            ]
+            if taken != ("cls",)
+            else []
+        ),
         f"* LCAS: lambda {lcas.fidelity_weight}, reduction {lcas.reduction}, {extractor.deviation.pixel_space} pixels",
         f"* head: {head.fusion} ({head.fusion_level}), statistics {', '.join(head.statistics) or 'none'}, views joined by "
         f"{head.view_pooling}",
