@@ -147,10 +147,11 @@ def _by_lbfgs(head: CinemaeHead, samples: Samples, config: TrainConfig) -> Calla
     """Return what does an epoch and returns the mean loss at its last evaluation.
 
     The mean loss and ``weight_decay / 2`` times the L2 of weight matrices are minimised; a LayerNorm's weights are held
-    to 1 as strongly, since they could undo that.
+    to 1 as strongly, since they could undo that. MLP_agg is left free: the LayerNorm behind it forgets its scale.
     """
     optimizer = torch.optim.LBFGS(head.parameters(), max_iter=LBFGS_STEPS, line_search_fn="strong_wolfe")
-    matrices = [weight for weight in head.parameters() if weight.ndim > 1]
+    named = head.named_parameters()
+    matrices = [weight for name, weight in named if weight.ndim > 1 and not name.startswith("mlp_agg")]
     scales = [module.weight for module in head.modules() if isinstance(module, nn.LayerNorm)]
     last = 0.0
 
