@@ -162,7 +162,7 @@ class TrainConfig(Settings):
     """Training of the head (paper, Sec. 5: Adam 1e-4, batch 32, BCE, 25 epochs; the rest is decision 0003).
 
     "lbfgs" takes all images at once: an epoch is up to `LBFGS_STEPS` (`cinemae.training.train`) of its iterations, it
-    asks for no learning rate, and `weight_decay` is the L2 of the classifier's matrices: 1 / (C N) for scikit-learn's C.
+    asks for no learning rate, and `weight_decay` is the L2 of matrices: 1 / (C N) for scikit-learn's C.
     """
 
     _LATER: ClassVar[tuple[str, ...]] = ("optimizer",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,18 +147,24 @@ def _by_lbfgs(head: CinemaeHead, samples: Samples, config: TrainConfig) -> Calla
     """Return what does an epoch and returns the mean loss at its last evaluation.
 
     The mean loss and ``weight_decay / 2`` times the L2 of weight matrices are minimised; a LayerNorm's weights are held
-    to 1 as strongly, since they could undo that. MLP_agg is left free: the LayerNorm behind it forgets its scale.
+    to 1 as strongly, since they could undo that. MLP_agg's last matrix, D rows whose common scale the LayerNorm behind
+    forgets, counts by the mean of its rows.
     """
     optimizer = torch.optim.LBFGS(head.parameters(), max_iter=LBFGS_STEPS, line_search_fn="strong_wolfe")
-    named = head.named_parameters()
-    matrices = [weight for name, weight in named if weight.ndim > 1 and not name.startswith("mlp_agg")]
     scales = [module.weight for module in head.modules() if isinstance(module, nn.LayerNorm)]
     last = 0.0
+
+    def squares() -> Iterator[Tensor]:
+        yield from ((weight - 1).square().sum() for weight in scales)
+        for name, weight in head.named_parameters():
+            if weight.ndim > 1:
+                evened = name.startswith("mlp_agg") and len(weight) == head.config.global_dim
+                yield weight.square().sum() / (len(weight) if evened else 1)
 
     def objective() -> float:
         nonlocal last
         optimizer.zero_grad()
-        penalty = torch.stack([*(w.square().sum() for w in matrices), *((w - 1).square().sum() for w in scales)]).sum()
+        penalty = torch.stack(list(squares())).sum()
         (penalty * config.weight_decay / 2).backward()
         last = 0.0
         for batch in samples.in_order():
