@@ -99,7 +99,7 @@ def test_results_here_without_a_cluster(run, photos, tiny_model, tmp_path):
     ("options", "sentence"),
     [
         (["--engine", "ray"], "a run in parts keeps verdicts in a folder, and no pixels: give --results DIR with"),
-        (["--results", "r", "--heatmap", "maps"], "leave --heatmap to a run without either"),
+        (["--results", "r", "--heatmap", "maps"], "leave --heatmap, --report and --copy-to to a run without either"),
         (["--workers", "2"], "--address and --workers are for a cluster: add --engine ray"),
     ],
 )
