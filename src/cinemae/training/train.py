@@ -47,10 +47,7 @@ class TrainReport:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread: batches of a head are so small that several threads mostly wait for each other.
-
-    On two cores two threads took 8 times the processor time of one, and 4 times as long.
-    """
+    """Let torch compute on one thread: batches of a head are so small that several threads mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
