@@ -47,7 +47,7 @@ class TrainReport:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread: batches of a head are so small that several threads mostly wait for each other."""
+    """Let torch compute on one thread: batches are so small that several threads mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
