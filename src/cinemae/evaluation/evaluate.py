@@ -101,6 +101,7 @@ def evaluate(
         plan.setup.tell(f"data set: {summary}")
     sources = make_sources(plan.detectors, _filled(plan, records))
     about = _about(plan, data, sources)
+    plan.setup.tell(f"data set: {data.report.read_as_sentence}")
     predictions = run(records, sources, conditions_of(plan.corruptions), seed=plan.seed, about=about, progress=progress)
     predictions.save(out / PREDICTIONS_FILE)
     results = tabulate(predictions)
