@@ -108,7 +108,7 @@ PresetOption = Annotated[
     typer.Option(
         metavar="paper",
         help="The paper and nothing else, but for the options given beside it.",
-        show_default="none: our defaults",
+        show_default="no preset",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""What a fit begins with: the frozen half and the settings of a model, or a bare backbone, or the paper's settings."""
+"""What a fit begins with: the frozen half and the settings of a model, or a bare backbone; or the paper's settings."""
 
 from __future__ import annotations
 
