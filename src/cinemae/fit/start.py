@@ -59,7 +59,7 @@ def begin(recipe: FitRecipe) -> Start:
         head=PAPER.head,
         lcas=PAPER.lcas,
         train=_for(recipe, PAPER.train),
-        origin=f"{start.origin}, replaced by the preset paper's",
+        origin=f"{start.origin}; the settings replaced by those of the preset paper",
         copies=None,
     )
 

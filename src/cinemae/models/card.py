@@ -337,8 +337,8 @@ def _recipe(config: ModelConfig) -> str:
     return "## Recipe\n\n" + "\n".join(lines) + "\n"
 
 
-def _preset(stated: dict[str, Any] | None) -> list[str]:
-    if stated is None:
+def _preset(stated: object) -> list[str]:
+    if not (isinstance(stated, dict) and set(stated) == {"name", "beside_it"}):  # none, or somebody's own note
         return []
     beside = ", ".join(f"{name} {value}" for name, value in stated["beside_it"].items())
     return [f"* training by the preset {stated['name']}" + (f"; set beside it: {beside}" if beside else "")]
