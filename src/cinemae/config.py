@@ -1,7 +1,8 @@
 """The settings of the method, one frozen dataclass for each stage: the single place for every default.
 
-Where the paper states a value, it is the default. Where the paper is silent, the field's comment says so and names the
-decision record. The settings of the frozen half lie in `cinemae.extractor_config` and are to be had here too.
+Each field of what is trained says "paper" where the paper states the default, else "ours", and what the paper has where
+it has something else; `cinemae.preset.PAPER` is the paper and nothing else. Docstrings name the decision records. The
+settings of the frozen half lie in `cinemae.extractor_config` and are to be had here too.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ STATISTICS: tuple[Statistic, ...] = ("variability", "overall", "sensitivity")
 
 @dataclass(frozen=True)
 class AugmentConfig(Settings):
-    """Altered copies of training pictures, both classes alike; not stated by the paper (decision 0003).
+    """Altered copies of training pictures, both classes alike: ours, the paper has none (decision 0003).
 
     `mirror`, `blur` and `recompress` say how often each happens; a radius is in pixels of the file, JPEG is 4:2:0.
     """
@@ -101,10 +102,10 @@ class AugmentConfig(Settings):
 
 @dataclass(frozen=True)
 class LcasConfig(Settings):
-    """How the two terms of Eq. 4 are weighed and summed (paper: lambda 0.1; `reduction` is decision 0001)."""
+    """How the two terms of Eq. 4 are weighed and summed (decision 0001)."""
 
-    fidelity_weight: float = 0.1
-    reduction: Reduction = "mean"
+    fidelity_weight: float = 0.1  # paper
+    reduction: Reduction = "mean"  # ours; as printed: "literal"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,7 +114,7 @@ class LcasConfig(Settings):
 
 @dataclass(frozen=True)
 class HeadConfig(Settings):
-    """The trained half, Eqs. 7-9. Widths, activation, dropout, scaling and views are not stated (decision 0003).
+    """The trained half, Eqs. 7-9 (decision 0003).
 
     With no `cls_hidden`, MLP_cls is one linear layer. Of a scaled global feature, what is farther than `clip_global`
     deviations from its mean counts as so far.
@@ -121,19 +122,19 @@ class HeadConfig(Settings):
 
     _LATER: ClassVar[tuple[str, ...]] = ("clip_global",)
 
-    global_dim: int = 1024
-    view_pooling: ViewPooling = "logit"
-    statistics: tuple[Statistic, ...] = STATISTICS
-    use_global: bool = True
-    fusion: Fusion = "add"
-    fusion_level: FusionLevel = "early"
-    agg_hidden: int = 256
-    cls_hidden: tuple[int, ...] = (256,)
-    activation: Literal["gelu", "relu"] = "gelu"
-    dropout: float = 0.0
-    standardize_statistics: bool = True
-    standardize_global: bool = True
-    clip_global: float | None = None
+    global_dim: int = 1024  # paper
+    view_pooling: ViewPooling = "logit"  # ours; of one view it makes no difference
+    statistics: tuple[Statistic, ...] = STATISTICS  # paper
+    use_global: bool = True  # paper
+    fusion: Fusion = "add"  # paper
+    fusion_level: FusionLevel = "early"  # paper
+    agg_hidden: int = 256  # ours
+    cls_hidden: tuple[int, ...] = (256,)  # ours
+    activation: Literal["gelu", "relu"] = "gelu"  # ours
+    dropout: float = 0.0  # ours
+    standardize_statistics: bool = True  # ours; paper: False, Eq. 7 takes them as they are
+    standardize_global: bool = True  # ours; paper: False, Eq. 8 has the LayerNorm alone
+    clip_global: float | None = None  # paper
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,7 +160,7 @@ class HeadConfig(Settings):
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """Training of the head (paper, Sec. 5: Adam 1e-4, batch 32, BCE, 25 epochs; the rest is decision 0003).
+    """Training of the head (Sec. 5; decision 0003).
 
     "lbfgs" takes all images at once: an epoch is up to `LBFGS_STEPS` (`cinemae.training.train`) of its iterations, it
     asks for no learning rate, and `weight_decay` is the L2 of matrices: 1 / (C N) for scikit-learn's C.
@@ -167,17 +168,17 @@ class TrainConfig(Settings):
 
     _LATER: ClassVar[tuple[str, ...]] = ("optimizer",)
 
-    learning_rate: float = 1e-4
-    batch_size: int = 32
-    epochs: int = 25
-    weight_decay: float = 0.0
-    class_balance: Literal["none", "class", "generator"] = "class"
-    seed: int = 0
-    num_seeds: int = 3
-    views_drawn: int | None = None
-    target_fpr: float = 0.02
-    target_fnr: float = 0.1
-    optimizer: Literal["adam", "lbfgs"] = "adam"
+    learning_rate: float = 1e-4  # paper
+    batch_size: int = 32  # paper
+    epochs: int = 25  # paper
+    weight_decay: float = 0.0  # paper
+    class_balance: Literal["none", "class", "generator"] = "class"  # ours; paper: "none", BCE has no weights
+    seed: int = 0  # ours
+    num_seeds: int = 3  # ours
+    views_drawn: int | None = None  # ours; of one view it makes no difference
+    target_fpr: float = 0.02  # ours; the paper states no threshold
+    target_fnr: float = 0.1  # ours
+    optimizer: Literal["adam", "lbfgs"] = "adam"  # paper
 
     def __post_init__(self) -> None:
         super().__post_init__()

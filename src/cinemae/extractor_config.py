@@ -1,7 +1,7 @@
 """The settings of the frozen half: pictures, masks, deviation, global feature. `cinemae.config` has all of them.
 
 `ExtractorConfig` is everything that, with the backbone's weights, fixes the frozen half; it travels with every store
-and model as a `fingerprint`.
+and model as a `fingerprint`. Each field says "paper" where the paper states the default, else "ours".
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ BLOCK_SPECTRUM_LENGTH = 378
 
 @dataclass(frozen=True)
 class ImageConfig(Settings):
-    """From a decoded picture to `pixel_values` (Sec. 5: 224x224; resize or crop is not stated, decision 0004).
+    """From a decoded picture to `pixel_values` (Sec. 5, decision 0004).
 
     With the views "whole_native", the whole picture squashed to a square and the native pixels of its centre (decision
     0022), nothing is scaled otherwise: `resize_to` says nothing, and stands at `of_size`.
     """
 
-    size: int = 224
-    resize: Resize = "shortest_edge"
-    resize_to: int = 256
-    views: Views = "center"
-    jpeg_quality: int | None = None
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    size: int = 224  # paper
+    resize: Resize = "shortest_edge"  # ours
+    resize_to: int = 256  # ours
+    views: Views = "center"  # one view: paper; the centre: ours
+    jpeg_quality: int | None = None  # paper
+    mean: tuple[float, float, float] = IMAGENET_MEAN  # ours: that of MAE's weights
+    std: tuple[float, float, float] = IMAGENET_STD  # ours, likewise
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,12 +117,12 @@ class ImageConfig(Settings):
 
 @dataclass(frozen=True)
 class MaskConfig(Settings):
-    """The K masks (Sec. 4.3). Seed and scheme are not stated by the paper (decision 0002)."""
+    """The K masks (Sec. 4.3, decision 0002)."""
 
-    mask_ratio: float = 0.75
-    num_passes: int = 2
-    scheme: MaskScheme = "independent"
-    seed: int = 0
+    mask_ratio: float = 0.75  # paper
+    num_passes: int = 2  # paper
+    scheme: MaskScheme = "independent"  # paper
+    seed: int = 0  # ours
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,11 +132,11 @@ class MaskConfig(Settings):
 
 @dataclass(frozen=True)
 class DeviationConfig(Settings):
-    """What Eq. 5 and the fidelity of Eq. 4 are computed on; not stated by the paper (decision 0001)."""
+    """What Eq. 5 and the fidelity of Eq. 4 are computed on (decision 0001)."""
 
-    pixel_space: PixelSpace = "normalized"
-    unbiased: bool = False
-    sigma_floor: float = 1e-3
+    pixel_space: PixelSpace = "normalized"  # ours
+    unbiased: bool = False  # ours
+    sigma_floor: float = 1e-3  # ours
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,9 +154,9 @@ class GlobalFeatureConfig(Settings):
 
     _LATER: ClassVar[tuple[str, ...]] = ("token_statistics", "block_spectrum")
 
-    cls_layers: tuple[int, ...] = ()
-    token_statistics: tuple[TokenStatistic, ...] = ("cls",)
-    block_spectrum: bool = False
+    cls_layers: tuple[int, ...] = ()  # paper: the last one
+    token_statistics: tuple[TokenStatistic, ...] = ("cls",)  # paper
+    block_spectrum: bool = False  # paper
 
     def __post_init__(self) -> None:
         super().__post_init__()

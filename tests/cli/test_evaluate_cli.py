@@ -83,7 +83,9 @@ class TestEvaluate:
         lines = result.stdout.splitlines()
         assert lines[0] == "10 photographs, 10 generated, 0 unreadable files"
         assert lines[-1] == f"report: {out / 'report.html'}"
-        shown = [tuple(line.split()[:2]) for line in lines[3:-1]]
+        assert lines[1] == "data set: read real/ (10) as photographs and fake/ (10) as generated images"
+        assert lines[1] in result.stderr.splitlines()  # before a picture is opened
+        shown = [tuple(line.split()[:2]) for line in lines[4:-1] if not line.startswith("WARNING")]
         assert shown == [
             (name, condition)
             for name in ("cinemae", "fredect", "format-probe", "flatness")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,11 +15,13 @@ from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 
 from cinemae import Detector
+from cinemae.config import TrainConfig
 from cinemae.errors import ConfigError, ModelDirError, TrainingError
 from cinemae.fit import fit as job
 from cinemae.fit.config import FitRecipe
 from cinemae.fit.fit import fit
 from cinemae.models.directory import read_model_config
+from cinemae.preset import PAPER
 from cinemae.statistics.plot_style import new_figure
 from cinemae.stores.features import FeatureStore
 
@@ -237,6 +240,18 @@ def test_a_bare_backbone_is_held_against_the_bundled_model_all_the_same(images, 
     assert FeatureStore.open(tmp_path / "model.work" / "val-bundled").fingerprint != config.fingerprint
     assert report.comparison.bundled == read_model_config(base).model_id
     assert report.comparison.auc_bundled.n == report.comparison.auc.n == 35
+
+
+def test_by_the_paper_nothing_of_the_models_settings_and_no_altered_copy_is_taken(images, base, tmp_path):
+    report = fit(recipe(images, base, paper=True, seed=5), tmp_path / "model")
+    config = read_model_config(tmp_path / "model")
+    assert (config.extractor, config.lcas) == (PAPER.extractor(32), PAPER.lcas)
+    assert (config.head.standardize_statistics, config.head.standardize_global) == (False, False)
+    assert TrainConfig.from_dict(config.provenance["train"]) == replace(PAPER.train, seed=5)
+    assert config.provenance["altered_copies"] == []
+    assert config.provenance["preset"]["name"] == "paper"
+    assert not (tmp_path / "model.work" / "train-copies").exists()
+    assert report.training.results.at_half is not None
 
 
 def test_too_few_are_refused_before_anything_is_written(images, base, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from cinemae.errors import SourceError
 from cinemae.pictures.image import load_image
 from cinemae.sources import layouts
-from cinemae.sources.dataset_report import DataSetReport
+from cinemae.sources.dataset_report import DataSetReport, ReadAs
 from cinemae.sources.layouts import read_dataset
 from cinemae.sources.published import BENCHMARKS, PublishedCount, canonical_generator, known_generator
 from cinemae.sources.records import ImageRecord
@@ -427,6 +427,28 @@ class TestReport:
             "all                     1     1",
             "nothing is missing",
         ]
+
+    def test_what_was_read_as_which_class(self, genimage, tmp_path, save):
+        assert read_dataset(genimage, split="val").report.read_as_sentence == (
+            "read nature/ (16) as photographs and ai/ (24) as generated images"
+        )
+        save(tmp_path, "mine/Real/a.png", "mine/real/b.png", "mine/0_real/fake/c.png", "mine/FAKE/real/d.png")
+        assert read_dataset(tmp_path / "mine").report.read_as == (
+            ReadAs(0, "0_real", 1),
+            ReadAs(1, "FAKE", 1),
+            ReadAs(0, "Real", 1),
+            ReadAs(0, "real", 1),
+        )
+        save(tmp_path, "nature/e.png")
+        alone = read_dataset(tmp_path / "nature").report
+        assert alone.read_as_sentence == "read nature/ (1) as photographs and nothing as generated images"
+
+    def test_labels_that_no_folder_tells(self, tmp_path, save):
+        save(tmp_path, "a.png", "fake/b.png", "fake/c.png")
+        (tmp_path / "list.csv").write_text("path,label\na.png,real\nfake/b.png,1\nfake/c.png,0\n")
+        assert read_dataset(tmp_path / "list.csv").report.read_as_sentence == (
+            "read labels beside the images (2) as photographs and fake/ (1) as generated images"
+        )
 
     def test_dict_is_json(self, genimage):
         report = read_dataset(genimage, split="val").report

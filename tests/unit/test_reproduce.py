@@ -21,6 +21,7 @@ from cinemae.evaluation.protocols.stand_in import STARTER_ROW, adapt
 from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.evaluation.tables import tabulate
 from cinemae.features.training_set import hold_out
+from cinemae.preset import PAPER
 from cinemae.sources.layouts import read_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -249,6 +250,18 @@ def test_the_scores_of_a_protocol_can_be_reported_and_compared(reproducer, tmp_p
     assert 100 * runs["auc"]["std"] == pytest.approx(measured.spread)
     found = compare(pick(stored, "CINEMAE (Ours)"), pick(stored, "NPR"))
     assert (found["num_real"], found["num_fake"]) == (8, 16)
+
+
+def test_by_the_paper_rows_change_the_papers_settings_in_a_folder_of_their_own(root, tmp_path, tiny_model):
+    protocol = read_protocol("ablation_reduction")
+    reproducer = Reproducer(ReproduceOptions(data=root, work=tmp_path, model=str(tiny_model), seeds=1, paper=True))
+    bench = reproducer._bench(find_data(protocol, root), protocol)
+    assert bench.cache.folder == tmp_path / "model-paper"
+    assert bench.cache.frozen.extractor == PAPER.extractor(32)
+    base = bench.base_recipe()
+    assert (base.head, base.lcas, base.train) == (PAPER.head, PAPER.lcas, replace(PAPER.train, num_seeds=1))
+    readings = {row.lcas_config(base.lcas).reduction for row in protocol.rows}
+    assert readings == {"mean", "sum", "literal"}
 
 
 @pytest.mark.slow

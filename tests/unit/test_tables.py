@@ -510,6 +510,32 @@ class TestFormatAlarm:
             assert "ALARM" not in text
 
 
+class TestReversed:
+    def results(self, scores: np.ndarray) -> dict:
+        about = {"found": {"read_as": "read a/ (20) as photographs and b/ (18) as generated images"}}
+        return tabulate(Predictions(make_images(), (OURS,), {"raw": scores[:, None]}, about))
+
+    def test_scores_the_wrong_way_round_are_hinted_at_with_what_was_read_as_what(self, tmp_path: Path):
+        results = self.results(1 - make_scores(make_images(), 0))
+        (line,) = [line for line in summary_lines(results) if "reversed" in line]
+        auc = show(results["detectors"][0]["conditions"]["raw"]["pooled"]["auc"], "auc")
+        assert line.startswith(f"WARNING: ours has AUC {auc}, well below the 0.5 of chance. Its scores may be reversed")
+        assert "(read a/ (20) as photographs and b/ (18) as generated images)" in line
+        write_report(results, tmp_path)
+        for name in ("report.md", "report.html"):
+            assert f"ours has AUC {auc}, well below the 0.5 of chance." in (tmp_path / name).read_text()
+
+    @pytest.mark.parametrize(
+        ("scores", "below"),
+        [(make_scores(make_images(), 0), 0), (np.tile([0.4, 0.6], 19), 0), (np.r_[0.5:1:20j, 0.45:1:18j], 0.5)],
+    )
+    def test_scores_that_are_right_or_near_chance_are_not(self, scores: np.ndarray, below: float):
+        results = self.results(scores)
+        value = results["detectors"][0]["conditions"]["raw"]["pooled"]["auc"]["value"]
+        assert value < below or below == 0
+        assert not [line for line in summary_lines(results) if "reversed" in line]
+
+
 class TestAlterations:
     """A corruption of one class alone that a detector takes for the class."""
 

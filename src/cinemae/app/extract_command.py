@@ -19,6 +19,7 @@ from cinemae.app.options import (
     FollowLinksOption,
     MaxFailuresOption,
     ModelOption,
+    PresetOption,
     WorkersOption,
     whole_numbers,
     words,
@@ -85,6 +86,7 @@ def extract(
     address: AddressOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = "auto",
+    preset: PresetOption = None,
     dtype: Annotated[
         Dtype, typer.Option(metavar="float32|bfloat16", help="What the backbone computes in.")
     ] = Dtype.FLOAT32,
@@ -123,7 +125,8 @@ def extract(
 ) -> None:
     """Run the frozen half over images, once, for training.
 
-    The settings from --views on are the model's, or with --backbone the paper's, unless they are given here.
+    The settings from --views on are the model's, or with --preset paper or --backbone the paper's, unless they are
+    given here.
 
     A folder that cannot be listed is a row too. Ends with 0 if all images were read, 1 if some could not be (their rows
     say why), 2 if nothing could be done.
@@ -155,7 +158,7 @@ def extract(
     }
     listing = Listing(follow_links)
     records = read_records(source, listing)
-    frozen = ExtractorSource(model, backbone, given, device, dtype.value)
+    frozen = ExtractorSource(model, backbone, given, device, dtype.value, preset is not None)
     augment = None if augment_seed is None else AugmentConfig(seed=augment_seed)
     header = frozen.describe().header(records, shard_size or DEFAULT_SHARD_SIZE, augment, condition)
     job = extract_job(frozen, out, header, batch_size=batch_size)

@@ -118,7 +118,8 @@ def finetune_from_images(
         val: Image sources to validate on.
         backbone: A bare backbone to begin with, in place of a model's.
         options: Those of --unfreeze.
-        shared: What training from stores takes as well, by the names of `FinetuneRecipe`.
+        shared: What training from stores takes as well, by the names of `FinetuneRecipe`, and what of it is not to be
+            the beginning model's.
         out: Directory to write.
 
     Raises:
@@ -130,10 +131,9 @@ def finetune_from_images(
     recipe = FinetuneRecipe(
         training=_read(sources),
         validation=_read(val),
-        **_beginning(backbone, options.model),
         finetune=config,
         device=_find_device(options.device),
-        **shared,
+        **_beginning(backbone, options.model) | shared,
     )
     if config.objective == "reconstruction":
         followed = _follow_nll(recipe, out)
@@ -152,10 +152,13 @@ def summarise_model(report: TrainReport, out: Path) -> str:
     results, decision = report.results, report.decision
     seeds = results.mean_generator_auc_over_seeds
     spread = "" if seeds.std is None else f", {seeds.mean:.3f} ± {seeds.std:.3f} over {len(seeds.values)} seeds"
+    half = ""
+    if at_half := results.at_half:
+        half = f"balanced accuracy at 0.5 of the probability before calibration: {at_half.balanced_accuracy:.3f}\n"
     return (
         f"{out}: validation AUC {results.mean_generator_auc:.3f} (mean over generators{spread})\n"
         f'"ai" from {decision.threshold:.3f}, "real" below {decision.real_below:.3f}: {decision.rule}\n'
-        f"{results.split}\n"
+        f"{half}{results.split}\n"
         f"every figure: {out / 'README.md'}"
     )
 

@@ -97,6 +97,22 @@ FollowLinksOption = Annotated[
 ]
 
 
+class PresetName(StrEnum):
+    """Settings that go together."""
+
+    PAPER = "paper"
+
+
+PresetOption = Annotated[
+    PresetName | None,
+    typer.Option(
+        metavar="paper",
+        help="The paper and nothing else, but for the options given beside it.",
+        show_default="no preset",
+    ),
+]
+
+
 class Dtype(StrEnum):
     """What a backbone computes in."""
 
@@ -132,6 +148,12 @@ def words(text: str) -> tuple[str, ...]:
         ('cls', 'mean', 'std')
     """
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def given_options(context: typer.Context) -> frozenset[str]:
+    """Return the names of the options that the user gave, and did not leave at their default."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(name for name, source in sources.items() if source is not None and source.name != "DEFAULT")
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:

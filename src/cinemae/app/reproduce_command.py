@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cinemae.app.options import DeviceOption, ModelOption
+from cinemae.app.options import DeviceOption, ModelOption, PresetOption
 from cinemae.errors import ConfigError
 
 ALL = "all"
@@ -46,11 +46,12 @@ def reproduce(
         list[str] | None,
         typer.Option(
             metavar="[NAME=]DIR",
-            help="A bare backbone with the paper's settings: in place of the model's, or for the rows that name it, as "
+            help="A bare backbone with our defaults: in place of the model's, or for the rows that name it, as "
             "in facebook/vit-mae-large=DIR.",
             show_default=False,
         ),
     ] = None,
+    preset: PresetOption = None,
     baseline: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,7 +73,8 @@ def reproduce(
 ) -> None:
     """Run protocols of the paper's tables and figures; the paper's figures stand beside what is measured.
 
-    On other images than the paper's the same rows and metrics are measured on the generators at hand, and the result
+    With --preset paper heads are trained as the paper states, but for what a row of a protocol changes. On other images
+    than the paper's the same rows and metrics are measured on the generators at hand, and the result
     says so.
     """
     from cinemae.evaluation.protocols.finetuning import FinetuneOptions
@@ -85,6 +87,7 @@ def reproduce(
         work=work,
         model=model,
         backbones=dict(_named_backbone(text) for text in backbone or ()),
+        paper=preset is not None,
         baselines={text.partition(",")[0]: text for text in baseline or ()},
         seeds=seeds,
         finetune=FinetuneOptions(finetune_steps, finetune_seeds),

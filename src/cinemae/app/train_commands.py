@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -15,10 +15,11 @@ from cinemae.app.finetune_command import (
     require_stores,
     summarise_model,
 )
-from cinemae.app.options import whole_numbers, with_groups, words
+from cinemae.app.options import PresetOption, given_options, whole_numbers, with_groups, words
 from cinemae.backbones.finetune_config import FINETUNE_SEEDS
 from cinemae.config import HeadConfig, LcasConfig, TrainConfig
 from cinemae.errors import ConfigError
+from cinemae.preset import PAPER, refuse_other_than_paper
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,8 +167,12 @@ class HeadOptions:
         return LcasConfig.from_dict({"fidelity_weight": self.fidelity_weight, "reduction": self.reduction})
 
 
+_Options = TypeVar("_Options", TrainingOptions, HeadOptions)
+
+
 @with_groups
 def train(
+    context: typer.Context,
     sources: Annotated[
         list[Path],
         typer.Argument(
@@ -180,6 +185,7 @@ def train(
     out: Annotated[Path, typer.Option(metavar="MODEL", help="Model directory to write.", show_default=False)],
     *,
     sets: SetOptions,
+    preset: PresetOption = None,
     training: TrainingOptions,
     head: HeadOptions,
     provenance: Annotated[
@@ -204,25 +210,52 @@ def train(
 ) -> None:
     """Train a head on stored features, or on images with parts of the backbone unfrozen, and write a model.
 
-    The thresholds are chosen on validation images only; the model card holds every figure. Ends with 1 if images were
-    left out because they could not be read.
+    The thresholds are chosen on validation images only; the model card holds every figure. With --preset paper the
+    stores must have been extracted with it, or from a bare backbone. Ends with 1 if images were left out because they
+    could not be read.
     """
     val, unfrozen = sets.val or (), options.unfreeze is not None
+    notes: dict[str, Any] = _read_json(provenance) if provenance else {}
+    if preset:
+        given = given_options(context)
+        training, head = _preset(training, given), _preset(head, given)
+        notes = {**notes, "preset": {"name": preset.value, "beside_it": _beside(given, training, head)}}
     shared: dict[str, Any] = {
         "name": training.name,
         "head": head.head(),
         "lcas": head.lcas(),
         "train": training.config(views_drawn=head.views_drawn, unfrozen=unfrozen),
         "allow_overlap": sets.allow_overlap,
-        "provenance": _read_json(provenance) if provenance else {},
+        "provenance": notes,
     }
     if unfrozen:
         if sets.val_generators is not None:
             raise ConfigError("--val-generators splits stores: with --unfreeze name the validation images with --val.")
-        finetune_from_images(sources, val, sets.backbone, options, shared, out)
+        of_paper = {"extractor": None} if preset else {}
+        finetune_from_images(sources, val, sets.backbone, options, shared | of_paper, out)
         return
     require_stores([*sources, *val], options)
+    if preset:
+        _require_paper(sources)
     typer.echo(_train_on_stores(sources, sets, {**shared, "stream": stream}, out))
+
+
+def _preset(options: _Options, given: frozenset[str]) -> _Options:
+    """Return options at the paper's values, but for those that the user gave."""
+    names = {field.name for field in fields(options)} - given
+    return replace(options, **{name: value for name, value in PAPER.changed().items() if name in names})
+
+
+def _beside(given: frozenset[str], *groups: TrainingOptions | HeadOptions) -> dict[str, Any]:
+    """Return the settings of training that the user gave beside a preset."""
+    return {name: value for group in groups for name, value in vars(group).items() if name in given - {"name"}}
+
+
+def _require_paper(stores: Sequence[Path]) -> None:
+    from cinemae.stores.features import FeatureStore
+
+    for store in stores:
+        refuse_other_than_paper(FeatureStore.open(store).config, str(store))
 
 
 def _train_on_stores(stores: Sequence[Path], sets: SetOptions, shared: dict[str, Any], out: Path) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cinemae.config import ExtractorConfig, ImageConfig
 from cinemae.errors import FingerprintMismatchError
 from cinemae.features.extract_job import DEFAULT_BATCH_SIZE, ExtractJob, FrozenIdentity
 from cinemae.models.directory import read_model_config, resolve_model
+from cinemae.preset import PAPER
 from cinemae.stores.store_format import StoreHeader
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class ExtractorSource:
         changes: Settings in place of the model's (with `backbone`, of the paper's): ``{"image": {"views": "five"}}``.
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "float32" or "bfloat16".
+        paper: Whether the paper's settings (`cinemae.preset.PAPER`) stand in place of the model's, before the changes.
     """
 
     model: str | None = None
@@ -36,6 +37,7 @@ class ExtractorSource:
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     device: str = "auto"
     dtype: str = "float32"
+    paper: bool = False
 
     def describe(self) -> FrozenIdentity:
         """Say what the features depend on; a model as it is says so itself, anything else is built to see.
@@ -45,7 +47,7 @@ class ExtractorSource:
             CheckpointError: If the backbone is.
             ConfigError: If a change is none.
         """
-        if self.backbone is None and not any(self.changes.values()):
+        if self.backbone is None and not self.paper and not any(self.changes.values()):
             model = read_model_config(resolve_model(self.model))
             return FrozenIdentity(model.extractor, model.backbone, self.dtype)
         from cinemae.features.extract import describe
@@ -75,7 +77,9 @@ class ExtractorSource:
             frozen, config = trained.backbone, trained.config
         else:
             frozen = FrozenMAE.from_pretrained(self.backbone, device=where, dtype=precision)
-            config = ExtractorConfig(image=ImageConfig.of_size(frozen.image_size))
+            config = PAPER.extractor(frozen.image_size)
+        if self.paper:
+            config = PAPER.extractor(frozen.image_size)
         for part, settings in self.changes.items():
             merged = {**getattr(config, part).to_dict(), **settings}
             config = dataclasses.replace(config, **{part: type(getattr(config, part)).from_dict(merged)})

@@ -27,7 +27,7 @@ from cinemae.evaluation.run import ScoreSource, run
 from cinemae.evaluation.section import Section
 from cinemae.evaluation.tables import tabulate
 from cinemae.evaluation.versions import versions
-from cinemae.pictures.corruptions import STANDARD_GRID
+from cinemae.pictures.corruptions import STANDARD_GRID, parse_condition
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.layouts import DataSet, Layout, read_dataset
 from cinemae.sources.local_files import Listing
@@ -99,9 +99,13 @@ def evaluate(
         plan.setup.tell(f"data set: {problem}")
     if summary := plan.listing.summary():
         plan.setup.tell(f"data set: {summary}")
+    conditions = conditions_of(plan.corruptions)
+    for name in conditions:  # refused now, not when baselines are trained
+        parse_condition(name)
     sources = make_sources(plan.detectors, _filled(plan, records))
     about = _about(plan, data, sources)
-    predictions = run(records, sources, conditions_of(plan.corruptions), seed=plan.seed, about=about, progress=progress)
+    plan.setup.tell(f"data set: {data.report.read_as_sentence}")
+    predictions = run(records, sources, conditions, seed=plan.seed, about=about, progress=progress)
     predictions.save(out / PREDICTIONS_FILE)
     results = tabulate(predictions)
     more = []

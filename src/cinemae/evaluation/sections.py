@@ -27,6 +27,8 @@ _COLUMNS = (
     ("brier_score", "Brier"),
     ("oracle_balanced_accuracy", "oracle threshold"),
 )
+REVERSED = 0.4
+"""AUC below which, if its interval ends below 0.5, scores look as if they ran the other way."""
 _N, _OVER_SEEDS = "n real / fake", "AUC over seeds"
 _MORE = frozenset({title for name, title in _COLUMNS if name not in ("balanced_accuracy", "auc")} | {_OVER_SEEDS})
 """What a page shows of a wide table only when it is asked for."""
@@ -54,13 +56,14 @@ def summary_lines(results: dict[str, Any]) -> list[str]:
     lines = [
         f"{images['num_real']} photographs, {images['num_fake']} generated, {images['num_unread']} unreadable files"
     ]
-    lines += [f"data set: {problem}" for problem in _problems(results)]
+    lines += [f"data set: {fact}" for fact in (*_read_as(results), *_problems(results))]
     if not images["num_fake"]:
         return lines + _accusation_lines(results)
     if (warning := _bias(results).warning) is not None:
         lines.append(f"WARNING: {warning}")
     elif results["format_probe"] is not None:
         lines.append(f"format probe: {show(results['format_probe'], 'x')} balanced accuracy without looking at a pixel")
+    lines += [f"WARNING: {sentence}" for sentence in _reversed(results)]
     lines.append(f"{'detector':<14}  {'condition':<9}  {'AUC':<22}  {'balanced accuracy':<22}  worst generator")
     for detector in results["detectors"]:
         for condition in FULL_CONDITIONS:
@@ -141,7 +144,7 @@ def _images(results: dict[str, Any]) -> Section:
     rows = [["generated", name or "not stated", str(n)] for name, n in images["generators"].items()]
     rows += [["photographs", name or "not stated", str(n)] for name, n in images["photo_sources"].items()]
     rows += [["unread", one["path"], one["error_message"]] for one in images["unread"][:10]]
-    text += [f"The data set: {problem}" for problem in _problems(results)]
+    text += [f"The data set: {fact}" for fact in (*_read_as(results), *_problems(results))]
     return Section("Images", text, Table(("class", "generator or source", "n"), rows))
 
 
@@ -179,7 +182,25 @@ def _summary(results: dict[str, Any]) -> Section:
         _probe_sentence(results),
     ]
     header = ["detector", "condition", _N, *(title for _, title in names), _OVER_SEEDS]
-    return Section("Summary", text, Table(header, rows, _MORE), warning=_bias(results).warning)
+    warnings = [*filter(None, [_bias(results).warning]), *_reversed(results)]
+    return Section("Summary", text, Table(header, rows, _MORE), warning=" ".join(warnings) or None)
+
+
+def _reversed(results: dict[str, Any]) -> list[str]:
+    """Say of which detectors the scores look as if they ran the other way, or the labels did."""
+    sentences = []
+    for detector in results["detectors"]:
+        if (found := detector["conditions"].get(RAW)) is None:
+            continue
+        auc = found["pooled"]["auc"]
+        if auc["value"] < REVERSED and auc["high"] < 0.5:
+            read = "".join(f" ({sentence})" for sentence in _read_as(results))
+            sentences.append(
+                f"{detector['detector']} has AUC {show(auc, 'auc')}, well below the 0.5 of chance. Its scores may be "
+                "reversed: they must be higher for generated images. Or the labels are: see which folder was read as "
+                f"what{read}. If neither is so, it misjudges these images."
+            )
+    return sentences
 
 
 def _roc(results: dict[str, Any]) -> list[Section]:
@@ -346,6 +367,12 @@ def _flat(name: str, value: object) -> list[list[str]]:
     if isinstance(value, dict):
         return [row for key, part in value.items() for row in _flat(f"{name}, {key}", part)]
     return [[name, "none" if value is None else str(value)]]
+
+
+def _read_as(results: dict[str, Any]) -> list[str]:
+    """Return the sentence that says which folders stood for which class; none from predictions without it."""
+    sentence = results["about"].get("found", {}).get("read_as")
+    return [] if sentence is None else [sentence]
 
 
 def _problems(results: dict[str, Any]) -> list[str]:

@@ -34,7 +34,9 @@ class FitRecipe(Settings):
         val_real: Photographs to measure on; none to hold out some of `real`.
         val_fake: Generated images to measure on; none to hold out some of `fake`.
         model: Model directory or Hub id whose backbone and settings to begin with; None for the bundled one.
-        backbone: A bare backbone in place of a model, with the paper's settings.
+        backbone: A bare backbone in place of a model, with our defaults.
+        paper: Whether to train by the paper and nothing else (`cinemae.preset.PAPER`) on the backbone that is begun
+            with: none of the model's settings, no altered copies.
         work: Folder that keeps features between runs; None for one beside the model.
         name: Of the model; None for its folder's name.
         split_by: What is held out: whole sources and generators ("groups"), images of each of them ("images"), or
@@ -50,6 +52,7 @@ class FitRecipe(Settings):
     val_fake: tuple[str, ...] = ()
     model: str | None = None
     backbone: str | None = None
+    paper: bool = False
     work: Path | None = None
     name: str | None = None
     split_by: SplitBy = "auto"

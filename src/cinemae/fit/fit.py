@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cinemae.config import AugmentConfig, DecisionConfig
+from cinemae.config import DecisionConfig
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.features.training_set import TrainingSet
 from cinemae.fit.compare import bundled_fingerprint, compare_with_bundled
@@ -43,9 +43,6 @@ from cinemae.training.train import predict_logits
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done, and how much there is."""
-
-COPIES = AugmentConfig(seed=1)
-"""One altered copy of each training image is trained on as well, as for the bundled model; the same for every seed."""
 
 FEATURES = "features"
 """Below the work folder: features by content. Beside it lie the stores of the last fit."""
@@ -103,8 +100,8 @@ def fit(
     num_images, num_new = len(images.samples), len(pool.missing(images.samples))
     images = images.without(pool.extract(images.samples, partial(tell, "extracting")))
     split = _split(images, recipe, start)
-    _write_stores(split, pool, work, partial(tell, "extracting altered copies"))
-    built = _train(split, start, recipe, out, tell)
+    stores = _write_stores(split, pool, work, start, partial(tell, "extracting altered copies"))
+    built = _train(split, stores, start, recipe, out, tell)
     held_out = TrainingSet.from_stores([FeatureStore.open(work / VAL)], start.lcas)
     comparison = _compare(predict_logits(built.report.head, held_out), held_out.labels, split, work, recipe)
     if no_better_than_chance(built.report.results):
@@ -167,40 +164,48 @@ def _split(images: Gathered, recipe: FitRecipe, start: Start) -> _Split:
     return _Split(tuple(train), tuple(held_out), (of_classes[0], of_classes[1]))
 
 
-def _write_stores(split: _Split, pool: FeaturePool, work: Path, tell: Callable[[int, int], None]) -> None:
-    copies = FeaturePool(work / FEATURES, pool.extractor, COPIES)
-    copies.extract(split.train, tell)
-    pool.write_store(split.train, work / TRAIN)
-    copies.write_store(split.train, work / TRAIN_COPIES)
+def _write_stores(
+    split: _Split, pool: FeaturePool, work: Path, start: Start, tell: Callable[[int, int], None]
+) -> list[Path]:
+    """Write the stores of the fit and return those to train on."""
     pool.write_store(split.held_out, work / VAL)
+    stores = [pool.write_store(split.train, work / TRAIN)]
+    if start.copies is not None:
+        copies = FeaturePool(work / FEATURES, pool.extractor, start.copies)
+        copies.extract(split.train, tell)
+        stores.append(copies.write_store(split.train, work / TRAIN_COPIES))
+    return stores
 
 
-def _train(split: _Split, start: Start, recipe: FitRecipe, out: Path, tell: Progress) -> TrainedModel:
+def _train(
+    split: _Split, stores: Sequence[Path], start: Start, recipe: FitRecipe, out: Path, tell: Progress
+) -> TrainedModel:
     epochs, work = start.train.epochs, recipe.work_folder(out)
 
     def tell_epoch(line: EpochLine) -> None:
         tell("training", (line.seed - start.train.seed) * epochs + line.epoch, epochs * start.train.num_seeds)
 
     model = ModelRecipe(
-        stores=[work / TRAIN, work / TRAIN_COPIES],
+        stores=stores,
         backbone=start.backbone,
         val_stores=[work / VAL],
         name=recipe.name or out.resolve().name,
         head=start.head,
         lcas=start.lcas,
         train=start.train,
-        provenance=_provenance(split, start),
+        provenance=_provenance(split, start, recipe),
     )
     return train_model(model, progress=tell_epoch)
 
 
-def _provenance(split: _Split, start: Start) -> dict[str, Any]:
+def _provenance(split: _Split, start: Start, recipe: FitRecipe) -> dict[str, Any]:
     trained, measured = (
         Counter((sample.label, sample.group) for sample in part) for part in (split.train, split.held_out)
     )
     return {
         "licence": f"of the head not stated, whoever fitted it knows the images; of the backbone: {start.licence}",
         "recipe": [f"made by cinemae fit, from {start.origin}"],
+        **({"preset": {"name": "paper", "beside_it": {}}} if recipe.paper else {}),
         "data": [
             {
                 "set": f"{('real', 'fake')[key[0]]}/{key[1]}",

@@ -1,16 +1,20 @@
-"""What a fit begins with: the frozen half and the settings of a model, or a bare backbone with the paper's."""
+"""What a fit begins with: the frozen half and the settings of a model, or a bare backbone; or the paper's settings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from cinemae.config import ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, ModelConfig, TrainConfig
+from cinemae.config import AugmentConfig, HeadConfig, LcasConfig, ModelConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
 from cinemae.fit.config import FitRecipe
 from cinemae.models.directory import BACKBONE_DIR, read_model_config, resolve_model
 from cinemae.models.weights import load_extractor
+from cinemae.preset import PAPER
+
+COPIES = AugmentConfig(seed=1)
+"""One altered copy of each training image is trained on as well, as for the bundled model; the same for every seed."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Start:
         train: Optimiser and rates, seed and target of the recipe included.
         origin: What the model card says of it.
         licence: What is known of the backbone's licence.
+        copies: How the altered copies are made that are trained on as well; None for none.
     """
 
     extractor: FeatureExtractor
@@ -34,6 +39,7 @@ class Start:
     train: TrainConfig
     origin: str
     licence: str
+    copies: AugmentConfig | None = COPIES
 
 
 def begin(recipe: FitRecipe) -> Start:
@@ -43,16 +49,31 @@ def begin(recipe: FitRecipe) -> Start:
         ModelDirError: If there is no such model.
         CheckpointError: If there is no such backbone.
     """
+    start = _begin(recipe)
+    if not recipe.paper:
+        return start
+    frozen = start.extractor.backbone
+    return replace(
+        start,
+        extractor=FeatureExtractor(frozen, PAPER.extractor(frozen.image_size)).to(recipe.device),
+        head=PAPER.head,
+        lcas=PAPER.lcas,
+        train=_for(recipe, PAPER.train),
+        origin=f"{start.origin}; the settings replaced by those of the preset paper",
+        copies=None,
+    )
+
+
+def _begin(recipe: FitRecipe) -> Start:
     if recipe.backbone is not None:
         frozen = FrozenMAE.from_pretrained(recipe.backbone, device=recipe.device)
-        image = ImageConfig.of_size(frozen.image_size)
         return Start(
-            extractor=FeatureExtractor(frozen, ExtractorConfig(image=image)).to(recipe.device),
+            extractor=FeatureExtractor(frozen, PAPER.extractor(frozen.image_size)).to(recipe.device),
             backbone=Path(recipe.backbone),
             head=HeadConfig(),
             lcas=LcasConfig(),
             train=_for(recipe, TrainConfig()),
-            origin=f"backbone {Path(recipe.backbone).name}, settings of the paper",
+            origin=f"backbone {Path(recipe.backbone).name}, settings at their defaults",
             licence="not stated",
         )
     directory = resolve_model(recipe.model)

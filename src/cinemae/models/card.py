@@ -125,6 +125,16 @@ others) is the honest one.
 
 Rule: {decision.rule}. Thresholds: "ai" from {decision.threshold:.4f}, "real" below
 {decision.real_below:.4f}.{since}
+{_at_half(found)}"""
+
+
+def _at_half(found: TrainingResults) -> str:
+    half = found.at_half
+    if half is None:
+        return ""
+    return f"""
+At 0.5 of the probability before calibration, where papers mostly judge: balanced accuracy {half.balanced_accuracy:.3f},
+photographs called generated {half.false_positive_rate:.3f}, generated images called so {half.called_ai:.3f}.
 """
 
 
@@ -314,6 +324,7 @@ def _recipe(config: ModelConfig) -> str:
         f"* LCAS: lambda {lcas.fidelity_weight}, reduction {lcas.reduction}, {extractor.deviation.pixel_space} pixels",
         f"* head: {head.fusion} ({head.fusion_level}), statistics {', '.join(head.statistics) or 'none'}, views joined by "
         f"{head.view_pooling}",
+        *_preset(config.provenance.get("preset")),
         *(
             f"* beside the training images an altered copy of each: crop of at least {copy['min_crop']}, mirrored "
             f"{copy['mirror']:.0%}, blurred {copy['blur']:.0%} (radius up to {copy['max_blur_radius']}), JPEG "
@@ -324,6 +335,13 @@ def _recipe(config: ModelConfig) -> str:
         f"* backbone SHA-256 {config.backbone.content_hash}; fingerprint {config.fingerprint}",
     ]
     return "## Recipe\n\n" + "\n".join(lines) + "\n"
+
+
+def _preset(stated: object) -> list[str]:
+    if not (isinstance(stated, dict) and set(stated) == {"name", "beside_it"}):  # none, or somebody's own note
+        return []
+    beside = ", ".join(f"{name} {value}" for name, value in stated["beside_it"].items())
+    return [f"* training by the preset {stated['name']}" + (f"; set beside it: {beside}" if beside else "")]
 
 
 def _data(provenance: dict[str, Any]) -> str:

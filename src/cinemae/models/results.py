@@ -75,6 +75,20 @@ class SeedSpread(msgspec.Struct, frozen=True):
     std: float | None
 
 
+class HalfFigures(msgspec.Struct, frozen=True):
+    """What comes of 0.5 as the threshold of sigmoid(logit), before any calibration: no image is "uncertain".
+
+    Attributes:
+        balanced_accuracy: Mean of both classes' accuracy.
+        false_positive_rate: Share of photographs that reach 0.5.
+        called_ai: Share of generated images that do.
+    """
+
+    balanced_accuracy: Estimate
+    false_positive_rate: Estimate
+    called_ai: Estimate
+
+
 class TrainingResults(Figures, frozen=True, kw_only=True, omit_defaults=True):
     """Validation figures of a training, what they rest on, and its epochs.
 
@@ -83,6 +97,7 @@ class TrainingResults(Figures, frozen=True, kw_only=True, omit_defaults=True):
         split: How validation was chosen, in words.
         format_probe: How well container and size of the files alone tell the classes apart, by set.
         cross_fitted: Rates by thresholds chosen on other folds.
+        at_half: Beside the chosen thresholds; None for older models.
         calibration: None for older models, and where every image is called "uncertain".
         history: Every epoch of every seed.
         finetune: Settings of fine-tuning, and the steps of each seed.
@@ -94,6 +109,7 @@ class TrainingResults(Figures, frozen=True, kw_only=True, omit_defaults=True):
     split: str = ""
     format_probe: dict[str, Estimate] = msgspec.field(default_factory=dict)
     cross_fitted: CalledRates
+    at_half: HalfFigures | None = None
     calibration: CalibrationFigures | None = None
     history: tuple[EpochLine, ...] = ()
     finetune: dict[str, Any] | None = None

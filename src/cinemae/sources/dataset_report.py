@@ -32,6 +32,22 @@ class FoundCount:
     published: PublishedCount | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReadAs:
+    """Images that got their label in the same way.
+
+    Attributes:
+        label: 0 real, 1 fake.
+        folder: Name of the folder that stands for the label; None where the label is written elsewhere, such as in a
+            manifest, an archive or a column.
+        images: How many.
+    """
+
+    label: int
+    folder: str | None
+    images: int
+
+
 @dataclass(frozen=True)
 class DataSetReport:
     """What was found, and what is amiss.
@@ -47,6 +63,7 @@ class DataSetReport:
         problems: Each thing that is missing or not as published, as a sentence.
         published_source: Where the published counts come from; None without such.
         unlisted_folders: Folders that could not be listed; each is a record without image.
+        read_as: What was read as which class, most images first.
     """
 
     layout: str
@@ -59,6 +76,7 @@ class DataSetReport:
     problems: tuple[str, ...]
     published_source: str | None = None
     unlisted_folders: tuple[str, ...] = ()
+    read_as: tuple[ReadAs, ...] = ()
 
     @property
     def num_real(self) -> int:
@@ -69,6 +87,19 @@ class DataSetReport:
     def num_fake(self) -> int:
         """Generated images found."""
         return sum(count.fake for count in self.counts)
+
+    @property
+    def read_as_sentence(self) -> str:
+        """Which folders stood for which class, in words."""
+        parts = []
+        for label, words in ((0, "photographs"), (1, "generated images")):
+            found = [
+                f"{'labels beside the images' if one.folder is None else f'{one.folder}/'} ({one.images:,})"
+                for one in self.read_as
+                if one.label == label
+            ]
+            parts.append(f"{', '.join(found) or 'nothing'} as {words}")
+        return f"read {' and '.join(parts)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON types."""
@@ -85,6 +116,7 @@ class DataSetReport:
             "missing_files": list(self.missing_files),
             "unlisted_folders": list(self.unlisted_folders),
             "problems": list(self.problems),
+            "read_as": self.read_as_sentence,
         }
 
     def to_text(self) -> str:

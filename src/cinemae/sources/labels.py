@@ -39,6 +39,21 @@ def label_of_name(name: str) -> int | None:
     return 0 if word in REAL_NAMES else 1 if word in FAKE_NAMES else None
 
 
+def naming_folder(folders: Sequence[str], root_name: str, label: int) -> str | None:
+    """Return the folder that names a label, the outermost of those that do; None where none does.
+
+    Args:
+        folders: Below the source and above the image, outermost first.
+        root_name: Of the source folder itself.
+        label: Which was read.
+
+    Example:
+        >>> naming_folder(["Midjourney", "val", "nature"], "GenImage", 0), naming_folder(["a"], "fake", 0)
+        ('nature', None)
+    """
+    return next((name for name in (*folders, root_name) if label_of_name(name) == label), None)
+
+
 def label_of_value(value: object, where: str) -> int | None:
     """Return the label that a word or number in a file stands for: 0, 1, real, fake or a folder's name; None if empty.
 

@@ -14,9 +14,9 @@ from pathlib import Path, PurePath
 from typing import Literal, get_args
 
 from cinemae.errors import SourceError
-from cinemae.sources.dataset_report import DataSetReport, FoundCount, find_problems
+from cinemae.sources.dataset_report import DataSetReport, FoundCount, ReadAs, find_problems
 from cinemae.sources.datasets import read_records
-from cinemae.sources.labels import SPLIT_NAMES, label_of_name
+from cinemae.sources.labels import SPLIT_NAMES, label_of_name, naming_folder
 from cinemae.sources.local_files import Listing, source_root
 from cinemae.sources.published import BENCHMARKS, Benchmark, canonical_generator, known_generator
 from cinemae.sources.records import ARCHIVE_SUFFIXES, ImageRecord, ParquetPlace, TarPlace, Unlisted
@@ -109,11 +109,12 @@ def read_dataset(
     if split is not None:
         kept = _of_split(split, splits, text)
         named, splits = [named[index] for index in kept], [splits[index] for index in kept]
+        folders = [folders[index] for index in kept]
     return DataSet(
         records=tuple(named),
         splits=tuple(splits),
         layout=layout,
-        report=_report(text, layout, split, named, splits),
+        report=replace(_report(text, layout, split, named, splits), read_as=_read_as(named, folders, root.name)),
         test_sets=_pair(named, splits, own_only=benchmark is not None),
     )
 
@@ -233,6 +234,19 @@ def _pair(records: Sequence[ImageRecord], splits: Sequence[str | None], *, own_o
         if paired:
             test_sets[generator] = sorted([*fakes[generator], *paired])
     return test_sets
+
+
+def _read_as(records: Sequence[ImageRecord], folders: Sequence[tuple[str, ...]], root_name: str) -> tuple[ReadAs, ...]:
+    """Say which folders' names were read as which class."""
+    found = Counter(
+        (record.label, key)
+        for record, key in zip(records, folders, strict=True)
+        if record.label is not None and not isinstance(record.place, Unlisted)
+    )
+    read: Counter[tuple[int, str | None]] = Counter()
+    for (label, key), number in found.items():
+        read[label, naming_folder([_without_suffix(name) for name in key], root_name, label)] += number
+    return tuple(ReadAs(label, folder, number) for (label, folder), number in read.most_common())
 
 
 def _report(

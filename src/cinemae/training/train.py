@@ -17,9 +17,10 @@ from cinemae.config import DecisionConfig, HeadConfig, TrainConfig
 from cinemae.core.head import CinemaeHead
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.features.training_set import TrainingSet, require_both_classes, row_slices
-from cinemae.models.results import EpochLine, SeedSpread, TrainingResults
-from cinemae.statistics.metrics import mean_generator_auc
+from cinemae.models.results import EpochLine, HalfFigures, SeedSpread, TrainingResults
+from cinemae.statistics.metrics import figure, mean_generator_auc, rate
 from cinemae.statistics.plot_style import new_figure
+from cinemae.statistics.resampling import balanced_accuracy_at
 from cinemae.training.samples import Batch, Samples
 
 LBFGS_STEPS = 4
@@ -257,6 +258,7 @@ def validation_results(
     return TrainingResults(
         **{name: getattr(figures, name) for name in figures.__struct_fields__},
         cross_fitted=calibration.crossed.rates(labels),
+        at_half=_at_half(logits[0], labels),
         calibration=calibration.to_figures(),
         mean_generator_auc_over_seeds=SeedSpread(
             seeds=tuple(range(config.seed, config.seed + config.num_seeds)),
@@ -265,6 +267,15 @@ def validation_results(
             std=float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else None,
         ),
         history=tuple(history),
+    )
+
+
+def _at_half(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> HalfFigures:
+    real, fake = logits[labels == 0], logits[labels == 1]
+    return HalfFigures(
+        balanced_accuracy=figure(balanced_accuracy_at(0.0), real, fake),
+        false_positive_rate=rate(int((real >= 0).sum()), len(real)),
+        called_ai=rate(int((fake >= 0).sum()), len(fake)),
     )
 
 

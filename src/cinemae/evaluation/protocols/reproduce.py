@@ -39,7 +39,9 @@ class ReproduceOptions:
         work: Where stores and fine-tuned models are kept, to be used again.
         model: Model directory or Hub id whose frozen half is used; None for the bundled one.
         backbones: Backbones by the name that rows give them, such as ``facebook/vit-mae-large``; the name ``""`` takes
-            the place of the model's in every protocol, with the paper's settings.
+            the place of the model's in every protocol, with the defaults of every setting.
+        paper: Whether heads are trained by `cinemae.preset.PAPER`, but for what a protocol's row changes; in folders of
+            their own within `work`.
         baselines: How baselines are made, by name, such as ``{"npr": "npr,epochs=8"}``.
         seeds: In place of the protocols' number of trainings.
         finetune: How long fine-tuning goes on.
@@ -52,6 +54,7 @@ class ReproduceOptions:
     work: Path = Path("cinemae-work")
     model: str | None = None
     backbones: Mapping[str, str] = field(default_factory=dict)
+    paper: bool = False
     baselines: Mapping[str, str] = field(default_factory=dict)
     seeds: int | None = None
     finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
@@ -193,6 +196,8 @@ class Reproducer:
                 else FrozenHalf.of_backbone(path, options.device)
             )
             folder = options.work / ("model" if path is None else path.replace("/", "-").strip("-."))
+            if options.paper:
+                frozen, folder = frozen.by_paper(), folder.with_name(f"{folder.name}-paper")
             cache = StoreCache(folder, frozen)
             self._benches[key] = Bench(data, cache, seeds, options.baselines, options.tell)
         return self._benches[key]

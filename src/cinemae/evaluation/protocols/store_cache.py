@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
-from cinemae.config import ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
+from cinemae.config import ExtractorConfig, HeadConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE, MaskedAutoencoder
 from cinemae.core.features import FeatureExtractor
 from cinemae.features.extract import extract
 from cinemae.models.directory import BACKBONE_DIR, read_model_config, resolve_model
 from cinemae.models.scorers import find_device
 from cinemae.models.weights import load_extractor
+from cinemae.preset import PAPER
 from cinemae.sources.records import ImageRecord
 from cinemae.stores.features import FeatureStore
 
@@ -58,15 +59,26 @@ class FrozenHalf:
 
     @classmethod
     def of_backbone(cls, backbone: str, device: str = "auto") -> FrozenHalf:
-        """Take a bare backbone with the paper's settings.
+        """Take a bare backbone with the defaults of every setting.
 
         Args:
             backbone: As `FrozenMAE.from_pretrained` takes it.
             device: Where it runs.
         """
         frozen = FrozenMAE.from_pretrained(backbone, device=find_device(device))
-        image = ImageConfig.of_size(frozen.image_size)
-        return cls(f"{backbone}, the paper's settings", frozen, ExtractorConfig(image=image), backbone_source=backbone)
+        config = PAPER.extractor(frozen.image_size)
+        return cls(f"{backbone}, settings at their defaults", frozen, config, backbone_source=backbone)
+
+    def by_paper(self) -> FrozenHalf:
+        """Return the same backbone with all settings at the paper's (`cinemae.preset.PAPER`)."""
+        return replace(
+            self,
+            name=f"{self.name}, by the preset paper",
+            extractor=PAPER.extractor(self.backbone.image_size),
+            head=PAPER.head,
+            lcas=PAPER.lcas,
+            train=PAPER.train,
+        )
 
 
 class StoreCache:
