@@ -15,6 +15,7 @@ from cinemae.app.report.drawings import Drawings
 from cinemae.config import DecisionConfig
 from cinemae.detect.verdict import Verdict
 from cinemae.errors import ConfigError
+from cinemae.sources.whole_files import replacing
 
 
 class ReportWriter:
@@ -71,16 +72,11 @@ def open_report(
         yield None
         return
     target = Path(os.path.realpath(path))
-    partial = target.with_name(target.name + ".partial")
     with tempfile.TemporaryFile(dir=target.parent) as aside:
         writer = ReportWriter(ReportContext.now(decision), aside, by_score=by_score)
         yield writer
-        try:
-            with partial.open("wb") as file:
-                writer.finish(file)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(target) as temporary, temporary.open("wb") as file:
+            writer.finish(file)
 
 
 def require_html(report: Path) -> None:
