@@ -23,6 +23,7 @@ from cinemae.evaluation.pictures import (
 )
 from cinemae.evaluation.predictions import ALIGNED, PREDICTIONS_FILE, RAW, Predictions
 from cinemae.evaluation.report import write_report
+from cinemae.evaluation.results import EvaluationResults
 from cinemae.evaluation.run import ScoreSource, run
 from cinemae.evaluation.section import Section
 from cinemae.evaluation.tables import tabulate
@@ -76,7 +77,7 @@ class Plan:
 
 def evaluate(
     plan: Plan, out: Path, *, progress: Callable[[int, int], None] | None = None
-) -> tuple[Predictions, dict[str, Any]]:
+) -> tuple[Predictions, EvaluationResults]:
     """Evaluate, and write predictions and report.
 
     Args:
