@@ -115,7 +115,8 @@ def score_distributions(values: ScoredSet, *, bins: int = NUM_BINS, seed: int = 
 
 def _group(name: str, scores: NDArray[np.float64], edges: NDArray[np.float64]) -> ScoreGroup:
     counts, _ = np.histogram(scores.clip(edges[0], edges[-1]), edges)
-    return ScoreGroup(name, len(scores), *np.quantile(scores, (0.25, 0.5, 0.75)).tolist(), tuple(counts.tolist()))
+    lower, median, upper = np.quantile(scores, (0.25, 0.5, 0.75)).tolist()
+    return ScoreGroup(name, len(scores), lower, median, upper, tuple(counts.tolist()))
 
 
 def plot_distributions(table: ScoreDistributions, score: str) -> Figure:
