@@ -42,7 +42,7 @@ class Batch:
     pictures: Sequence[Image.Image]
 
 
-class ScoreSource(Protocol):
+class DetectorColumns(Protocol):
     """A detector as the runner sees it: one or more columns of scores."""
 
     @property
@@ -60,7 +60,7 @@ class ScoreSource(Protocol):
 
 def run(
     records: Sequence[ImageRecord],
-    sources: Sequence[ScoreSource],
+    sources: Sequence[DetectorColumns],
     conditions: Sequence[str] = (RAW,),
     *,
     seed: int = 0,
@@ -100,7 +100,7 @@ def run(
     return Predictions(images, columns, scores, about or {})
 
 
-def _checked_columns(records: Sequence[ImageRecord], sources: Sequence[ScoreSource]) -> tuple[Column, ...]:
+def _checked_columns(records: Sequence[ImageRecord], sources: Sequence[DetectorColumns]) -> tuple[Column, ...]:
     """Return all columns of some detectors, after refusing images and detectors that cannot be judged."""
     require_labels(records, "the test set")
     require_photographs(np.array([record.label for record in records]), "the test set")
@@ -124,7 +124,7 @@ def _scored(
     rows: Sequence[dict[str, Any]],
     loaded: Sequence[LoadedImage | None],
     corruption: Corruption,
-    sources: Sequence[ScoreSource],
+    sources: Sequence[DetectorColumns],
     seed: int,
 ) -> NDArray[np.float64]:
     """Return a batch's scores under one condition, (n, columns); nan where there is no picture to score."""
@@ -147,7 +147,7 @@ def _score_alone(
     places: Sequence[int],
     pictures: Sequence[Image.Image],
     corruption: Corruption,
-    sources: Sequence[ScoreSource],
+    sources: Sequence[DetectorColumns],
 ) -> bool:
     """Fill in the scores of each picture by itself; return whether one has some."""
     any_scored = False
@@ -166,7 +166,7 @@ def _scores_of(
     rows: Sequence[dict[str, Any]],
     pictures: Sequence[Image.Image],
     corruption: Corruption,
-    sources: Sequence[ScoreSource],
+    sources: Sequence[DetectorColumns],
 ) -> NDArray[np.float64]:
     batch = Batch(corruption.name, Images.from_rows(rows), pictures)
     return np.concatenate([checked_scores(source, batch) for source in sources], axis=1)
@@ -192,7 +192,7 @@ def _altered(
     return places, pictures
 
 
-def checked_scores(source: ScoreSource, batch: Batch) -> NDArray[np.float64]:
+def checked_scores(source: DetectorColumns, batch: Batch) -> NDArray[np.float64]:
     """Return a source's scores, (n, columns), refusing what no figure can be computed from.
 
     Raises:

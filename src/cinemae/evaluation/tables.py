@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cinemae.errors import EvaluationError
 from cinemae.evaluation.pictures import find_duplicates, require_judgeable
 from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Images, Predictions
-from cinemae.evaluation.probe_source import facts_of
+from cinemae.evaluation.probe_columns import facts_of
 from cinemae.evaluation.results import (
     AccusedSource,
     ConditionResults,
