@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from cinemae.app.options import DeviceOption, FollowLinksOption, ModelOption, PrecisionOption
+from cinemae.app.options import DeviceOption, FollowLinksOption, ModelOption, PrecisionOption, words
 
 if TYPE_CHECKING:
     from cinemae.evaluation.compare import Side
@@ -107,7 +107,7 @@ def evaluate(
         ),
         train=train,
         validation=validation,
-        corruptions=_split(corruptions),
+        corruptions=words(corruptions),
         allow_overlap=allow_overlap,
         seed=seed,
         examples=examples,
@@ -177,7 +177,3 @@ def _tell(results: EvaluationResults, out: Path) -> None:
     for line in summary_lines(results):
         typer.echo(line)
     typer.echo(f"report: {out / 'report.html'}")
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
