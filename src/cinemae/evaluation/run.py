@@ -18,7 +18,7 @@ from PIL import Image
 
 from cinemae.errors import CinemaeError, EvaluationError, ImageError, log_unexpected
 from cinemae.evaluation.pictures import load_row, require_judgeable, require_labels, require_photographs
-from cinemae.evaluation.predictions import RAW, Column, Images, Predictions, require_distinct
+from cinemae.evaluation.predictions import RAW, Column, ImageRow, Images, Predictions, require_distinct
 from cinemae.pictures.corruptions import Corruption, parse_condition
 from cinemae.pictures.image import LoadedImage
 from cinemae.sources.records import ImageRecord
@@ -84,7 +84,7 @@ def run(
     """
     columns = _checked_columns(records, sources)
     corruptions = {one.name: one for one in map(parse_condition, conditions)}
-    rows: list[dict[str, Any]] = []
+    rows: list[ImageRow] = []
     blocks: dict[str, list[NDArray[np.float64]]] = {condition: [] for condition in corruptions}
     for batch_rows, loaded in _decoded(records):
         for condition, corruption in corruptions.items():
@@ -113,7 +113,7 @@ def _checked_columns(records: Sequence[ImageRecord], sources: Sequence[DetectorC
 
 def _decoded(
     records: Sequence[ImageRecord],
-) -> Iterator[tuple[list[dict[str, Any]], list[LoadedImage | None]]]:
+) -> Iterator[tuple[list[ImageRow], list[LoadedImage | None]]]:
     """Yield batches of rows and pictures; one batch is decoded while the detectors work on another."""
     with closing(read_ahead(load_row, records, ahead=BATCH_SIZE)) as decoded:
         while batch := list(islice(decoded, BATCH_SIZE)):
@@ -121,7 +121,7 @@ def _decoded(
 
 
 def _scored(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[ImageRow],
     loaded: Sequence[LoadedImage | None],
     corruption: Corruption,
     sources: Sequence[DetectorColumns],
@@ -143,7 +143,7 @@ def _scored(
 
 def _score_alone(
     scores: NDArray[np.float64],
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[ImageRow],
     places: Sequence[int],
     pictures: Sequence[Image.Image],
     corruption: Corruption,
@@ -163,7 +163,7 @@ def _score_alone(
 
 
 def _scores_of(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[ImageRow],
     pictures: Sequence[Image.Image],
     corruption: Corruption,
     sources: Sequence[DetectorColumns],
@@ -173,7 +173,7 @@ def _scores_of(
 
 
 def _altered(
-    rows: Sequence[dict[str, Any]], loaded: Sequence[LoadedImage | None], corruption: Corruption, seed: int
+    rows: Sequence[ImageRow], loaded: Sequence[LoadedImage | None], corruption: Corruption, seed: int
 ) -> tuple[list[int], list[Image.Image]]:
     """Return a batch's pictures under one condition, and their places; one that refuses it is marked unreadable."""
     places, pictures = [], []
