@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from benchmarks.keep_evaluation import EVALUATIONS
 from benchmarks.measure import ROOT
 from cinemae.evaluation.predictions import ALIGNED, RAW
 from cinemae.evaluation.report import PLOTS_DIR, RESULTS_FILE, to_markdown
+from cinemae.evaluation.results import ConditionResults, EvaluationResults
 from cinemae.evaluation.section import show
 from cinemae.evaluation.sections import build_sections
 
@@ -35,7 +35,7 @@ def render() -> str:
     """Return the page as the kept evaluations give it."""
     parts = [HEAD]
     for path in sorted(EVALUATIONS.glob(f"*/{RESULTS_FILE}")):
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = EvaluationResults.from_dict(json.loads(path.read_text(encoding="utf-8")))
         plots = Path("..") / (path.parent / PLOTS_DIR).relative_to(ROOT)
         report = to_markdown(build_sections(results), plots_at=plots.as_posix(), deeper=1)
         stands_out = "\n".join(f"* {line}" for line in in_short(results))
@@ -45,18 +45,18 @@ def render() -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def in_short(results: dict[str, Any]) -> Iterator[str]:
+def in_short(results: EvaluationResults) -> Iterator[str]:
     """Yield what stands out, in sentences, detector by detector."""
-    for detector in results["detectors"]:
-        conditions = detector["conditions"]
-        raw, name = conditions[RAW], detector["detector"]
-        sentence = f"{name}: mean AUC over generators {show(raw['mean']['auc'], 'auc')}"
+    for detector in results.detectors:
+        conditions = detector.conditions
+        raw, name = conditions[RAW], detector.detector
+        sentence = f"{name}: mean AUC over generators {show(raw.mean['auc'], 'auc')}"
         if ALIGNED in conditions:
-            sentence += f", aligned {show(conditions[ALIGNED]['mean']['auc'], 'auc')}"
-        worst = min(raw["generators"], key=lambda row: float(row["auc"]["value"]))
-        yield f"{sentence}; worst generator {worst['generator'] or 'not stated'}, {show(worst['auc'], 'auc')}."
-        if "real_accuracy" in raw["pooled"]:
-            found, accused = raw["pooled"]["fake_accuracy"], 1 - raw["pooled"]["real_accuracy"]["value"]
+            sentence += f", aligned {show(conditions[ALIGNED].mean['auc'], 'auc')}"
+        worst = min(raw.generators, key=lambda row: 0.0 if row.auc is None else row.auc.value)
+        yield f"{sentence}; worst generator {worst.generator or 'not stated'}, {show(worst.auc, 'auc')}."
+        if raw.pooled.real_accuracy is not None:
+            found, accused = raw.pooled.fake_accuracy, 1 - raw.pooled.real_accuracy.value
             yield (
                 f"{name}: at its threshold it finds {show(found, 'x')} of the generated images and accuses "
                 f"{100 * accused:.1f} % of the photographs."
@@ -64,11 +64,11 @@ def in_short(results: dict[str, Any]) -> Iterator[str]:
         yield from _falls(name, conditions)
 
 
-def _falls(name: str, conditions: dict[str, Any]) -> Iterator[str]:
+def _falls(name: str, conditions: dict[str, ConditionResults]) -> Iterator[str]:
     """Yield which corruptions cost more than the interval of the untouched files, the worst first."""
-    whole = conditions[RAW]["mean"]["auc"]
-    altered = {one: found["mean"]["auc"]["value"] for one, found in conditions.items() if one not in (RAW, ALIGNED)}
-    lost = sorted((value, one) for one, value in altered.items() if value < whole["low"])
+    whole = conditions[RAW].mean["auc"]
+    altered = {one: found.mean["auc"].value for one, found in conditions.items() if one not in (RAW, ALIGNED)}
+    lost = sorted((value, one) for one, value in altered.items() if value < whole.low)
     if lost:
         named = ", ".join(f"{one} ({value:.3f})" for value, one in lost[:_MOST_NAMED])
         more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
-
-from cinemae.app.cli import app
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -39,12 +36,6 @@ def run() -> Run:
         )
 
     return run_command
-
-
-@pytest.fixture(scope="session")
-def invoke() -> Callable[..., Result]:
-    """`invoke("evaluate", path)`: the same without a process."""
-    return lambda *arguments: CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,13 @@ import json
 import shutil
 
 import pytest
-from typer.testing import CliRunner
-
-from cinemae.app.cli import app
+from tests.cli.in_process import invoke
 
 
 @pytest.fixture
 def call(monkeypatch):
     monkeypatch.delenv("CINEMAE_CACHE", raising=False)
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return invoke
 
 
 @pytest.fixture

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from tests.cli.in_process import invoke
 
-from cinemae.app.cli import app
 from cinemae.models.directory import read_model_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 RATES = ("--target-fpr", "0.1", "--target-fnr", "0.2", "--device", "cpu")
-
-
-def invoke(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

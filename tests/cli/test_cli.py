@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from tests.cli.in_process import invoke
 
-from cinemae.app.cli import app
 from cinemae.version import __version__
 
 HEAVY = {"torch", "transformers", "pyarrow", "matplotlib", "sklearn", "onnx", "jaxtyping"}
@@ -87,13 +86,13 @@ def test_the_bar_is_for_people(tmp_path: Path):
 
 
 def test_info_says_what_a_model_is(tiny_model: Path):
-    result = CliRunner().invoke(app, ["info", "--model", str(tiny_model)])
+    result = invoke("info", "--model", str(tiny_model))
     assert result.exit_code == 0
     for text in ("tiny@", "fingerprint", "16 patches of 8 pixels", "drawn from a hat", "runs without torch"):
         assert text in result.stdout
 
 
 def test_version_and_module():
-    assert CliRunner().invoke(app, ["--version"]).stdout == f"cinemae {__version__}\n"
+    assert invoke("--version").stdout == f"cinemae {__version__}\n"
     result = subprocess.run([sys.executable, "-m", "cinemae", "--version"], capture_output=True, text=True, check=True)
     assert result.stdout == f"cinemae {__version__}\n"

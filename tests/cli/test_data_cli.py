@@ -9,14 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
-from typer.testing import CliRunner
+from tests.cli.in_process import invoke
 
-from cinemae.app.cli import app
 from cinemae.sources.layouts import read_dataset
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, ["data", *map(str, arguments)])
 
 
 def assert_refused(result, sentence):
@@ -50,7 +45,7 @@ def dataset(tmp_path):
 
 
 def test_a_sound_set_ends_with_0(dataset):
-    result = invoke("check", dataset)
+    result = invoke("data", "check", dataset)
     assert result.exit_code == 0, result.output
     assert "12 files, 12 readable: 6 photographs, 6 generated images (train 8, val 4)." in result.stdout
     assert result.stdout.endswith("0 serious findings, 0 warnings, 0 notes.\n")
@@ -59,7 +54,7 @@ def test_a_sound_set_ends_with_0(dataset):
 def test_a_leak_ends_with_1_and_is_in_all_three_forms(dataset, tmp_path):
     (dataset / "val/fake/gan/\x1b[31m.png").write_bytes((dataset / "train/fake/gan/1.png").read_bytes())
     out, page = tmp_path / "out.json", tmp_path / "page.html"
-    result = invoke("check", dataset, "--json", out, "--html", page)
+    result = invoke("data", "check", dataset, "--json", out, "--html", page)
     assert result.exit_code == 1
     assert "SERIOUS: The same file in two splits" in result.stdout
     assert r"train/fake/gan/1.png = val/fake/gan/\x1b[31m.png" in result.stdout
@@ -71,37 +66,37 @@ def test_a_leak_ends_with_1_and_is_in_all_three_forms(dataset, tmp_path):
 
 
 def test_a_training_set_elsewhere_is_held_against(dataset):
-    result = invoke("check", dataset / "val", "--against", dataset / "train")
+    result = invoke("data", "check", dataset / "val", "--against", dataset / "train")
     assert result.exit_code == 0
     (dataset / "val/real/phone/x.png").write_bytes((dataset / "train/real/phone/0.png").read_bytes())
-    assert invoke("check", dataset / "val", "--against", dataset / "train").exit_code == 1
+    assert invoke("data", "check", dataset / "val", "--against", dataset / "train").exit_code == 1
 
 
 def test_wrong_usage_ends_with_2(dataset, tmp_path):
-    assert_refused(invoke("check", tmp_path / "nowhere"), "check the path")
-    assert_refused(invoke("check", dataset, "--split", "test"), "split 'test' was asked for")
-    assert_refused(invoke("check", dataset, "--layout", "odd"), "got 'odd'")
-    assert_refused(invoke("check", dataset, "--manifest", tmp_path / "none.csv"), "could not be read")
-    assert_refused(invoke("check", dataset, "--json", tmp_path / "no/x.json"), "make the folder first")
-    assert_refused(invoke("manifest", dataset, "--out", tmp_path / "no/x.csv"), "make the folder first")
+    assert_refused(invoke("data", "check", tmp_path / "nowhere"), "check the path")
+    assert_refused(invoke("data", "check", dataset, "--split", "test"), "split 'test' was asked for")
+    assert_refused(invoke("data", "check", dataset, "--layout", "odd"), "got 'odd'")
+    assert_refused(invoke("data", "check", dataset, "--manifest", tmp_path / "none.csv"), "could not be read")
+    assert_refused(invoke("data", "check", dataset, "--json", tmp_path / "no/x.json"), "make the folder first")
+    assert_refused(invoke("data", "manifest", dataset, "--out", tmp_path / "no/x.csv"), "make the folder first")
 
 
 def test_a_manifest_is_written_checked_and_read_by_other_commands(dataset):
     manifest = dataset / "manifest.csv"
-    result = invoke("manifest", dataset, "--out", manifest)
+    result = invoke("data", "manifest", dataset, "--out", manifest)
     assert result.exit_code == 0
     assert result.stdout == f"{manifest}: 12 files, 0 left out\n"
     assert len(read_dataset(manifest).records) == 12
-    assert invoke("check", dataset, "--manifest", manifest).exit_code == 0
+    assert invoke("data", "check", dataset, "--manifest", manifest).exit_code == 0
     (dataset / "val/fake/gan/9.png").unlink()
-    result = invoke("check", dataset, "--manifest", manifest)
+    result = invoke("data", "check", dataset, "--manifest", manifest)
     assert result.exit_code == 1
     assert "SERIOUS: Files that are not there" in result.stdout
 
 
 def test_files_that_cannot_be_listed_are_named(dataset):
     (dataset / "val/fake/gan/gone.png").symlink_to("nowhere.png")
-    result = invoke("manifest", dataset, "--out", dataset / "manifest.csv")
+    result = invoke("data", "manifest", dataset, "--out", dataset / "manifest.csv")
     assert result.exit_code == 1
     assert "left out: " in result.stderr
     assert "gone.png" in result.stderr
@@ -110,19 +105,19 @@ def test_files_that_cannot_be_listed_are_named(dataset):
 def test_an_aligned_copy_says_what_was_done(dataset, tmp_path):
     (dataset / "train/real/phone/empty.jpg").touch()
     out = tmp_path / "aligned"
-    result = invoke("align", dataset, out, "--size", "32", "--quality", "90")
+    result = invoke("data", "align", dataset, out, "--size", "32", "--quality", "90")
     assert result.exit_code == 1  # one could not be read
     lines = result.stdout.splitlines()
     assert lines[0] == "centre square, scaled to 32x32 (bicubic), saved as JPEG of quality 90 (4:2:0)"
     assert [line.split() for line in lines[2:4]] == [["real", "7", "6", "0", "1"], ["fake", "6", "6", "0", "0"]]
-    assert invoke("check", out).exit_code == 0
+    assert invoke("data", "check", out).exit_code == 0
 
 
 def test_the_window_names_what_it_leaves_out(dataset, tmp_path):
     with Image.open(dataset / "train/fake/gan/1.png") as image:
         image.resize((90, 90)).save(dataset / "train/fake/gan/large.png")
     out = tmp_path / "aligned"
-    result = invoke("align", dataset, out, "--preset", "grommelt", "--window", "50-64")
+    result = invoke("data", "align", dataset, out, "--preset", "grommelt", "--window", "50-64")
     assert result.exit_code == 0, result.output
     assert "left out: a side above 64 pixels: 0 real, 1 fake" in result.stdout
     with (out / "alignment.csv").open(newline="", encoding="utf-8") as file:
@@ -136,7 +131,7 @@ def test_a_class_that_comes_out_empty_ends_with_1(dataset, tmp_path):
     for path in (dataset / "val/fake/gan").iterdir():
         with Image.open(path) as image:
             image.resize((20, 20)).save(path)
-    result = invoke("align", dataset, tmp_path / "out", "--preset", "grommelt", "--window", "50-64")
+    result = invoke("data", "align", dataset, tmp_path / "out", "--preset", "grommelt", "--window", "50-64")
     assert result.exit_code == 1
     assert "no image is left of: gan" in result.stdout
     assert "WARNING: no fake image came through" in result.stdout
@@ -144,10 +139,12 @@ def test_a_class_that_comes_out_empty_ends_with_1(dataset, tmp_path):
 
 def test_options_of_the_other_preset_are_refused(dataset, tmp_path):
     out = tmp_path / "out"
-    assert_refused(invoke("align", dataset, out, "--window", "50-60"), "give --size, or --preset grommelt")
-    assert_refused(invoke("align", dataset, out, "--preset", "grommelt", "--size", "9"), "scales nothing")
-    assert_refused(invoke("align", dataset, out, "--preset", "grommelt", "--window", "9"), "such as 450-550, got '9'")
-    assert_refused(invoke("align", dataset, dataset / "out"), "never written into the data set")
+    assert_refused(invoke("data", "align", dataset, out, "--window", "50-60"), "give --size, or --preset grommelt")
+    assert_refused(invoke("data", "align", dataset, out, "--preset", "grommelt", "--size", "9"), "scales nothing")
+    assert_refused(
+        invoke("data", "align", dataset, out, "--preset", "grommelt", "--window", "9"), "such as 450-550, got '9'"
+    )
+    assert_refused(invoke("data", "align", dataset, dataset / "out"), "never written into the data set")
     assert not out.exists()
 
 

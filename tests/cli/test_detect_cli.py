@@ -15,14 +15,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
+from tests.cli.in_process import invoke
+from typer.testing import Result
 
-from cinemae.app.cli import app
 from cinemae.app.output import MirroredFolder
-
-
-def invoke(*arguments: str | Path, **more: Any) -> Result:
-    return CliRunner().invoke(app, [os.fspath(argument) for argument in arguments], **more)
 
 
 def rows_of(result: Result) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
+from tests.cli.in_process import invoke
 from typer.testing import Result
 
 from cinemae.detect.detector import Detector
@@ -51,7 +52,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, picture) -> Path:
 
 
 @pytest.fixture(scope="module")
-def evaluated(dataset: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, invoke) -> tuple[Path, Result]:
+def evaluated(dataset: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """Four kinds of detectors at once."""
     root = tmp_path_factory.mktemp("evaluated")
     (root / "flat_detector.py").write_text(OURS)
@@ -119,7 +120,7 @@ class TestEvaluate:
         assert "Example maps" in page
         assert "Example maps" not in (evaluated[0] / "report.md").read_text()
 
-    def test_files_that_cannot_be_read_are_rows_and_exit_code_1(self, tmp_path: Path, dataset: Path, invoke):
+    def test_files_that_cannot_be_read_are_rows_and_exit_code_1(self, tmp_path: Path, dataset: Path):
         for label in ("real", "fake"):
             (tmp_path / "data" / label).mkdir(parents=True)
             for index in range(2):
@@ -146,7 +147,7 @@ class TestEvaluate:
 
 class TestReport:
     def test_it_is_what_evaluate_wrote_without_a_picture_being_there(
-        self, evaluated: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke
+        self, evaluated: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         out, first = evaluated
 
@@ -174,13 +175,13 @@ class TestReport:
         assert (tmp_path / "report.html").exists()
         assert result.stdout.splitlines()[-1] == "['sklearn']"
 
-    def test_what_is_no_predictions_file(self, dataset: Path, tmp_path: Path, invoke):
+    def test_what_is_no_predictions_file(self, dataset: Path, tmp_path: Path):
         assert_refused(invoke("report", tmp_path / "none.parquet"), "there is no file .*none.parquet")
         assert_refused(invoke("report", dataset / "test/real/slr/0.png"), "predictions are a Parquet file")
 
 
 class TestCompare:
-    def test_two_detectors_of_one_file(self, evaluated: tuple[Path, Result], invoke):
+    def test_two_detectors_of_one_file(self, evaluated: tuple[Path, Result]):
         file = evaluated[0] / "predictions.parquet"
         result = invoke("compare", f"{file}::fredect", f"{file}::flatness", "--condition", "aligned")
         assert result.exit_code == 0, result.output
@@ -189,7 +190,7 @@ class TestCompare:
         assert "McNemar  not possible: one of them has no threshold." in result.stdout
         assert re.search(r"^Format   \d+\.\d % \[.*\] balanced accuracy without", result.stdout, re.MULTILINE)
 
-    def test_as_json(self, evaluated: tuple[Path, Result], invoke):
+    def test_as_json(self, evaluated: tuple[Path, Result]):
         file = evaluated[0] / "predictions.parquet"
         result = invoke("compare", f"{file}::cinemae", f"{file}::fredect", "--json", "--seed", "4")
         found = json.loads(result.stdout)
@@ -200,7 +201,7 @@ class TestCompare:
         counts = [found["mcnemar"][name] for name in ("only_a_right", "only_b_right", "both_right", "both_wrong")]
         assert sum(counts) == 20
 
-    def test_what_cannot_be_compared(self, evaluated: tuple[Path, Result], tmp_path: Path, dataset: Path, invoke):
+    def test_what_cannot_be_compared(self, evaluated: tuple[Path, Result], tmp_path: Path, dataset: Path):
         file = evaluated[0] / "predictions.parquet"
         assert_refused(invoke("compare", file, file), "say which to compare, as in FILE::cinemae")
         assert_refused(invoke("compare", f"{file}::cinemae", f"{file}::other"), "hold no detector other")
@@ -234,14 +235,14 @@ class TestRefused:
             (("--model", "nowhere/model"), "nowhere"),
         ],
     )
-    def test_in_one_line(self, dataset: Path, tiny_model: Path, tmp_path: Path, arguments, sentence: str, invoke):
+    def test_in_one_line(self, dataset: Path, tiny_model: Path, tmp_path: Path, arguments, sentence: str):
         places = {"TRAIN": dataset / "train", "TEST": dataset / "test"}
         chosen = [places.get(argument, argument) for argument in arguments]
         model = () if "--model" in arguments else ("--model", tiny_model)
         assert_refused(invoke("evaluate", dataset / "test", "--out", tmp_path / "out", *model, *chosen), sentence)
         assert not (tmp_path / "out/predictions.parquet").exists()
 
-    def test_a_test_set_without_labels_or_without_photographs(self, dataset: Path, tmp_path: Path, picture, invoke):
+    def test_a_test_set_without_labels_or_without_photographs(self, dataset: Path, tmp_path: Path, picture):
         picture(0).save(tmp_path / "a.png")
         assert_refused(
             invoke("evaluate", tmp_path, "--out", tmp_path / "out"), "1 of 1 carry no label, such as .*a.png"
@@ -249,7 +250,7 @@ class TestRefused:
         found = invoke("evaluate", dataset / "test/fake", "--out", tmp_path / "out")
         assert_refused(found, "the test set needs photographs .* it holds 0 and 10 that can be read")
 
-    def test_photographs_alone(self, dataset: Path, tmp_path: Path, tiny_model: Path, invoke):
+    def test_photographs_alone(self, dataset: Path, tmp_path: Path, tiny_model: Path):
         """They need no generated images to say which of them are accused."""
         real = dataset / "test/real"
         found = invoke("evaluate", real, "--out", tmp_path / "out", "--model", tiny_model, "--examples", "1")
@@ -266,6 +267,6 @@ class TestRefused:
         again = invoke("report", tmp_path / "out/predictions.parquet")
         assert again.stdout == found.stdout
 
-    def test_a_place_that_cannot_be_written_to_before_anything_is_scored(self, dataset: Path, tmp_path: Path, invoke):
+    def test_a_place_that_cannot_be_written_to_before_anything_is_scored(self, dataset: Path, tmp_path: Path):
         (tmp_path / "out").touch()
         assert_refused(invoke("evaluate", dataset / "test", "--out", tmp_path / "out"), "out: File exists")

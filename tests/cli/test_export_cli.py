@@ -4,8 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+from tests.cli.in_process import invoke
 
-def test_an_int8_graph_from_export_to_verdict(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
+
+def test_an_int8_graph_from_export_to_verdict(splits: Path, tiny_model: Path, tmp_path: Path):
     model = shutil.copytree(tiny_model, tmp_path / "model")
     check = ("--check-real", splits / "val" / "real", "--check-fake", splits / "val" / "fake")
     result = invoke("export", model, "--precision", "int8", *check)
@@ -27,7 +29,7 @@ def test_an_int8_graph_from_export_to_verdict(splits: Path, tiny_model: Path, tm
     assert 0 < max(apart) < 0.02
 
 
-def test_a_missing_float32_graph_is_made_first(splits: Path, tiny_model: Path, tmp_path: Path, invoke, monkeypatch):
+def test_a_missing_float32_graph_is_made_first(splits: Path, tiny_model: Path, tmp_path: Path, monkeypatch):
     model = shutil.copytree(tiny_model, tmp_path / "model")
     graph = (model / "model.onnx").read_bytes()
     (model / "model.onnx").unlink()
@@ -38,7 +40,7 @@ def test_a_missing_float32_graph_is_made_first(splits: Path, tiny_model: Path, t
     assert (model / "model.int8.onnx").is_file()
 
 
-def test_what_does_not_go_together_is_said(splits: Path, tiny_model: Path, invoke):
+def test_what_does_not_go_together_is_said(splits: Path, tiny_model: Path):
     real = splits / "val" / "real"
     for arguments, sentence in (
         (("--precision", "fp16"), "a graph is exported in fp32 or int8, got 'fp16'"),

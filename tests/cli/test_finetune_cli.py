@@ -7,19 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.cli.in_process import invoke
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 SMALL = ("--epochs", "2", "--batch-size", "8", "--agg-hidden", "8", "--cls-hidden", "8", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
-def store(splits: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, invoke) -> Path:
+def store(splits: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stores") / "store"
     assert invoke("extract", splits / "val", "--out", folder, "--model", tiny_model).exit_code == 0
     return folder
 
 
-def test_images_to_model_to_verdicts(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
+def test_images_to_model_to_verdicts(splits: Path, tiny_model: Path, tmp_path: Path):
     (tmp_path / "more" / "fake" / "gan").mkdir(parents=True)
     (tmp_path / "more" / "fake" / "gan" / "broken.png").write_bytes(b"no picture")
     model = tmp_path / "model"
@@ -50,7 +51,7 @@ def test_images_to_model_to_verdicts(splits: Path, tiny_model: Path, tmp_path: P
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
 
 
-def test_a_bare_backbone_to_the_history_of_its_nll(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
+def test_a_bare_backbone_to_the_history_of_its_nll(splits: Path, tiny_model: Path, tmp_path: Path):
     result = invoke(
         "train", splits / "train", "--val", splits / "val", "--out", tmp_path, "--backbone", tiny_model / "backbone",
         "--unfreeze", "decoder", "--objective", "reconstruction", "--measure-every", "2", "--max-steps", "3",
@@ -84,7 +85,7 @@ def test_a_bare_backbone_to_the_history_of_its_nll(splits: Path, tiny_model: Pat
     ],
 )
 def test_refuses_by_name(
-    splits: Path, store: Path, tiny_model: Path, tmp_path: Path, options: list[str], sentence: str, invoke
+    splits: Path, store: Path, tiny_model: Path, tmp_path: Path, options: list[str], sentence: str
 ):
     places = {"store": store, "val": splits / "val", "train": splits / "train"}
     options = [option.format(**places) for option in options]
@@ -106,15 +107,13 @@ def test_refuses_by_name(
     assert not (tmp_path / "m").exists()
 
 
-def test_a_store_to_train_on_where_images_are_needed(
-    splits: Path, store: Path, tiny_model: Path, tmp_path: Path, invoke
-):
+def test_a_store_to_train_on_where_images_are_needed(splits: Path, store: Path, tiny_model: Path, tmp_path: Path):
     result = invoke("train", store, "--val", splits / "val", "--out", tmp_path / "m", "--unfreeze", "both")
     assert result.exit_code == 2
     assert f"--unfreeze trains from images, and {store} is a feature store" in result.stderr
 
 
-def test_images_where_a_store_is_needed(splits: Path, store: Path, tmp_path: Path, invoke):
+def test_images_where_a_store_is_needed(splits: Path, store: Path, tmp_path: Path):
     for sources in ([splits / "train"], [store, "--val", splits / "val"]):
         result = invoke("train", *sources, "--out", tmp_path / "m")
         assert result.exit_code == 2
@@ -125,7 +124,7 @@ def test_images_where_a_store_is_needed(splits: Path, store: Path, tmp_path: Pat
     )
 
 
-def test_options_of_fine_tuning_without_it(store: Path, tmp_path: Path, invoke):
+def test_options_of_fine_tuning_without_it(store: Path, tmp_path: Path):
     result = invoke("train", store, "--out", tmp_path / "m", "--masks", "fresh", "--max-steps", "3", "--device", "cpu")
     assert result.exit_code == 2
     assert "--masks, --max-steps, --device belongs to training from images: give --unfreeze" in result.stderr

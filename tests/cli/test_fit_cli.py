@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
-from typer.testing import CliRunner, Result
+from tests.cli.in_process import invoke
+from typer.testing import Result
 
-from cinemae.app.cli import app
 from cinemae.statistics.plot_style import new_figure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def invoke(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [os.fspath(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.cli.in_process import invoke
 
 
 @pytest.fixture(scope="module")
-def stores(splits: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, invoke) -> Path:
+def stores(splits: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("stores")
     for split in ("train", "val"):
         result = invoke("extract", splits / split, "--out", root / split, "--model", tiny_model)
@@ -21,7 +22,7 @@ def stores(splits: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFact
     return root
 
 
-def assert_both_engines_agree(invoke, model: Path, images: Path) -> None:
+def assert_both_engines_agree(model: Path, images: Path) -> None:
     """Score twelve images with the graph, take it away, and score them with torch."""
     with_onnx = invoke("detect", images, "--model", model, "--format", "jsonl")
     assert with_onnx.exit_code == 0
@@ -32,7 +33,7 @@ def assert_both_engines_agree(invoke, model: Path, images: Path) -> None:
     assert len(scores[0]) == 12
 
 
-def test_stores_to_model_to_verdicts(stores: Path, splits: Path, tiny_model: Path, tmp_path: Path, invoke):
+def test_stores_to_model_to_verdicts(stores: Path, splits: Path, tiny_model: Path, tmp_path: Path):
     model = tmp_path / "model"
     result = invoke(
         "train", stores / "train", "--val", stores / "val", "--out", model, "--backbone", tiny_model / "backbone",
@@ -45,12 +46,12 @@ def test_stores_to_model_to_verdicts(stores: Path, splits: Path, tiny_model: Pat
     assert config["head"]["statistics"] == ["overall"]
     assert config["provenance"]["train"]["epochs"] == 2
 
-    assert_both_engines_agree(invoke, model, splits / "val")
+    assert_both_engines_agree(model, splits / "val")
     assert "demo@" in invoke("info", "--model", model).stdout
 
 
 @pytest.mark.slow
-def test_tiles_and_altered_copies_to_model_to_verdicts(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
+def test_tiles_and_altered_copies_to_model_to_verdicts(splits: Path, tiny_model: Path, tmp_path: Path):
     backbone = ("--backbone", tiny_model / "backbone")
     tiles = (*backbone, "--views", "tiles", "--resize-to", "64")
     for split, out, more in (("train", "train", ()), ("train", "copies", ("--augment-seed", "1")), ("val", "val", ())):
@@ -67,10 +68,10 @@ def test_tiles_and_altered_copies_to_model_to_verdicts(splits: Path, tiny_model:
     assert config["head"]["global_dim"] == 2 * config["backbone"]["hidden_size"]
     assert config["provenance"]["train"]["views_drawn"] == 3
     assert "altered" in (model / "README.md").read_text()
-    assert_both_engines_agree(invoke, model, splits / "val")
+    assert_both_engines_agree(model, splits / "val")
 
 
-def test_extract_goes_on_and_reports_failures(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
+def test_extract_goes_on_and_reports_failures(splits: Path, tiny_model: Path, tmp_path: Path):
     (tmp_path / "data" / "real").mkdir(parents=True)
     (tmp_path / "data" / "real" / "a.png").write_bytes(b"no picture")
     (tmp_path / "data" / "real" / "b.png").write_bytes((splits / "val/real/camera/0.png").read_bytes())
@@ -84,7 +85,7 @@ def test_extract_goes_on_and_reports_failures(splits: Path, tiny_model: Path, tm
     assert other.stderr.count("error: ") == 1
 
 
-def test_extract_takes_a_model_or_a_backbone(splits: Path, tiny_model: Path, tmp_path: Path, invoke):
+def test_extract_takes_a_model_or_a_backbone(splits: Path, tiny_model: Path, tmp_path: Path):
     result = invoke("extract", splits, "--out", tmp_path, "--model", tiny_model, "--backbone", tiny_model / "backbone")
     assert result.exit_code == 2
     assert "give --model or --backbone, not both" in result.stderr
@@ -100,16 +101,14 @@ def test_extract_takes_a_model_or_a_backbone(splits: Path, tiny_model: Path, tmp
         ("--statistics", "mood", "statistics must be among"),
     ],
 )
-def test_train_refuses_by_name(
-    stores: Path, tiny_model: Path, tmp_path: Path, option: str, value: str, sentence: str, invoke
-):
+def test_train_refuses_by_name(stores: Path, tiny_model: Path, tmp_path: Path, option: str, value: str, sentence: str):
     backbone = tiny_model / "backbone"
     result = invoke("train", stores / "train", "--out", tmp_path / "m", "--backbone", backbone, option, value)
     assert result.exit_code == 2
     assert sentence in result.stderr
 
 
-def test_pretrain_by_steps(splits: Path, tmp_path: Path, invoke):
+def test_pretrain_by_steps(splits: Path, tmp_path: Path):
     text = "--image-size 32 --patch-size 8 --hidden-size 16 --num-layers 1 --num-heads 2 --batch-size 4 "
     small = (text + "--decoder-hidden-size 16 --decoder-num-layers 1 --decoder-num-heads 2").split()
     out = tmp_path / "backbone"
@@ -124,7 +123,7 @@ def test_pretrain_by_steps(splits: Path, tmp_path: Path, invoke):
 
 
 @pytest.mark.slow
-def test_dinov2_to_backbone_to_model_to_verdicts_and_maps(splits: Path, tmp_path: Path, invoke):
+def test_dinov2_to_backbone_to_model_to_verdicts_and_maps(splits: Path, tmp_path: Path):
     """Patches of 14, a frozen encoder with a decoder trained for it, [CLS] of two layers: the whole stack."""
     import torch
     from transformers import Dinov2Config, Dinov2Model
@@ -184,7 +183,7 @@ def test_dinov2_to_backbone_to_model_to_verdicts_and_maps(splits: Path, tmp_path
     maps = ("--heatmap", tmp_path / "maps")
     assert invoke("detect", splits / "val/real/camera/0.png", "--model", model, *maps).exit_code == 0
     assert len(list((tmp_path / "maps").rglob("*.png"))) == 1
-    assert_both_engines_agree(invoke, model, splits / "val")
+    assert_both_engines_agree(model, splits / "val")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.cli.in_process import invoke
 
 from cinemae.app.report.document import LIMITS
 from cinemae.app.report.drawings import PICTURE_SIDE
@@ -52,15 +53,15 @@ def two(tmp_path: Path, picture) -> Path:
     return folder
 
 
-def page_of(invoke, *arguments: str | Path, out: Path, code: int = 0) -> str:
+def page_of(*arguments: str | Path, out: Path, code: int = 0) -> str:
     result = invoke("detect", *arguments, "--report", out)
     assert result.exit_code == code, result.output
     return out.read_text(encoding="utf-8")
 
 
-def test_one_image_is_told_whole(invoke, tiny_model: Path, two: Path, tmp_path: Path):
+def test_one_image_is_told_whole(tiny_model: Path, two: Path, tmp_path: Path):
     path = two / "a.png"
-    page = page_of(invoke, path, "--model", tiny_model, out=tmp_path / "out.html")
+    page = page_of(path, "--model", tiny_model, out=tmp_path / "out.html")
     verdict = Detector.from_pretrained(tiny_model).detect(path)
     found = _Parsed(page)
     text = " ".join(found.text)
@@ -84,8 +85,8 @@ def test_one_image_is_told_whole(invoke, tiny_model: Path, two: Path, tmp_path: 
     assert float(re.match(r"M([\d.]+) ", marker)[1]) + 11 == pytest.approx(1000 * verdict.prob_fake, abs=0.1)
 
 
-def test_it_shows_the_picture_and_its_map_and_asks_for_nothing(invoke, tiny_model: Path, two: Path, tmp_path: Path):
-    page = page_of(invoke, two / "a.png", "--model", tiny_model, out=tmp_path / "out.html")
+def test_it_shows_the_picture_and_its_map_and_asks_for_nothing(tiny_model: Path, two: Path, tmp_path: Path):
+    page = page_of(two / "a.png", "--model", tiny_model, out=tmp_path / "out.html")
     assert "default-src 'none'" in page
     assert not re.search(r"https?://|url\(|@import|<script|<link", page)
     images = [attributes["src"] or "" for tag, attributes in _Parsed(page).tags if tag == "img"]
@@ -98,9 +99,9 @@ def test_it_shows_the_picture_and_its_map_and_asks_for_nothing(invoke, tiny_mode
     assert '<section class="sheet" hidden>' in page
 
 
-def test_a_folder_has_a_contact_sheet_on_top(invoke, tiny_model: Path, two: Path, tmp_path: Path):
+def test_a_folder_has_a_contact_sheet_on_top(tiny_model: Path, two: Path, tmp_path: Path):
     (two / "broken.png").write_bytes((two / "a.png").read_bytes()[:60])
-    page = page_of(invoke, two, "--model", tiny_model, out=tmp_path / "out.html", code=1)
+    page = page_of(two, "--model", tiny_model, out=tmp_path / "out.html", code=1)
     found = _Parsed(page)
     sheet, *articles = page.partition("<main>")[2].split("<article")
     assert '<section class="sheet">' in sheet
@@ -120,7 +121,7 @@ def _counted(page: str) -> list[tuple[str, dict[str, str], str]]:
     return [("b", {"data-count": kind}, number) for kind, number in re.findall(r'data-count="(\w+)">(\d+)<', page)]
 
 
-def test_a_conflict_is_the_first_line(invoke, tiny_model: Path, tmp_path: Path, picture):
+def test_a_conflict_is_the_first_line(tiny_model: Path, tmp_path: Path, picture):
     exif = Image.Exif()
     exif[0x0131] = "Midjourney v6"
     detector = Detector.from_pretrained(tiny_model)
@@ -128,16 +129,16 @@ def test_a_conflict_is_the_first_line(invoke, tiny_model: Path, tmp_path: Path, 
     verdict = detector.detect(tmp_path / "a.png")
     assert verdict.conflict  # the tiny model calls it a photograph
     arguments = [tmp_path / "a.png", "--model", tiny_model]
-    page = page_of(invoke, *arguments, out=tmp_path / "out.html")
+    page = page_of(*arguments, out=tmp_path / "out.html")
     article = _Parsed("<main>" + page.partition("<article")[2].partition(">")[2])
     assert article.text[0] == verdict.conflict
     picture(99).save(tmp_path / "b.png")
-    both = page_of(invoke, *arguments, tmp_path / "b.png", out=tmp_path / "both.html")
+    both = page_of(*arguments, tmp_path / "b.png", out=tmp_path / "both.html")
     assert " ".join(_Parsed(both).text[:2]) == f"{tmp_path / 'a.png'} : {verdict.conflict}"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows forbids such names")
-def test_names_are_text_and_never_markup(invoke, tiny_model: Path, tmp_path: Path, picture):
+def test_names_are_text_and_never_markup(tiny_model: Path, tmp_path: Path, picture):
     names = [
         "<img src=x onerror=alert(1)>.png",
         "\"&amp;'\u202egnp.exe.png",
@@ -146,7 +147,7 @@ def test_names_are_text_and_never_markup(invoke, tiny_model: Path, tmp_path: Pat
     ]
     for seed, name in enumerate(names):
         picture(seed).save(tmp_path / name)
-    page = page_of(invoke, *(tmp_path / name for name in names), "--model", tiny_model, out=tmp_path / "out.html")
+    page = page_of(*(tmp_path / name for name in names), "--model", tiny_model, out=tmp_path / "out.html")
     tags = _Parsed(page).tags
     assert not [attributes for _, attributes in tags if "onerror" in attributes or attributes.get("src") == "x"]
     assert html.escape(names[0]) in page
@@ -154,7 +155,7 @@ def test_names_are_text_and_never_markup(invoke, tiny_model: Path, tmp_path: Pat
     assert "\\xff.png" in page
 
 
-def test_another_kind_of_file_is_refused_before_the_work(invoke, tiny_model: Path, two: Path, tmp_path: Path):
+def test_another_kind_of_file_is_refused_before_the_work(tiny_model: Path, two: Path, tmp_path: Path):
     result = invoke("detect", two, "--model", tiny_model, "--report", tmp_path / "out.pdf")
     assert result.exit_code == 2
     assert "a report is written as an HTML page" in result.stderr
@@ -182,7 +183,7 @@ def test_a_run_that_ends_early_leaves_no_half_report(tiny_model: Path, two: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out.html"]
 
 
-def test_a_model_without_reference_makes_a_report_without_map(invoke, tiny_model: Path, two: Path, tmp_path: Path):
+def test_a_model_without_reference_makes_a_report_without_map(tiny_model: Path, two: Path, tmp_path: Path):
     import json
     import shutil
 
@@ -191,12 +192,12 @@ def test_a_model_without_reference_makes_a_report_without_map(invoke, tiny_model
     config = json.loads((bare / "config.json").read_text())
     config["reference"] = {"levels": [], "values": []}
     (bare / "config.json").write_text(json.dumps(config))
-    page = page_of(invoke, two / "b.jpg", "--model", bare, out=tmp_path / "out.html")
+    page = page_of(two / "b.jpg", "--model", bare, out=tmp_path / "out.html")
     assert "The picture, " in page
     assert "How hard each part is to predict" not in page
 
 
-def test_it_holds_what_was_asked_for_in_the_order_asked_for(invoke, tiny_model: Path, tmp_path: Path, picture):
+def test_it_holds_what_was_asked_for_in_the_order_asked_for(tiny_model: Path, tmp_path: Path, picture):
     folder = tmp_path / "in"
     folder.mkdir()
     for seed in range(6):
@@ -204,12 +205,12 @@ def test_it_holds_what_was_asked_for_in_the_order_asked_for(invoke, tiny_model: 
     (folder / "0.jpg").write_bytes(b"no picture")
     verdicts = {v.path: v for v in Detector.from_pretrained(tiny_model).detect_batch(sorted(folder.iterdir()))}
     arguments = [folder, "--model", tiny_model]
-    page = page_of(invoke, *arguments, "--sort", "score", out=tmp_path / "sorted.html", code=1)
+    page = page_of(*arguments, "--sort", "score", out=tmp_path / "sorted.html", code=1)
     names = re.findall(r"<h1><bdi[^>]*>(.*?)</bdi></h1>", page)
     in_order = sorted(verdicts, key=lambda path: -(verdicts[path].prob_fake or -1))
     assert names == in_order
     assert re.findall(r'<bdi class="name">([^<]*)</bdi></a>', page) == in_order
-    page = page_of(invoke, *arguments, "--only", "real", out=tmp_path / "only.html", code=1)
+    page = page_of(*arguments, "--only", "real", out=tmp_path / "only.html", code=1)
     names = re.findall(r"<h1><bdi[^>]*>(.*?)</bdi></h1>", page)
     assert names == [path for path, verdict in verdicts.items() if verdict.verdict == "real"]
     assert names

@@ -8,16 +8,15 @@ import subprocess
 import sys
 
 import pytest
-from typer.testing import CliRunner
+from tests.cli.in_process import invoke
 
-from cinemae.app.cli import app
 from cinemae.app.serve.config import ServeConfig
 from cinemae.app.serve.keys import KEYS_VARIABLE, ApiKeys, read_keys
 from cinemae.errors import ConfigError
 
 
 def refused(*options):
-    result = CliRunner().invoke(app, ["serve", *options])
+    result = invoke("serve", *options)
     assert result.exit_code == 2
     return result.stderr
 

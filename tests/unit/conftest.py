@@ -12,7 +12,6 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from cinemae.evaluation.detectors import PictureSet
-    from cinemae.stores.features import FeatureStore
 
 WriteSet = Callable[..., Path]
 
@@ -59,20 +58,3 @@ def training(trained_on: Path) -> PictureSet:
     from cinemae.evaluation.evaluate import picture_set
 
     return picture_set("training", str(trained_on))
-
-
-@pytest.fixture(scope="session")
-def write_store() -> Callable[..., FeatureStore]:
-    """`write_store(path, rows, extractor, backbone, shard_size=64, augment=None)`: a complete store of these rows."""
-    from cinemae.stores.features import FeatureStore, prepare_store, write_shard
-    from cinemae.stores.store_format import StoreHeader
-
-    def write(path, rows, extractor, backbone, shard_size=64, augment=None):
-        fingerprint = extractor.fingerprint(backbone.content_hash)
-        rest = (shard_size, len(rows), "0" * 64, augment)
-        header = StoreHeader(fingerprint, extractor, backbone, "float32", *rest)
-        for shard in prepare_store(path, header):
-            write_shard(path, header, shard, [rows[index] for index in header.rows_of(shard)])
-        return FeatureStore.open(path)
-
-    return write

@@ -196,31 +196,31 @@ def paradox():
 class TestCorrelationTable:
     def test_every_cell_is_the_rho_of_its_group(self, paradox):
         stats, images, labels = paradox
-        groups = correlation_table(*paradox)["groups"]
+        groups = correlation_table(*paradox).groups
         chosen = {"all": labels < 2, "photographs": labels == 0, "fakes": labels == 1}
-        assert {name: group["n"] for name, group in groups.items()} == {"all": 100, "photographs": 60, "fakes": 40}
+        assert {name: group.n for name, group in groups.items()} == {"all": 100, "photographs": 60, "fakes": 40}
         for name, mask in chosen.items():
             for row, statistic in enumerate(("variability", "overall")):
                 for column, classical in enumerate(("entropy", "high_frequency_ratio", "gradient_tv")):
-                    cell = groups[name]["rho"][statistic][classical]
+                    cell = groups[name].rho[statistic][classical]
                     expected = spearmanr(stats[mask, row], images[mask, column]).statistic
-                    assert cell["value"] == pytest.approx(expected)
-                    assert cell["n"] == mask.sum()
+                    assert cell.value == pytest.approx(expected)
+                    assert cell.n == mask.sum()
 
     def test_classes_apart_show_what_pooling_turns_around(self, paradox):
         table = correlation_table(*paradox)
-        rho = {name: group["rho"]["variability"]["entropy"]["value"] for name, group in table["groups"].items()}
+        rho = {name: group.rho["variability"]["entropy"].value for name, group in table.groups.items()}
         assert rho["all"] > 0.4
         assert (rho["photographs"], rho["fakes"]) == pytest.approx((-1.0, -1.0))
-        assert "how both differ between the classes" in table["note"]
+        assert "how both differ between the classes" in table.note
 
     def test_no_rho_for_a_column_that_never_varies_nor_for_a_class_of_three(self, paradox):
         stats, images, labels = paradox
         few = np.r_[0:60, 60:63]
-        groups = correlation_table(stats[few], images[few], labels[few])["groups"]
-        assert groups["all"]["rho"]["sensitivity"]["entropy"] is None
-        assert groups["fakes"]["n"] == 3
-        assert groups["fakes"]["rho"]["variability"]["entropy"] is None
+        groups = correlation_table(stats[few], images[few], labels[few]).groups
+        assert groups["all"].rho["sensitivity"]["entropy"] is None
+        assert groups["fakes"].n == 3
+        assert groups["fakes"].rho["variability"]["entropy"] is None
 
     def test_shapes_classes_and_nan_are_refused(self, paradox):
         stats, images, labels = paradox
@@ -245,8 +245,8 @@ class TestCorrelationTable:
         texts = texts_of(figure)
         assert len(texts) == 27
         assert texts.count("does not\nvary") == 9
-        cell = table["groups"]["all"]["rho"]["overall"]["gradient_tv"]
-        assert f"{cell['value']:+.2f}\n[{cell['low']:+.2f}, {cell['high']:+.2f}]" in texts
+        cell = table.groups["all"].rho["overall"]["gradient_tv"]
+        assert f"{cell.value:+.2f}\n[{cell.low:+.2f}, {cell.high:+.2f}]" in texts
         titles = [axes.get_title() for axes in figure.axes[:3]]
         assert titles == ["all (n = 100)", "photographs (n = 60)", "fakes (n = 40)"]
         save_figure(figure, tmp_path / "rho.png")

@@ -16,7 +16,7 @@ from cinemae.evaluation.baselines.frequency import FreDect, FreDectConfig
 from cinemae.evaluation.detectors import PictureSet, Setup, make_sources
 from cinemae.evaluation.evaluate import picture_set
 from cinemae.evaluation.predictions import Column
-from cinemae.evaluation.run import Batch, ScoreSource, run
+from cinemae.evaluation.run import Batch, DetectorColumns, run
 from cinemae.features.training_set import hold_out
 from cinemae.models.directory import read_model_config
 from cinemae.pictures.image import load_image
@@ -30,7 +30,7 @@ FREDECT = "fredect,crop=48"
 
 
 @pytest.fixture(scope="module")
-def trained(training: PictureSet) -> tuple[list[ScoreSource], list[str]]:
+def trained(training: PictureSet) -> tuple[list[DetectorColumns], list[str]]:
     """FreDect of two seeds, and what was told of its training."""
     lines: list[str] = []
     return make_sources([FREDECT], Setup(train=training, seeds=2, tell=lines.append)), lines

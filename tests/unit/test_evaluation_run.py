@@ -259,7 +259,7 @@ class TestWholeEvaluations:
             evaluate(plan, tmp_path / "out")
         assert not list((tmp_path / "out").iterdir())
         _, results = evaluate(replace(plan, allow_overlap=True), tmp_path / "out")
-        assert results["images"]["num_fake"] == 7
+        assert results.images.num_fake == 7
         for train, validation in ((str(tested), str(root)), (str(trained_on), str(trained_on))):
             plan = replace(plan, source=str(tested), train=train, validation=validation)
             with pytest.raises(EvaluationError, match="no image may be in two sets"):
@@ -276,7 +276,7 @@ class TestWholeEvaluations:
         file = tmp_path / "scores.csv"
         file.write_text("\n".join(["path,score", *(f"{record.path},0" for record in read_records(root))]))
         predictions, results = evaluate(Plan(str(root), detectors=(str(file),)), tmp_path / "out")
-        assert results["images"]["num_duplicates"] == 1
+        assert results.images.num_duplicates == 1
         stored = Predictions.load(tmp_path / "out/predictions.parquet")
         assert stored.columns == predictions.columns
         assert stored.conditions == ("raw", "aligned")

@@ -5,6 +5,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from tests.unit.stores import write_store
 
 from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig, ImageConfig
 from cinemae.errors import TrainingError
@@ -14,7 +15,7 @@ from cinemae.stores.store_format import StoreRow
 
 
 @pytest.fixture
-def store_of(write_store):
+def store_of():
     """`store_of(path, files)`: a store whose rows are (label, container, width, height); its features say nothing."""
     backbone, nothing = BackboneInfo("ab" * 32, 8, 4, 2), np.zeros((1, 2, 4), np.float32)
 

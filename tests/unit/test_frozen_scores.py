@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from tests.unit.stores import write_store
 
 from cinemae.config import BackboneInfo, ExtractorConfig, ImageConfig, LcasConfig, MaskConfig
 from cinemae.core.anomaly_stats import anomaly_stats
@@ -14,8 +15,7 @@ from cinemae.core.preprocess import preprocess
 from cinemae.errors import EvaluationError, FingerprintMismatchError
 from cinemae.evaluation.analyses.frozen_scores import FrozenScores
 from cinemae.models.directory import BACKBONE_DIR
-from cinemae.stores.features import FeatureStore, prepare_store, write_shard
-from cinemae.stores.store_format import StoreHeader, StoreRow
+from cinemae.stores.store_format import StoreRow
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -52,27 +52,15 @@ def rows(extractor, picture):
     return [*found, StoreRow(path="broken.png", label=1, generator="gan", error_message="the file is empty")]
 
 
-def write_store(path, extractor, rows, config=EXTRACTOR):
+def store_of(path, extractor, rows, config=EXTRACTOR):
     backbone = extractor.backbone
     info = BackboneInfo(backbone.content_hash, backbone.patch_size, backbone.num_patches, 16)
-    header = StoreHeader(
-        fingerprint=config.fingerprint(info.content_hash),
-        extractor=config,
-        backbone=info,
-        dtype="float32",
-        shard_size=4,
-        num_rows=len(rows),
-        records_hash="0" * 64,
-    )
-    prepare_store(path, header)
-    for shard in range(header.num_shards):
-        write_shard(path, header, shard, [rows[index] for index in header.rows_of(shard)])
-    return FeatureStore.open(path)
+    return write_store(path, rows, config, info, shard_size=4)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, extractor, rows):
-    return write_store(tmp_path_factory.mktemp("stores") / "store", extractor, rows)
+    return store_of(tmp_path_factory.mktemp("stores") / "store", extractor, rows)
 
 
 class TestFrozenScores:
@@ -103,7 +91,7 @@ class TestFrozenScores:
         assert (first.lcas != second.lcas).all()
 
     def test_joins_stores_in_their_order_and_chooses_images(self, store, extractor, rows, tmp_path):
-        other = write_store(tmp_path / "other", extractor, rows[2:4])
+        other = store_of(tmp_path / "other", extractor, rows[2:4])
         scores = FrozenScores.from_stores([store, other], LCAS)
         assert scores.paths.tolist() == ["0.png", "1.png", "2.png", "3.png", "2.png", "3.png"]
         chosen = scores[scores.labels == 1]
@@ -120,7 +108,7 @@ class TestFrozenScores:
 
     def test_of_two_frozen_halves_is_refused_naming_both(self, store, extractor, rows, tmp_path):
         config = dataclasses.replace(EXTRACTOR, mask=MaskConfig(num_passes=3, seed=9))
-        other = write_store(tmp_path / "other", extractor, rows, config)
+        other = store_of(tmp_path / "other", extractor, rows, config)
         with pytest.raises(FingerprintMismatchError, match=f"{store.fingerprint} and .*{other.fingerprint}"):
             FrozenScores.from_stores([store, other], LCAS)
 
@@ -128,12 +116,12 @@ class TestFrozenScores:
         with pytest.raises(EvaluationError, match="at least one feature store, got none"):
             FrozenScores.from_stores([], LCAS)
         with pytest.raises(EvaluationError, match="no readable image in .*bare carries a label"):
-            FrozenScores.from_stores([write_store(tmp_path / "bare", extractor, rows[4:])], LCAS)
+            FrozenScores.from_stores([store_of(tmp_path / "bare", extractor, rows[4:])], LCAS)
         broken = dataclasses.replace(rows[0], fidelity=np.full_like(rows[0].fidelity, np.inf))
         with pytest.raises(EvaluationError, match="is not finite: extract the stores again"):
-            FrozenScores.from_stores([write_store(tmp_path / "inf", extractor, [broken, *rows[1:]])], LCAS)
+            FrozenScores.from_stores([store_of(tmp_path / "inf", extractor, [broken, *rows[1:]])], LCAS)
 
     def test_one_class_alone_cannot_be_judged(self, extractor, rows, tmp_path):
-        scores = FrozenScores.from_stores([write_store(tmp_path / "fakes", extractor, [rows[1], rows[3]])], LCAS)
+        scores = FrozenScores.from_stores([store_of(tmp_path / "fakes", extractor, [rows[1], rows[3]])], LCAS)
         with pytest.raises(EvaluationError, match="both needed, got 0 and 2"):
             scores.values("nll")

@@ -56,8 +56,8 @@ def test_what_is_kept_names_no_place_of_the_machine(keeping, predictions: Predic
     assert found.images.error_message[3] == "real/slr/3.png is empty (0 bytes)"
     assert found.about == {"test_set": "val", "training_set": None, "found": {"source": "val", "problems": []}}
     results = json.loads((tmp_path / "kept/results.json").read_text())
-    assert results == tabulate(found)
-    assert results["detectors"] == tabulate(predictions)["detectors"]
+    assert results == tabulate(found).to_dict()
+    assert results["detectors"] == tabulate(predictions).to_dict()["detectors"]
     for path in (tmp_path / "kept").rglob("*.*"):
         assert b"somebody" not in path.read_bytes(), path
 
@@ -85,8 +85,8 @@ def test_the_page_shows_what_must_be_seen(keeping, predictions: Predictions, tmp
     keeping.keep(predictions, tmp_path / "drawn")
     text = page.render()
     assert "\n## drawn\n" in text
-    raw = tabulate(predictions)["detectors"][0]["conditions"]["raw"]
-    assert f"* ours: mean AUC over generators {raw['mean']['auc']['value']:.3f} [" in text
+    raw = tabulate(predictions).detectors[0].conditions["raw"]
+    assert f"* ours: mean AUC over generators {raw.mean['auc'].value:.3f} [" in text
     for heading in ("Summary", "ours, raw", "ours, aligned", "Corruptions", "Format probe", "Images"):
         assert f"\n### {heading}\n" in text
     assert "\n#### ours: which generators lose what\n" in text
@@ -103,7 +103,7 @@ def test_the_page_shows_what_must_be_seen(keeping, predictions: Predictions, tmp
 @pytest.mark.parametrize("folder", KEPT, ids=lambda path: path.name)
 def test_every_committed_number_follows_from_the_committed_predictions(folder: Path):
     kept = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    assert_close(tabulate(Predictions.load(folder / "predictions.parquet")), kept)
+    assert_close(tabulate(Predictions.load(folder / "predictions.parquet")).to_dict(), kept)
 
 
 def assert_close(found, expected):

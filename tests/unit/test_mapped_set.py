@@ -6,6 +6,7 @@ import tempfile
 import numpy as np
 import pytest
 import torch
+from tests.unit.stores import write_store
 
 from cinemae.calibration.outliers import learn_outliers
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, TrainConfig
@@ -63,7 +64,7 @@ def make_rows(count, seed=0):
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory, write_store):
+def stores(tmp_path_factory):
     root = tmp_path_factory.mktemp("mapped")
     return [write_store(root / "one", make_rows(130), **KIND), write_store(root / "two", make_rows(70, seed=1), **KIND)]
 
@@ -146,7 +147,7 @@ class TestTraining:
 
 
 class TestOverlap:
-    def test_hashes_that_only_end_alike_are_no_overlap(self, tmp_path, write_store):
+    def test_hashes_that_only_end_alike_are_no_overlap(self, tmp_path):
         def store(name, *rows):
             made = [make_row(index, label=0, generator="a", seed=seed) for index, seed in rows]
             return write_store(tmp_path / name, made, **KIND)

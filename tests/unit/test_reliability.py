@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,50 +28,48 @@ class TestReliability:
         prob, labels = draw_probabilities(0, 150, 90)
         table = reliability_bins(prob, labels, bins=7, balanced=False)
         share, mean = calibration_curve(labels, prob, n_bins=7)
-        filled = [row for row in table["bins"] if row["n"]]
-        np.testing.assert_allclose([row["share_of_fakes"]["value"] for row in filled], share)
-        np.testing.assert_allclose([row["mean_prob"] for row in filled], mean)
+        filled = [row for row in table.bins if row.n]
+        np.testing.assert_allclose([row.share_of_fakes.value for row in filled], share)
+        np.testing.assert_allclose([row.mean_prob for row in filled], mean)
         for row in filled:
-            inside = labels[(prob >= row["low"]) & (prob < row["high"])]
-            expected = rate(int(inside.sum()), len(inside)).to_dict()
-            assert row["share_of_fakes"] == pytest.approx(expected)
-            assert row["weight"] == pytest.approx(len(inside) / 240)
+            inside = labels[(prob >= row.low) & (prob < row.high)]
+            expected = rate(int(inside.sum()), len(inside))
+            assert row.share_of_fakes.to_dict() == pytest.approx(expected.to_dict())
+            assert row.weight == pytest.approx(len(inside) / 240)
 
     def test_the_balanced_error_is_that_of_the_metrics(self):
         prob, labels = draw_probabilities(1, 300, 40)
         table = reliability_bins(prob, labels)
         expected = figure(calibration_error_of, prob[labels == 0], prob[labels == 1]).value
-        assert table["calibration_error"] == pytest.approx(expected)
-        assert sum(row["weight"] for row in table["bins"]) == pytest.approx(1)
+        assert table.calibration_error == pytest.approx(expected)
+        assert sum(row.weight for row in table.bins) == pytest.approx(1)
 
     def test_balanced_shares_do_not_move_with_the_class_shares(self):
         prob, labels = draw_probabilities(2, 30_000, 3_000)
         table = reliability_bins(prob, labels)
-        assert table["calibration_error"] < 0.02
-        assert reliability_bins(prob, labels, balanced=False)["calibration_error"] > 0.2
-        inside = [row["share_of_fakes"] for row in table["bins"]]
-        held = [
-            share["low"] <= row["mean_prob"] <= share["high"] for share, row in zip(inside, table["bins"], strict=True)
-        ]
+        assert table.calibration_error < 0.02
+        assert reliability_bins(prob, labels, balanced=False).calibration_error > 0.2
+        inside = [row.share_of_fakes for row in table.bins]
+        held = [share.low <= row.mean_prob <= share.high for share, row in zip(inside, table.bins, strict=True)]
         assert sum(held) >= 8
 
     def test_a_balanced_share_by_hand(self):
         # One of 2 photographs and all 6 fakes lie in the bin: half against the whole.
         table = reliability_bins(np.array([0.1, 0.9] + [0.9] * 6), np.array([0, 0] + [1] * 6), bins=2)
-        low, high = table["bins"]
-        assert high["share_of_fakes"]["value"] == pytest.approx(1 / 1.5)
-        assert (low["weight"], high["weight"]) == pytest.approx((0.25, 0.75))
-        assert (low["n"], high["n"]) == (1, 7)
+        low, high = table.bins
+        assert high.share_of_fakes.value == pytest.approx(1 / 1.5)
+        assert (low.weight, high.weight) == pytest.approx((0.25, 0.75))
+        assert (low.n, high.n) == (1, 7)
         plain = rate(6, 7)  # odds of fakes shrink by 6 / 2
-        assert high["share_of_fakes"]["low"] == pytest.approx(1 / (1 + 3 * (1 - plain.low) / plain.low))
-        assert high["share_of_fakes"]["high"] == pytest.approx(1 / (1 + 3 * (1 - plain.high) / plain.high))
+        assert high.share_of_fakes.low == pytest.approx(1 / (1 + 3 * (1 - plain.low) / plain.low))
+        assert high.share_of_fakes.high == pytest.approx(1 / (1 + 3 * (1 - plain.high) / plain.high))
 
     def test_empty_bins_say_so_and_1_belongs_to_the_last(self):
         table = reliability_bins(np.array([0.0, 1.0]), np.array([0, 1]), bins=3)
-        first, middle, last = table["bins"]
-        assert (first["n"], last["n"]) == (1, 1)
-        assert (middle["n"], middle["mean_prob"], middle["share_of_fakes"]) == (0, None, None)
-        assert json.loads(json.dumps(table)) == table
+        first, middle, last = table.bins
+        assert (first.n, last.n) == (1, 1)
+        assert (middle.n, middle.mean_prob, middle.share_of_fakes) == (0, None, None)
+        assert json.loads(msgspec.json.encode(table))["bins"][1]["share_of_fakes"] is None
 
     @pytest.mark.parametrize(
         ("prob", "labels", "sentence"),
@@ -94,12 +93,12 @@ class TestReliability:
         prob, labels = draw_probabilities(0, 30, 30)
         table = reliability_bins(prob, labels, bins=40)
         figure = plot_reliability(table, "cinemae")
-        filled = [row for row in table["bins"] if row["n"]]
+        filled = [row for row in table.bins if row.n]
         assert len(filled) < 40
         points = figure.axes[0].lines[1]
-        np.testing.assert_allclose(points.get_xdata(), [row["mean_prob"] for row in filled])
-        np.testing.assert_allclose(points.get_ydata(), [row["share_of_fakes"]["value"] for row in filled])
-        assert [bar.get_height() for bar in figure.axes[1].patches] == [row["n"] for row in table["bins"]]
+        np.testing.assert_allclose(points.get_xdata(), [row.mean_prob for row in filled])
+        np.testing.assert_allclose(points.get_ydata(), [row.share_of_fakes.value for row in filled])
+        assert [bar.get_height() for bar in figure.axes[1].patches] == [row.n for row in table.bins]
         assert "above the line: more generated images than stated" in figure.axes[0].get_title()
         save_figure(figure, tmp_path / "reliability.png")
         assert inked(tmp_path / "reliability.png") > 0.05

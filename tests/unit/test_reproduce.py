@@ -242,14 +242,14 @@ def test_the_scores_of_a_protocol_can_be_reported_and_compared(reproducer, tmp_p
     reproduced = reproducer.run("table1")
     save(reproduced, tmp_path)
     stored = Predictions.load(tmp_path / "table1.parquet")
-    ours = next(one for one in tabulate(stored)["detectors"] if one["detector"] == "CINEMAE (Ours)")
-    runs = ours["conditions"]["raw"]["spread"]["seeds"]
+    ours = next(one for one in tabulate(stored).detectors if one.detector == "CINEMAE (Ours)")
+    runs = ours.conditions["raw"].spread["seeds"]
     area = next(table for table in reproduced.tables if table.metric == "auc" and table.condition is None)
     measured = next(one.measured for one in area if (one.row, one.column) == ("CINEMAE (Ours)", "mAcc"))
-    assert 100 * runs["auc"]["mean"] == pytest.approx(measured.value)
-    assert 100 * runs["auc"]["std"] == pytest.approx(measured.spread)
+    assert 100 * runs.auc.mean == pytest.approx(measured.value)
+    assert 100 * runs.auc.std == pytest.approx(measured.spread)
     found = compare(pick(stored, "CINEMAE (Ours)"), pick(stored, "NPR"))
-    assert (found["num_real"], found["num_fake"]) == (8, 16)
+    assert (found.num_real, found.num_fake) == (8, 16)
 
 
 def test_by_the_paper_rows_change_the_papers_settings_in_a_folder_of_their_own(root, tmp_path, tiny_model):

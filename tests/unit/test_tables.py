@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 from PIL import Image
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
@@ -15,10 +16,12 @@ from cinemae.errors import EvaluationError
 from cinemae.evaluation import plots
 from cinemae.evaluation.predictions import Column, Images, Predictions
 from cinemae.evaluation.report import write_report
+from cinemae.evaluation.results import EvaluationResults, UnreadImage
 from cinemae.evaluation.section import show
 from cinemae.evaluation.sections import build_sections, summary_lines
 from cinemae.evaluation.tables import pairs, tabulate
 from cinemae.statistics import resampling
+from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import rate
 from cinemae.statistics.resampling import auc_of, estimate, estimate_groups
 from cinemae.statistics.risk_coverage import risk_coverage
@@ -66,12 +69,18 @@ def predictions() -> Predictions:
 
 
 @pytest.fixture(scope="module")
-def results(predictions: Predictions) -> dict:
+def results(predictions: Predictions) -> EvaluationResults:
     return tabulate(predictions)
 
 
 @pytest.fixture(scope="module")
-def report(results: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def values(results: EvaluationResults) -> dict:
+    """What results.json holds."""
+    return results.to_dict()
+
+
+@pytest.fixture(scope="module")
+def report(results: EvaluationResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder, made for the purpose, that holds the report of `results`."""
     folder = tmp_path_factory.mktemp("report") / "new" / "folder"
     written = write_report(results, folder, title="A title")
@@ -84,9 +93,9 @@ def by_name(rows: list[dict]) -> dict[str, dict]:
 
 
 class TestFigures:
-    def test_each_generator_against_all_photographs(self, predictions: Predictions, results: dict):
+    def test_each_generator_against_all_photographs(self, predictions: Predictions, values: dict):
         images, scores = predictions.images, predictions.of(OURS)
-        rows = by_name(results["detectors"][0]["conditions"]["raw"]["generators"])
+        rows = by_name(values["detectors"][0]["conditions"]["raw"]["generators"])
         assert set(rows) == {"easy", "hard", "middling"}
         real = scores[images.label == 0]
         groups = [(real, scores[images.generator == name]) for name in ("easy", "hard", "middling")]
@@ -110,58 +119,58 @@ class TestFigures:
             assert row["oracle_balanced_accuracy"]["value"] >= row["balanced_accuracy"]["value"]
             assert all(figure["n"] for figure in row.values() if isinstance(figure, dict))
 
-    def test_of_all_images_together(self, predictions: Predictions, results: dict):
+    def test_of_all_images_together(self, predictions: Predictions, values: dict):
         images, scores = predictions.images, predictions.of(OURS)
-        pooled = results["detectors"][0]["conditions"]["raw"]["pooled"]
+        pooled = values["detectors"][0]["conditions"]["raw"]["pooled"]
         real, fake = scores[images.label == 0], scores[images.label == 1]
         assert (pooled["num_real"], pooled["num_fake"]) == (20, 18)
         assert pooled["auc"]["value"] == pytest.approx(roc_auc_score(images.label, scores))
         expected = estimate(real, fake, {"b": resampling.brier_of, "c": resampling.calibration_error_of})
         assert pooled["brier_score"] == expected["b"].to_dict()
         assert pooled["calibration_error"] == expected["c"].to_dict()
-        reliability = results["detectors"][0]["conditions"]["raw"]["reliability"]
+        reliability = values["detectors"][0]["conditions"]["raw"]["reliability"]
         assert reliability["calibration_error"] == pytest.approx(pooled["calibration_error"]["value"])
         assert sum(row["n"] for row in reliability["bins"]) == 38
 
-    def test_the_mean_over_generators_and_how_far_they_lie_apart(self, predictions: Predictions, results: dict):
-        found = results["detectors"][0]["conditions"]["raw"]
+    def test_the_mean_over_generators_and_how_far_they_lie_apart(self, predictions: Predictions, values: dict):
+        found = values["detectors"][0]["conditions"]["raw"]
         groups = [(real, fake) for _, real, fake in pairs(predictions.images, predictions.of(OURS))]
         assert found["mean"]["auc"]["n"] == 38
         expected = estimate_groups(groups, {"auc": auc_of})[1]["auc"].to_dict()
         assert {name: found["mean"]["auc"][name] for name in expected} == expected
         for name in ("auc", "balanced_accuracy", "real_accuracy", "fake_accuracy", "brier_score"):
-            values = [row[name]["value"] for row in found["generators"]]
+            figures = [row[name]["value"] for row in found["generators"]]
             mean = found["mean"][name]
-            assert mean["value"] == pytest.approx(np.mean(values))
-            assert mean["std"] == pytest.approx(np.std(values, ddof=1))
-            assert (mean["min"], mean["max"]) == (min(values), max(values))
+            assert mean["value"] == pytest.approx(np.mean(figures))
+            assert mean["std"] == pytest.approx(np.std(figures, ddof=1))
+            assert (mean["min"], mean["max"]) == (min(figures), max(figures))
 
-    def test_the_worst_generator_stands_first(self, results: dict):
-        for detector, key in zip(results["detectors"], ("balanced_accuracy", "auc"), strict=True):
+    def test_the_worst_generator_stands_first(self, values: dict):
+        for detector, key in zip(values["detectors"], ("balanced_accuracy", "auc"), strict=True):
             for found in detector["conditions"].values():
-                values = [row[key]["value"] for row in found["generators"]]
-                assert values == sorted(values)
-        assert results["detectors"][0]["conditions"]["raw"]["generators"][0]["generator"] == "hard"
+                figures = [row[key]["value"] for row in found["generators"]]
+                assert figures == sorted(figures)
+        assert values["detectors"][0]["conditions"]["raw"]["generators"][0]["generator"] == "hard"
 
-    def test_the_most_accused_photographs_stand_first(self, predictions: Predictions, results: dict):
-        sources = results["detectors"][0]["conditions"]["raw"]["photo_sources"]
+    def test_the_most_accused_photographs_stand_first(self, predictions: Predictions, values: dict):
+        sources = values["detectors"][0]["conditions"]["raw"]["photo_sources"]
         scores, images = predictions.of(OURS), predictions.images
         for row in sources:
             chosen = scores[images.generator == row["source"]]
             assert row["false_positive_rate"] == rate(int((chosen >= 0.5).sum()), len(chosen)).to_dict()
         assert [row["source"] for row in sources] == ["slr", "phone"]
-        assert results["detectors"][1]["conditions"]["raw"]["photo_sources"] == []
+        assert values["detectors"][1]["conditions"]["raw"]["photo_sources"] == []
 
-    def test_without_a_threshold_there_is_no_accuracy_and_without_probabilities_no_calibration(self, results: dict):
-        found = results["detectors"][1]["conditions"]["raw"]
+    def test_without_a_threshold_there_is_no_accuracy_and_without_probabilities_no_calibration(self, values: dict):
+        found = values["detectors"][1]["conditions"]["raw"]
         names = {"num_real", "num_fake", "auc", "average_precision", "tpr_at_fpr_0.01", "tpr_at_fpr_0.05"}
         assert set(found["pooled"]) == names | {"oracle_balanced_accuracy"}
         assert not {"reliability", "risk_coverage"} & set(found)
 
-    def test_a_corruption_of_one_class_alone(self, predictions: Predictions, results: dict):
+    def test_a_corruption_of_one_class_alone(self, predictions: Predictions, values: dict):
         images = predictions.images
         raw, altered = predictions.of(OURS), predictions.of(OURS, "jpeg=50")
-        found = results["detectors"][0]["conditions"]["jpeg=50"]["one_class_only"]
+        found = values["detectors"][0]["conditions"]["jpeg=50"]["one_class_only"]
         real, fake = images.label == 0, images.label == 1
         for name, scores in (("fakes", np.where(fake, altered, raw)), ("photographs", np.where(real, altered, raw))):
             assert found[name]["auc"]["value"] == pytest.approx(roc_auc_score(images.label, scores))
@@ -169,37 +178,46 @@ class TestFigures:
                 balanced_accuracy_score(images.label, scores >= 0.5)
             )
         assert found["fakes"]["auc"] != found["photographs"]["auc"]
-        conditions = results["detectors"][0]["conditions"]
+        conditions = values["detectors"][0]["conditions"]
         assert [name for name, one in conditions.items() if "one_class_only" not in one] == ["raw"]
 
     def test_without_the_files_as_they_are_no_class_stands_alone(self, predictions: Predictions):
         scores = {name: values for name, values in predictions.scores.items() if name != "raw"}
         found = tabulate(replace(predictions, scores=scores))
-        assert "one_class_only" not in found["detectors"][0]["conditions"]["jpeg=50"]
+        assert found.detectors[0].conditions["jpeg=50"].one_class_only is None
         assert len(build_sections(found)) > 5  # radar and curves need the files as they are, and are left out
 
     def test_scores_with_a_threshold_can_abstain_too(self, predictions: Predictions):
         column = Column("theirs", outputs="score", threshold=5.0)
-        found = tabulate(replace(predictions, columns=(OURS, column)))["detectors"][1]["conditions"]["raw"]
+        found = tabulate(replace(predictions, columns=(OURS, column))).to_dict()["detectors"][1]["conditions"]["raw"]
         assert "reliability" not in found
         scores, labels = predictions.of(predictions.columns[1]), predictions.images.label
         assert found["risk_coverage"]["aurc"] == risk_coverage(scores, labels, threshold=5.0).aurc.to_dict()
         assert found["risk_coverage"]["error"][-1] == pytest.approx(np.mean((scores >= 5) != (labels == 1)))
 
-    def test_the_fingerprint_is_that_of_files_and_labels_in_any_order(self, predictions: Predictions, results: dict):
+    def test_the_fingerprint_is_that_of_files_and_labels_in_any_order(self, predictions: Predictions, values: dict):
         images = predictions.images
-        found = results["images"]["fingerprint"]
+        found = values["images"]["fingerprint"]
         assert re.fullmatch("[0-9a-f]{16}", found)
         turned = Predictions(
             images.chosen(slice(None, None, -1)), (OURS,), {"raw": predictions.scores["raw"][::-1, :1]}
         )
-        assert tabulate(turned)["images"]["fingerprint"] == found
+        assert tabulate(turned).to_dict()["images"]["fingerprint"] == found
         other = replace(images, label=np.where(np.arange(38) == 37, 0, images.label))
-        assert tabulate(replace(predictions, images=other))["images"]["fingerprint"] != found
+        assert tabulate(replace(predictions, images=other)).to_dict()["images"]["fingerprint"] != found
 
-    def test_nothing_is_nan_and_all_is_json(self, results: dict):
-        text = json.dumps(results, allow_nan=False)
-        assert json.loads(text) == results
+    def test_nothing_is_nan_and_all_is_json(self, values: dict):
+        text = json.dumps(values, allow_nan=False)
+        assert json.loads(text) == values
+
+    def test_they_are_read_back_whole(self, results: EvaluationResults, values: dict):
+        read = EvaluationResults.from_dict(values)
+        assert read.to_dict() == values
+        assert read.detectors[0].conditions["jpeg=50"] == results.detectors[0].conditions["jpeg=50"]
+
+    def test_as_a_dictionary_they_are_what_version_0_1_gave(self, results: EvaluationResults, values: dict):
+        with pytest.warns(DeprecationWarning, match=r"EvaluationResults\['images'\] is now EvaluationResults.images;"):
+            assert results["images"] == values["images"]
 
 
 class TestPairs:
@@ -242,7 +260,7 @@ class TestSpread:
         return Predictions(images, columns, {"raw": raw, "blur=1": corrupted})
 
     def test_over_trainings(self, many: Predictions):
-        trained = tabulate(many)["detectors"][0]
+        trained = tabulate(many).to_dict()["detectors"][0]
         found = trained["conditions"]["raw"]["spread"]
         assert set(found) == {"seeds"}
         assert found["seeds"]["runs"] == [0, 1, 2]
@@ -269,7 +287,7 @@ class TestSpread:
         assert trained["runs"] == [{"seed": seed, "mask_seed": None} for seed in range(3)]
 
     def test_over_seeds_of_the_masks_where_all_were_run(self, many: Predictions):
-        ours = tabulate(many)["detectors"][1]["conditions"]
+        ours = tabulate(many).to_dict()["detectors"][1]["conditions"]
         assert set(ours["raw"]["spread"]) == {"mask_seeds"}
         assert ours["raw"]["spread"]["mask_seeds"]["runs"] == [4, 5]
         first = ours["raw"]["spread"]["mask_seeds"]["auc"]["values"][0]
@@ -279,8 +297,8 @@ class TestSpread:
     def test_figures_are_those_of_the_first_run(self, many: Predictions):
         alone = replace(many, columns=many.columns[:1], scores={name: of[:, :1] for name, of in many.scores.items()})
         assert (
-            tabulate(alone)["detectors"][0]["conditions"]["raw"]["pooled"]
-            == (tabulate(many)["detectors"][0]["conditions"]["raw"]["pooled"])
+            tabulate(alone).to_dict()["detectors"][0]["conditions"]["raw"]["pooled"]
+            == (tabulate(many).to_dict()["detectors"][0]["conditions"]["raw"]["pooled"])
         )
 
     def test_in_words(self, many: Predictions):
@@ -292,7 +310,9 @@ class TestSpread:
         table = next(section for section in build_sections(tabulate(many)) if section.title == "trained, raw").table
         assert table is not None
         (hard,) = (row for row in table.rows if row[0] == "hard")
-        of_hard = tabulate(many)["detectors"][0]["conditions"]["raw"]["spread"]["seeds"]["generators"]["hard"]["auc"]
+        of_hard = tabulate(many).to_dict()["detectors"][0]["conditions"]["raw"]["spread"]["seeds"]["generators"][
+            "hard"
+        ]["auc"]
         assert hard[-1] == f"{of_hard['mean']:.3f} ± {of_hard['std']:.3f} (3 trainings)"
 
 
@@ -309,7 +329,7 @@ class TestPhotographsAlone:
     """Without generated images there is one thing to tell: who is accused."""
 
     def test_rates(self, alone: Predictions):
-        ours, theirs = tabulate(alone)["detectors"]
+        ours, theirs = tabulate(alone).to_dict()["detectors"]
         raw = ours["conditions"]["raw"]
         assert raw["pooled"] == {"num_real": 20, "num_fake": 0, "real_accuracy": rate(17, 20).to_dict()}
         assert raw["photo_sources"] == [
@@ -372,19 +392,19 @@ def test_images_that_could_not_be_read_count_nowhere_and_are_named(predictions: 
     scores = {name: np.concatenate([of, np.full((60, 2), np.nan)]) for name, of in predictions.scores.items()}
     found = tabulate(replace(predictions, images=Images(**both), scores=scores))
     plain = tabulate(predictions)
-    assert found["detectors"] == plain["detectors"]
-    assert found["format_probe"] == plain["format_probe"]
-    assert (found["images"]["num_images"], found["images"]["num_unread"]) == (98, 60)
-    assert found["images"]["unread"] == [{"path": "fake/easy/bad.png", "error_message": "it is empty"}] * 50
-    assert found["images"]["generators"] == {"easy": 6, "hard": 5, "middling": 7}
-    assert found["images"]["photo_sources"] == {"phone": 12, "slr": 8}
+    assert found.to_dict()["detectors"] == plain.to_dict()["detectors"]
+    assert found.format_probe == plain.format_probe
+    assert (found.images.num_images, found.images.num_unread) == (98, 60)
+    assert found.images.unread == (UnreadImage("fake/easy/bad.png", "it is empty"),) * 50
+    assert found.images.generators == {"easy": 6, "hard": 5, "middling": 7}
+    assert found.images.photo_sources == {"phone": 12, "slr": 8}
 
 
 @pytest.mark.parametrize("generator", [None, "gan"])
 def test_one_generator_or_none_named(generator: str | None, tmp_path: Path):
     images = make_images((("real", "phone", 3), ("fake", generator, 2)))
     found = tabulate(one_detector(images))
-    assert found["detectors"][0]["conditions"]["raw"]["mean"]["auc"]["std"] is None
+    assert found.detectors[0].conditions["raw"].mean["auc"].std is None
     write_report(found, tmp_path)
     assert f"| {generator or 'not stated'} | 3 / 2 |" in (tmp_path / "report.md").read_text()
 
@@ -392,9 +412,9 @@ def test_one_generator_or_none_named(generator: str | None, tmp_path: Path):
 def test_one_image_a_class(tmp_path: Path):
     images = make_images((("real", "phone", 1), ("fake", "gan", 1)))
     found = tabulate(Predictions(images, (OURS,), {"raw": np.array([[0.1], [0.9]])}))
-    auc = found["detectors"][0]["conditions"]["raw"]["mean"]["auc"]
-    assert (auc["value"], auc["low"], auc["high"]) == (1.0, 0.0, 1.0)
-    assert found["format_probe"] is None
+    auc = found.detectors[0].conditions["raw"].mean["auc"]
+    assert (auc.value, auc.low, auc.high) == (1.0, 0.0, 1.0)
+    assert found.format_probe is None
     write_report(found, tmp_path)
     assert "Too few images of a class to ask what their format gives away" in (tmp_path / "report.md").read_text()
 
@@ -419,8 +439,8 @@ class _Page(HTMLParser):
 
 
 class TestReport:
-    def test_what_is_written(self, results: dict, report: Path):
-        assert json.loads((report / "results.json").read_text()) == results
+    def test_what_is_written(self, values: dict, report: Path):
+        assert json.loads((report / "results.json").read_text()) == values
         markdown = (report / "report.md").read_text()
         assert markdown.startswith("# A title\n")
         for title in ("Images", "Format probe", "Summary", "ours, raw", "theirs, aligned", "Corruptions"):
@@ -447,9 +467,9 @@ class TestReport:
                 assert (attributes["href"] or "").removeprefix("#") in anchors
         assert sum(tag == "img" for tag, _ in page.tags) == len(list((report / "plots").iterdir()))
 
-    def test_the_tables_hold_every_generator_with_interval_and_n(self, results: dict, report: Path):
+    def test_the_tables_hold_every_generator_with_interval_and_n(self, values: dict, report: Path):
         markdown, page = (report / "report.md").read_text(), _Page((report / "report.html").read_text())
-        for row in results["detectors"][0]["conditions"]["raw"]["generators"]:
+        for row in values["detectors"][0]["conditions"]["raw"]["generators"]:
             auc = "{value:.3f} [{low:.3f}, {high:.3f}]".format(**row["auc"])
             assert re.search(rf"\| {row['generator']} \| 20 / {row['num_fake']} \|.*\| {re.escape(auc)} \|", markdown)
             assert auc in page.cells
@@ -458,30 +478,29 @@ class TestReport:
         assert lines[header + 2].startswith("| hard |")
         assert lines[header + 5].startswith("| all images | 20 / 18 |")
 
-    def test_every_table_row_has_the_headers_width(self, results: dict):
+    def test_every_table_row_has_the_headers_width(self, results: EvaluationResults):
         for section in build_sections(results):
             if section.table is not None:
                 assert {len(row) for row in section.table.rows} <= {len(section.table.header)}, section.title
 
-    def test_the_same_results_give_the_same_files(self, results: dict, report: Path, tmp_path: Path):
-        write_report(json.loads(json.dumps(results)), tmp_path, title="A title")
+    def test_the_same_results_give_the_same_files(self, values: dict, report: Path, tmp_path: Path):
+        write_report(EvaluationResults.from_dict(json.loads(json.dumps(values))), tmp_path, title="A title")
         files = [path.relative_to(report) for path in report.rglob("*.*")]
         assert len(files) > 10
         for name in files:
             assert (report / name).read_bytes() == (tmp_path / name).read_bytes()
 
-    def test_the_terminal_shows_mean_and_worst(self, results: dict):
+    def test_the_terminal_shows_mean_and_worst(self, results: EvaluationResults):
         lines = summary_lines(results)
         assert lines[0] == "20 photographs, 18 generated, 0 unreadable files"
         assert lines[1].startswith("format probe: ")
         (ours,) = [line for line in lines if re.match(r"ours +raw", line)]
-        raw = results["detectors"][0]["conditions"]["raw"]
-        assert show(raw["mean"]["auc"], "auc") in ours
-        assert ours.endswith(f"hard {show(raw['generators'][0]['balanced_accuracy'], 'x')}")
+        raw = results.detectors[0].conditions["raw"]
+        assert show(raw.mean["auc"], "auc") in ours
+        assert ours.endswith(f"hard {show(raw.generators[0].balanced_accuracy, 'x')}")
         (theirs,) = [line for line in lines if re.match(r"theirs +aligned", line)]
-        aligned = results["detectors"][1]["conditions"]["aligned"]
-        worst = aligned["generators"][0]
-        assert theirs.endswith(f"-{' ' * 21}  {worst['generator']} {show(worst['auc'], 'auc')}")
+        worst = results.detectors[1].conditions["aligned"].generators[0]
+        assert theirs.endswith(f"-{' ' * 21}  {worst.generator} {show(worst.auc, 'auc')}")
 
 
 class TestFormatAlarm:
@@ -491,8 +510,9 @@ class TestFormatAlarm:
         images = make_images()
         telling = replace(images, container=np.where(images.label == 1, "PNG", "JPEG"))
         results = tabulate(one_detector(telling, conditions=("raw", "jpeg=50", "grayscale")))
-        assert results["format_probe"]["alarm"] is True
-        assert results["format_probe"]["value"] == 1.0
+        assert results.format_probe is not None
+        assert results.format_probe.alarm is True
+        assert results.format_probe.value == 1.0
         write_report(results, tmp_path)
         markdown, page = ((tmp_path / name).read_text() for name in ("report.md", "report.html"))
         assert f"> **Warning.** {self.SENTENCE} (100.0 % [" in markdown
@@ -502,7 +522,8 @@ class TestFormatAlarm:
 
     def test_files_that_are_alike_do_not(self, tmp_path: Path):
         results = tabulate(one_detector(replace(make_images(), width=np.full(38, 100))))
-        assert results["format_probe"]["alarm"] is False
+        assert results.format_probe is not None
+        assert results.format_probe.alarm is False
         write_report(results, tmp_path)
         texts = [(tmp_path / name).read_text() for name in ("report.md", "report.html")]
         for text in (*summary_lines(results), *texts):
@@ -558,7 +579,7 @@ class TestAlterations:
         assert self.report(0.01) == ""
 
 
-def test_corruptions_are_drawn_as_a_mean_over_generators(results: dict):
+def test_corruptions_are_drawn_as_a_mean_over_generators(results: EvaluationResults):
     curves = plots.corruption_curves(results)
     assert curves is not None
     shown = {axes.get_title(): axes for axes in curves.axes if axes.get_visible()}
@@ -566,31 +587,31 @@ def test_corruptions_are_drawn_as_a_mean_over_generators(results: dict):
     ours, theirs = (
         next(line for line in shown["jpeg"].lines if line.get_label() == name) for name in ("ours", "theirs")
     )
-    conditions = results["detectors"][0]["conditions"]
-    assert ours.get_ydata().tolist() == [conditions[name]["mean"]["auc"]["value"] for name in ("raw", "jpeg=50")]
+    conditions = results.detectors[0].conditions
+    assert ours.get_ydata().tolist() == [conditions[name].mean["auc"].value for name in ("raw", "jpeg=50")]
     assert ours.get_color() != theirs.get_color()
     at_threshold = plots.corruption_curves(results, "balanced_accuracy")
     assert at_threshold is not None
     named = {line.get_label() for axes in at_threshold.axes for line in axes.lines}
     assert "ours" in named
     assert "theirs" not in named  # it has no threshold
-    assert plots.corruption_curves({**results, "conditions": ["raw", "aligned"]}) is None
+    assert plots.corruption_curves(structs.replace(results, conditions=("raw", "aligned"))) is None
 
 
-def test_the_radar_has_a_spoke_a_generator(results: dict):
-    figure = plots.radar(results["detectors"][0])
+def test_the_radar_has_a_spoke_a_generator(results: EvaluationResults, values: dict):
+    figure = plots.radar(results.detectors[0])
     assert figure is not None
     assert [axes.get_title() for axes in figure.axes] == ["AUC", "balanced accuracy"]
-    rows = by_name(results["detectors"][0]["conditions"]["grayscale"]["generators"])
+    rows = by_name(values["detectors"][0]["conditions"]["grayscale"]["generators"])
     for axes, name in zip(figure.axes, ("auc", "balanced_accuracy"), strict=True):
         assert [label.get_text() for label in axes.get_xticklabels()] == ["easy", "hard", "middling"]
         line = next(line for line in axes.lines if line.get_label() == "grayscale")
         expected = [rows[generator][name]["value"] for generator in ("easy", "hard", "middling", "easy")]
         assert line.get_ydata().tolist() == expected
-    without = plots.radar(results["detectors"][1])
+    without = plots.radar(results.detectors[1])
     assert without is not None
     assert [axes.get_title() for axes in without.axes] == ["AUC"]
-    assert plots.radar({**results["detectors"][0], "conditions": {"raw": {}}}) is None
+    assert plots.radar(structs.replace(results.detectors[0], conditions={})) is None
 
 
 class TestHostileNames:
@@ -643,30 +664,28 @@ def test_a_detector_that_says_nothing_under_corruptions_is_in_their_table_as_far
 ):
     scores = {name: np.full_like(of, np.nan) if name != "raw" else of for name, of in predictions.scores.items()}
     results = tabulate(replace(predictions, scores=scores))
-    assert [list(detector["conditions"]) for detector in results["detectors"]] == [["raw"], ["raw"]]
+    assert [list(detector.conditions) for detector in results.detectors] == [["raw"], ["raw"]]
     write_report(results, tmp_path)
     assert "| ours | raw |" in (tmp_path / "report.md").read_text().partition("## Corruptions")[2]
 
 
 def test_figures_as_text():
-    figure = {"value": 0.1234, "low": 0.05, "high": 0.2}
+    figure = Estimate(0.1234, 0.05, 0.2, n=9)
     assert show(figure, "auc") == "0.123 [0.050, 0.200]"
     assert show(figure, "fake_accuracy") == "12.3 % [5.0, 20.0]"
-    assert show({"value": 0.5, "std": 0.1}, "x") == "50.0 % ± 10.0"
-    assert show({"value": 0.5, "std": None}, "brier_score") == "0.500"
     assert show(None, "auc") == "-"
 
 
-def test_the_roc_curve_is_that_of_all_images(predictions: Predictions, results: dict):
+def test_the_roc_curve_is_that_of_all_images(predictions: Predictions, results: EvaluationResults, values: dict):
     images, scores = predictions.images, predictions.of(OURS)
-    found = results["detectors"][0]["conditions"]["raw"]["roc"]
+    found = values["detectors"][0]["conditions"]["raw"]["roc"]
     false, true = found["false_positive_rate"], found["true_positive_rate"]
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
     assert np.trapezoid(true, false) == pytest.approx(roc_auc_score(images.label, scores))
     called = scores >= 0.5
     assert found["at_threshold"] == [called[images.label == label].mean() for label in (0, 1)]
-    assert results["detectors"][1]["conditions"]["raw"]["roc"]["at_threshold"] is None  # it has no threshold
-    assert "roc" not in results["detectors"][0]["conditions"]["jpeg=50"]
+    assert values["detectors"][1]["conditions"]["raw"]["roc"]["at_threshold"] is None  # it has no threshold
+    assert "roc" not in values["detectors"][0]["conditions"]["jpeg=50"]
     titles = [section.title for section in build_sections(results) if section.title.startswith("ROC")]
     assert titles == ["ROC curve, raw", "ROC curve, aligned"]
 
@@ -679,7 +698,7 @@ class TestVerdictShares:
         scores = make_scores(images, 0)
         scores[[0, 1]] = 0.6, 0.4  # on the limits: "ai" from the one on, "uncertain" from the other
         found = tabulate(Predictions(images, (self.COLUMN,), {"raw": scores[:, None]}))
-        rows = {row["group"]: row for row in found["detectors"][0]["conditions"]["raw"]["verdicts"]}
+        rows = {row["group"]: row for row in found.to_dict()["detectors"][0]["conditions"]["raw"]["verdicts"]}
         assert set(rows) == {"photographs", "generated, all", "easy", "hard", "middling"}
         for name, row in rows.items():
             chosen = images.label == int(name != "photographs")
@@ -691,8 +710,8 @@ class TestVerdictShares:
         assert section.table is not None
         assert [row[0] for row in section.table.rows][:3] == ["photographs", "generated, all", "hard"]
 
-    def test_two_verdicts_have_none(self, results: dict):
-        assert "verdicts" not in results["detectors"][0]["conditions"]["raw"]
+    def test_two_verdicts_have_none(self, results: EvaluationResults, values: dict):
+        assert "verdicts" not in values["detectors"][0]["conditions"]["raw"]
         assert not [one for one in build_sections(results) if one.title.startswith("The three verdicts")]
 
     def test_the_limits_are_kept_with_the_predictions(self, tmp_path: Path):

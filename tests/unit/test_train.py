@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
+from tests.unit.stores import write_store
 
 from cinemae.config import BackboneInfo, ExtractorConfig, HeadConfig, ImageConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.core.anomaly_stats import anomaly_stats
@@ -13,8 +14,7 @@ from cinemae.core.head import pool_views
 from cinemae.errors import ConfigError, FingerprintMismatchError, TrainingError
 from cinemae.features.training_set import TrainingSet, require_both_classes, split_by_generator
 from cinemae.statistics.plot_style import to_png
-from cinemae.stores.features import FeatureStore, prepare_store, write_shard
-from cinemae.stores.store_format import StoreHeader, StoreRow
+from cinemae.stores.store_format import StoreRow
 from cinemae.training.samples import sample_weights
 from cinemae.training.train import fit_head, plot_history, predict_logits, seeded_head, train
 
@@ -56,26 +56,14 @@ def make_rows(start, count, names=("camera", "gan", "diffusion"), **moved):
     return [*photographs, *fakes]
 
 
-def write_store(path, rows, *, mask_seed=0):
+def store_of(path, rows, *, mask_seed=0):
     extractor = ExtractorConfig(ImageConfig(size=16, views="five"), MaskConfig(seed=mask_seed))
     backbone = BackboneInfo(content_hash="ab" * 32, patch_size=8, num_patches=PATCHES, hidden_size=WIDTH)
-    header = StoreHeader(
-        fingerprint=extractor.fingerprint(backbone.content_hash),
-        extractor=extractor,
-        backbone=backbone,
-        dtype="float32",
-        shard_size=64,
-        num_rows=len(rows),
-        records_hash="0" * 64,
-    )
-    prepare_store(path, header)
-    for shard in range(header.num_shards):
-        write_shard(path, header, shard, [rows[index] for index in header.rows_of(shard)])
-    return FeatureStore.open(path)
+    return write_store(path, rows, extractor, backbone)
 
 
 def read(path, rows):
-    return TrainingSet.from_stores([write_store(path, rows)], LCAS)
+    return TrainingSet.from_stores([store_of(path, rows)], LCAS)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +98,7 @@ class TestTrainingSet:
 
     def test_computes_the_statistics_of_every_view_from_the_stored_terms(self, tmp_path):
         rows = make_rows(0, 3)
-        store = write_store(tmp_path / "store", rows)
+        store = store_of(tmp_path / "store", rows)
         data = TrainingSet.from_stores([store], LcasConfig(fidelity_weight=0.5, reduction="literal"))
         for position, row in enumerate(rows):
             lcas = torch.from_numpy(row.deviation + 0.5 * 3 * 8 * 8 * row.fidelity)
@@ -118,14 +106,14 @@ class TestTrainingSet:
 
     def test_joins_stores_in_their_order(self, tmp_path):
         first, second = make_rows(0, 3), make_rows(10, 4)
-        stores = [write_store(tmp_path / "a", first), write_store(tmp_path / "b", second)]
+        stores = [store_of(tmp_path / "a", first), store_of(tmp_path / "b", second)]
         data = TrainingSet.from_stores(stores, LCAS)
         expected = [row.global_feature for row in [*first, *second]]
         np.testing.assert_array_equal(data.global_feature, np.stack(expected))
 
     def test_of_two_frozen_halves_is_refused_naming_both(self, tmp_path):
-        first = write_store(tmp_path / "a", make_rows(0, 3))
-        second = write_store(tmp_path / "b", make_rows(0, 3), mask_seed=1)
+        first = store_of(tmp_path / "a", make_rows(0, 3))
+        second = store_of(tmp_path / "b", make_rows(0, 3), mask_seed=1)
         sentence = (
             f"{first.path} has fingerprint {first.fingerprint} and {second.path} has {second.fingerprint}: extract"
         )

@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -170,25 +171,25 @@ class TestDistributions:
     def test_counts_quartiles_and_areas_are_those_of_numpy_and_scikit_learn(self, sides):
         data = sides[0]
         table = score_distributions(data, bins=12)
-        edges = np.array(table["edges"])
+        edges = np.array(table.edges)
         np.testing.assert_allclose(np.diff(edges), np.diff(edges)[0])
         assert (edges[0], edges[-1]) == pytest.approx(tuple(np.quantile(data.scores, (0.005, 0.995))))
-        assert [group["name"] for group in table["generators"]] == ["far", "near", "turned"]
-        for group in [table["photographs"], *table["generators"]]:
-            scores = data.real if group["name"] == "photographs" else data.of(group["name"])
+        assert [group.name for group in table.generators] == ["far", "near", "turned"]
+        for group in [table.photographs, *table.generators]:
+            scores = data.real if group.name == "photographs" else data.of(group.name)
             inner, _ = np.histogram(scores, np.r_[-np.inf, edges[1:-1], np.inf])
-            assert group["counts"] == inner.tolist()
-            assert sum(group["counts"]) == group["n"] == len(scores)
-            assert (group["lower_quartile"], group["median"], group["upper_quartile"]) == pytest.approx(
+            assert group.counts == tuple(inner.tolist())
+            assert sum(group.counts) == group.n == len(scores)
+            assert (group.lower_quartile, group.median, group.upper_quartile) == pytest.approx(
                 np.percentile(scores, (25, 50, 75))
             )
-        for group in table["generators"]:
-            chosen = (data.labels == 0) | (data.generators == group["name"])
-            assert group["auc"]["value"] == pytest.approx(roc_auc_score(data.labels[chosen], -data.scores[chosen]))
-        assert json.loads(json.dumps(table)) == table
+        for group in table.generators:
+            chosen = (data.labels == 0) | (data.generators == group.name)
+            assert group.auc.value == pytest.approx(roc_auc_score(data.labels[chosen], -data.scores[chosen]))
+        assert json.loads(msgspec.json.encode(table))["generators"][0]["counts"] == list(table.generators[0].counts)
 
     def test_the_area_is_above_half_where_photographs_are_harder_to_predict(self, sides):
-        by_name = {group["name"]: group["auc"]["value"] for group in score_distributions(sides[0])["generators"]}
+        by_name = {group.name: group.auc.value for group in score_distributions(sides[0]).generators}
         assert by_name["turned"] > 0.95
         assert by_name["far"] < 0.05
 
@@ -197,17 +198,17 @@ class TestDistributions:
         scores = np.concatenate([rng.normal(1, 1, 40_000), rng.normal(0, 1, 40_000)])
         data = ScoredSet(scores, np.repeat([0, 1], 40_000), np.repeat(["camera", "gan"], 40_000))
         # Two normals one deviation apart overlap by 2 * Phi(-1/2).
-        assert score_distributions(data)["generators"][0]["overlap"] == pytest.approx(0.6171, abs=0.015)
+        assert score_distributions(data).generators[0].overlap == pytest.approx(0.6171, abs=0.015)
 
     def test_overlap_is_1_for_the_same_and_0_for_disjoint_values(self):
         labels, names = np.array([0, 0, 1, 1, 1, 1]), np.array(["c", "c", "same", "same", "other", "other"])
         table = score_distributions(ScoredSet(np.array([3.0, 4.0, 3.0, 4.0, 1.0, 2.0]), labels, names))
-        assert [(group["name"], group["overlap"]) for group in table["generators"]] == [("other", 0.0), ("same", 1.0)]
+        assert [(group.name, group.overlap) for group in table.generators] == [("other", 0.0), ("same", 1.0)]
 
     def test_values_all_alike_have_a_histogram_too(self):
         data = ScoredSet(np.full(4, 2.0), np.array([0, 0, 1, 1]), np.array(["c", "c", "g", "g"]))
-        group = score_distributions(data, bins=3)["generators"][0]
-        assert (group["counts"], group["auc"]["value"], group["overlap"]) == ([0, 2, 0], 0.5, 1.0)
+        group = score_distributions(data, bins=3).generators[0]
+        assert (group.counts, group.auc.value, group.overlap) == ((0, 2, 0), 0.5, 1.0)
 
     def test_no_bin_is_refused(self, sides):
         with pytest.raises(ConfigError, match="at least 1 bin, got 0"):
@@ -221,10 +222,10 @@ class TestDistributions:
         drawn = [axes for axes in figure.axes if axes.axison]
         assert [axes.get_title().split(" (")[0] for axes in drawn] == [f"gen{number}" for number in range(count)]
         assert "harder to predict from context" in figure.get_suptitle()
-        for axes, group in zip(drawn, table["generators"], strict=True):
+        for axes, group in zip(drawn, table.generators, strict=True):
             photographs, generator = (patch.get_data().values for patch in axes.patches)
-            np.testing.assert_allclose(photographs, np.array(table["photographs"]["counts"]) / 80)
-            np.testing.assert_allclose(generator, np.array(group["counts"]) / 40)
-            assert axes.lines[1].get_xdata()[0] == group["median"]
+            np.testing.assert_allclose(photographs, np.array(table.photographs.counts) / 80)
+            np.testing.assert_allclose(generator, np.array(group.counts) / 40)
+            assert axes.lines[1].get_xdata()[0] == group.median
         save_figure(figure, tmp_path / "lcas.png")
         assert inked(tmp_path / "lcas.png") > 0.05

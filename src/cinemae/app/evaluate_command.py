@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from cinemae.app.options import DeviceOption, FollowLinksOption, ModelOption, PrecisionOption
+from cinemae.app.options import DeviceOption, FollowLinksOption, ModelOption, PrecisionOption, words
 
 if TYPE_CHECKING:
     from cinemae.evaluation.compare import Side
+    from cinemae.evaluation.results import EvaluationResults
     from cinemae.sources.layouts import Layout
 
 _SEPARATOR = "::"
@@ -106,7 +107,7 @@ def evaluate(
         ),
         train=train,
         validation=validation,
-        corruptions=_split(corruptions),
+        corruptions=words(corruptions),
         allow_overlap=allow_overlap,
         seed=seed,
         examples=examples,
@@ -116,7 +117,7 @@ def evaluate(
         predictions, results = job.evaluate(plan, out, progress=lambda done, total: bar.update(done, total=total))
     _tell(results, out)
     unlisted = predictions.about["found"]["unlisted_folders"]
-    raise typer.Exit(1 if results["images"]["num_unread"] or unlisted else 0)
+    raise typer.Exit(1 if results.images.num_unread or unlisted else 0)
 
 
 def report(
@@ -151,13 +152,15 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two detectors on the same images: AUC difference, McNemar's test, and where they disagree most."""
+    from msgspec.structs import replace
+
     from cinemae.evaluation import compare as job
     from cinemae.evaluation.tables import format_probe
 
     side = _side(first, condition)
-    result = job.compare(side, _side(second, condition), seed=seed)
-    result["format_probe"] = format_probe(side.predictions.images)
-    typer.echo(json.dumps(result, indent=1) if as_json else job.to_text(result))
+    compared = job.compare(side, _side(second, condition), seed=seed)
+    result = replace(compared, format_probe=format_probe(side.predictions.images))
+    typer.echo(json.dumps(result.to_dict(), indent=1) if as_json else job.to_text(result))
 
 
 def _side(text: str, condition: str) -> Side:
@@ -168,13 +171,9 @@ def _side(text: str, condition: str) -> Side:
     return pick(Predictions.load(file), name or None, condition)
 
 
-def _tell(results: dict[str, Any], out: Path) -> None:
+def _tell(results: EvaluationResults, out: Path) -> None:
     from cinemae.evaluation.sections import summary_lines
 
     for line in summary_lines(results):
         typer.echo(line)
     typer.echo(f"report: {out / 'report.html'}")
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,7 +12,7 @@ from cinemae.calibration.report import CalibrationReport
 from cinemae.models.checked_scores import CheckedScores
 from cinemae.models.directory import CALIBRATION_FILE, CALIBRATION_PLOTS
 from cinemae.statistics.plot_style import BLUE, GREY, new_figure, quiet_axes, to_png
-from cinemae.statistics.reliability import reliability_bins
+from cinemae.statistics.reliability import ReliabilityTable, reliability_bins
 from cinemae.statistics.risk_coverage import plot_risk_coverage, risk_coverage
 
 _CURVE_POINTS = 200
@@ -42,7 +40,7 @@ def calibration_files(report: CalibrationReport) -> dict[str, bytes]:
     values = {
         **msgspec.to_builtins(figures),
         "checked_scores": msgspec.to_builtins(checked),
-        "reliability": bins,
+        "reliability": msgspec.to_builtins(bins),
         "risk_coverage": drawn,
     }
     reliability, abstention = CALIBRATION_PLOTS
@@ -53,7 +51,7 @@ def calibration_files(report: CalibrationReport) -> dict[str, bytes]:
     }
 
 
-def plot_before_and_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> Figure:
+def plot_before_and_after(before: ReliabilityTable, after: ReliabilityTable) -> Figure:
     """Draw two tables of `reliability_bins` in one diagram.
 
     Args:
@@ -65,14 +63,10 @@ def plot_before_and_after(before: Mapping[str, Any], after: Mapping[str, Any]) -
     quiet_axes(axes)
     axes.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1.2, label="stated probability holds")
     for table, name, colour in ((before, "before", "#a8a8a8"), (after, "after", BLUE)):
-        filled = [row for row in table["bins"] if row["n"]]
-        mean = np.array([row["mean_prob"] for row in filled])
-        value, low, high = (
-            np.array([row["share_of_fakes"][end] for row in filled]) for end in ("value", "low", "high")
-        )
+        mean, value, reach = table.points
         axes.errorbar(
-            mean, value, np.clip([value - low, high - value], 0, None), fmt="o-", color=colour, lw=1.2, ms=5, capsize=3,
-            label=f"{name} calibration: error {table['calibration_error']:.3f}",
+            mean, value, reach, fmt="o-", color=colour, lw=1.2, ms=5, capsize=3,
+            label=f"{name} calibration: error {table.calibration_error:.3f}",
         )  # fmt: skip
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="mean stated probability of being generated")
     axes.set_ylabel("share of generated images (both classes weigh half)")

@@ -85,13 +85,37 @@ class DoctorReport:
         """The rows by the names that findings give."""
         return {row.name: row for row in (*self.others, *self.rows)}
 
+    @property
+    def readable(self) -> tuple[FileRow, ...]:
+        """The files that could be decoded."""
+        return tuple(row for row in self.rows if row.status == "ok")
+
+    @property
+    def num_real(self) -> int:
+        """Readable photographs."""
+        return sum(row.label == 0 for row in self.readable)
+
+    @property
+    def num_fake(self) -> int:
+        """Readable generated images."""
+        return sum(row.label == 1 for row in self.readable)
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Readable files by split; "" for none."""
+        return dict(sorted(Counter(row.split or "" for row in self.readable).items()))
+
+    @property
+    def severities(self) -> dict[Severity, int]:
+        """Findings by how bad they are, worst first."""
+        return {severity: self.count(severity) for severity in SEVERITIES}
+
     def count(self, severity: Severity) -> int:
         """Return how many findings are so bad."""
         return sum(finding.severity == severity for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON types, with the name of every file concerned."""
-        readable = [row for row in self.rows if row.status == "ok"]
         return {
             "check_version": CHECK_VERSION,
             "cinemae": __version__,
@@ -99,11 +123,11 @@ class DoctorReport:
             "layout": self.layout,
             "options": self.options.to_dict(),
             "num_files": len(self.rows),
-            "num_readable": len(readable),
-            "num_real": sum(row.label == 0 for row in readable),
-            "num_fake": sum(row.label == 1 for row in readable),
-            "splits": dict(sorted(Counter(row.split or "" for row in readable).items())),
-            "severities": {severity: self.count(severity) for severity in SEVERITIES},
+            "num_readable": len(self.readable),
+            "num_real": self.num_real,
+            "num_fake": self.num_fake,
+            "splits": self.splits,
+            "severities": self.severities,
             "findings": [finding.to_dict() for finding in self.findings],
             "format_probe": {name: probe.to_dict() for name, probe in self.classes.probes.items()},
             "imbalances": [imbalance.to_dict() for imbalance in self.classes.imbalances],

@@ -81,7 +81,7 @@ class Imbalance:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageGroup:
     """The readable images of one generator, or of one source of photographs.
 
     Attributes:
@@ -115,7 +115,7 @@ class ClassChecks:
     """
 
     imbalances: tuple[Imbalance, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[ImageGroup, ...]
     probes: dict[str, Estimate]
     findings: tuple[Finding, ...]
 
@@ -314,12 +314,12 @@ def _generator_findings(rows: Sequence[FileRow], loud: set[str]) -> list[Finding
     ]
 
 
-def _sources(rows: Sequence[FileRow]) -> list[Source]:
+def _sources(rows: Sequence[FileRow]) -> list[ImageGroup]:
     groups: defaultdict[tuple[int, str], list[FileRow]] = defaultdict(list)
     for row in rows:
         groups[(row.label or 0, row.generator)].append(row)
     return [
-        Source(
+        ImageGroup(
             label=label,
             name=name,
             num_files=len(group),

@@ -60,13 +60,12 @@ def source_cells(report: DoctorReport) -> list[tuple[str, ...]]:
 
 def summary(report: DoctorReport) -> str:
     """Return how many files of which kind there are, in one sentence."""
-    found = report.to_dict()
-    splits = ", ".join(f"{name or 'no split'} {number:,}" for name, number in found["splits"].items())
+    splits = ", ".join(f"{name or 'no split'} {number:,}" for name, number in report.splits.items())
     text = (
-        f"{count_of(found['num_files'], 'file')}, {found['num_readable']:,} readable: "
-        f"{count_of(found['num_real'], 'photograph')}, {count_of(found['num_fake'], 'generated image')}"
+        f"{count_of(len(report.rows), 'file')}, {len(report.readable):,} readable: "
+        f"{count_of(report.num_real, 'photograph')}, {count_of(report.num_fake, 'generated image')}"
     )
-    return f"{text} ({splits})." if splits and set(found["splits"]) != {""} else f"{text}."
+    return f"{text} ({splits})." if splits and set(report.splits) != {""} else f"{text}."
 
 
 def _heading(report: DoctorReport) -> str:

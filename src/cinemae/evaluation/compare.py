@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, rankdata
@@ -13,7 +14,9 @@ from scipy.stats import binomtest, rankdata
 from cinemae.errors import EvaluationError
 from cinemae.evaluation.pictures import require_both
 from cinemae.evaluation.predictions import RAW, Column, Predictions
+from cinemae.evaluation.results import JsonStruct
 from cinemae.statistics.estimate import Estimate
+from cinemae.statistics.format_probe import ProbeResult
 from cinemae.statistics.resampling import auc_of, draws, point
 
 MOST_SHOWN = 20
@@ -32,6 +35,62 @@ class Side:
     predictions: Predictions
     column: Column
     condition: str = RAW
+
+
+@dataclass(frozen=True)
+class AucDifference(Estimate):
+    """The AUC of A less that of B; `p_value` is None where an image of a class is alone."""
+
+    p_value: float | None
+
+
+class McNemar(msgspec.Struct, frozen=True):
+    """McNemar's exact test: how many images only one of two detectors, both or none calls rightly."""
+
+    only_a_right: int
+    only_b_right: int
+    both_right: int
+    both_wrong: int
+    p_value: float
+
+
+class Disagreement(msgspec.Struct, frozen=True):
+    """An image that two detectors see differently; ranks run from 0, most real, to 1, most generated."""
+
+    path: str
+    label: int
+    score_a: float
+    score_b: float
+    rank_a: float
+    rank_b: float
+
+
+class DetectorComparison(JsonStruct, frozen=True, kw_only=True):
+    """Two detectors on the same images.
+
+    Attributes:
+        a: The one detector, in words.
+        b: The other.
+        num_real: Photographs.
+        num_fake: Generated images.
+        auc_a: All images pooled.
+        auc_b: The same of the other.
+        auc_difference: With a paired bootstrap interval.
+        mcnemar: At each detector's own threshold; None where one has none.
+        disagreements: The images whose ranks lie furthest apart.
+        format_probe: What the files alone give away, where somebody asked for it.
+    """
+
+    a: str
+    b: str
+    num_real: int
+    num_fake: int
+    auc_a: float
+    auc_b: float
+    auc_difference: AucDifference
+    mcnemar: McNemar | None
+    disagreements: tuple[Disagreement, ...]
+    format_probe: ProbeResult | None = None
 
 
 def pick(predictions: Predictions, name: str | None, condition: str = RAW) -> Side:
@@ -53,7 +112,7 @@ def pick(predictions: Predictions, name: str | None, condition: str = RAW) -> Si
     return Side(predictions, chosen[0], condition)
 
 
-def compare(first: Side, second: Side, *, seed: int = 0) -> dict[str, Any]:
+def compare(first: Side, second: Side, *, seed: int = 0) -> DetectorComparison:
     """Compare two detectors on the same images.
 
     The difference of the AUCs (all images pooled) has a paired bootstrap interval: each resample draws the same images
@@ -65,53 +124,51 @@ def compare(first: Side, second: Side, *, seed: int = 0) -> dict[str, Any]:
         second: The other, B.
         seed: Of the resampling.
 
-    Returns:
-        Plain JSON types.
-
     Raises:
         EvaluationError: If the images are not the same, a class is empty, or a score is missing.
     """
     scores_a, scores_b, labels, paths = _matched(first, second)
     require_both(labels, "a comparison")
-    return {
-        "a": _name(first),
-        "b": _name(second),
-        "num_real": int((labels == 0).sum()),
-        "num_fake": int((labels == 1).sum()),
-        **_aucs(scores_a, scores_b, labels, seed),
-        "mcnemar": _mcnemar(first.column, second.column, scores_a, scores_b, labels),
-        "disagreements": _disagreements(scores_a, scores_b, labels, paths),
-    }
+    auc_a, auc_b, difference = _aucs(scores_a, scores_b, labels, seed)
+    return DetectorComparison(
+        a=_name(first),
+        b=_name(second),
+        num_real=int((labels == 0).sum()),
+        num_fake=int((labels == 1).sum()),
+        auc_a=auc_a,
+        auc_b=auc_b,
+        auc_difference=difference,
+        mcnemar=_mcnemar(first.column, second.column, scores_a, scores_b, labels),
+        disagreements=_disagreements(scores_a, scores_b, labels, paths),
+    )
 
 
-def to_text(result: dict[str, Any]) -> str:
-    """Return a comparison as a person reads it, with the format probe of its images if `result` holds one."""
-    a, b, apart = result["a"], result["b"], result["auc_difference"]
+def to_text(result: DetectorComparison) -> str:
+    """Return a comparison as a person reads it."""
+    apart, test = result.auc_difference, result.mcnemar
     lines = [
-        f"A: {a}",
-        f"B: {b}",
-        f"{result['num_real']} photographs and {result['num_fake']} generated images, the same for both.",
+        f"A: {result.a}",
+        f"B: {result.b}",
+        f"{result.num_real} photographs and {result.num_fake} generated images, the same for both.",
         "",
-        f"AUC      A {result['auc_a']:.3f}   B {result['auc_b']:.3f}   "
-        f"A - B {Estimate.from_dict(apart):+.3f}"
-        + (f", p {_p(apart['p_value'])} (paired bootstrap)" if apart["p_value"] is not None else ""),
+        f"AUC      A {result.auc_a:.3f}   B {result.auc_b:.3f}   A - B {apart:+.3f}"
+        + (f", p {_p(apart.p_value)} (paired bootstrap)" if apart.p_value is not None else ""),
     ]
-    test = result["mcnemar"]
     if test is None:
         lines.append("McNemar  not possible: one of them has no threshold.")
     else:
         lines.append(
-            f"McNemar  only A right {test['only_a_right']}, only B right {test['only_b_right']}, both right "
-            f"{test['both_right']}, both wrong {test['both_wrong']}; p {_p(test['p_value'])} (exact, two-sided)"
+            f"McNemar  only A right {test.only_a_right}, only B right {test.only_b_right}, both right "
+            f"{test.both_right}, both wrong {test.both_wrong}; p {_p(test.p_value)} (exact, two-sided)"
         )
-    if (probe := result.get("format_probe")) is not None:
-        alarm = ", ALARM: the files alone tell the classes apart" if probe["alarm"] else ""
-        lines.append(f"Format   {Estimate.from_dict(probe):.1%} balanced accuracy without looking at a pixel{alarm}")
+    if (probe := result.format_probe) is not None:
+        alarm = ", ALARM: the files alone tell the classes apart" if probe.alarm else ""
+        lines.append(f"Format   {probe:.1%} balanced accuracy without looking at a pixel{alarm}")
     lines += ["", "Where they disagree most (rank among all images, 0 most real, 1 most generated):"]
     lines += [f"  {'truth':<9}  {'A':>5}  {'B':>5}  file"]
     lines += [
-        f"  {'generated' if one['label'] else 'photo':<9}  {one['rank_a']:5.2f}  {one['rank_b']:5.2f}  {one['path']}"
-        for one in result["disagreements"]
+        f"  {'generated' if one.label else 'photo':<9}  {one.rank_a:5.2f}  {one.rank_b:5.2f}  {one.path}"
+        for one in result.disagreements
     ]
     return "\n".join(lines)
 
@@ -164,52 +221,46 @@ def _matched(
     return scores_a, scores_b, labels, [a[key][1] for key in order]
 
 
-def _aucs(scores_a: NDArray[Any], scores_b: NDArray[Any], labels: NDArray[Any], seed: int) -> dict[str, Any]:
+def _aucs(
+    scores_a: NDArray[Any], scores_b: NDArray[Any], labels: NDArray[Any], seed: int
+) -> tuple[float, float, AucDifference]:
     """Return both AUCs and their difference; where an image of a class is alone, nothing is known of that."""
     auc = {"auc": auc_of}
     classes = [(scores[labels == 0], scores[labels == 1]) for scores in (scores_a, scores_b)]
     a, b = (point(real, fake, auc)["auc"] for real, fake in classes)
-    difference: dict[str, Any] = {"value": a - b, "low": -1.0, "high": 1.0, "n": len(labels), "p_value": None}
-    if min(map(len, classes[0])) > 1:
-        drawn_a, drawn_b = (draws(real, fake, auc, seed=seed)["auc"] for real, fake in classes)
-        apart = drawn_a - drawn_b
-        low, high = np.percentile(apart, (2.5, 97.5))
-        p_value = min(1.0, 2 * min(float((apart <= 0).mean()), float((apart >= 0).mean())))
-        difference |= {"low": float(low), "high": float(high), "p_value": max(p_value, 1 / len(apart))}
-    return {"auc_a": a, "auc_b": b, "auc_difference": difference}
+    if min(map(len, classes[0])) < 2:
+        return a, b, AucDifference(a - b, -1.0, 1.0, len(labels), None)
+    drawn_a, drawn_b = (draws(real, fake, auc, seed=seed)["auc"] for real, fake in classes)
+    apart = drawn_a - drawn_b
+    low, high = np.percentile(apart, (2.5, 97.5)).tolist()
+    p_value = min(1.0, 2 * min(float((apart <= 0).mean()), float((apart >= 0).mean())))
+    return a, b, AucDifference(a - b, low, high, len(labels), max(p_value, 1 / len(apart)))
 
 
 def _mcnemar(
     a: Column, b: Column, scores_a: NDArray[Any], scores_b: NDArray[Any], labels: NDArray[Any]
-) -> dict[str, Any] | None:
+) -> McNemar | None:
     if a.threshold is None or b.threshold is None:
         return None
     right_a, right_b = (scores_a >= a.threshold) == (labels == 1), (scores_b >= b.threshold) == (labels == 1)
     only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
     apart = only_a + only_b
-    return {
-        "only_a_right": only_a,
-        "only_b_right": only_b,
-        "both_right": int((right_a & right_b).sum()),
-        "both_wrong": int((~right_a & ~right_b).sum()),
-        "p_value": float(binomtest(only_a, apart).pvalue) if apart else 1.0,
-    }
+    return McNemar(
+        only_a,
+        only_b,
+        both_right=int((right_a & right_b).sum()),
+        both_wrong=int((~right_a & ~right_b).sum()),
+        p_value=float(binomtest(only_a, apart).pvalue) if apart else 1.0,
+    )
 
 
 def _disagreements(
     scores_a: NDArray[Any], scores_b: NDArray[Any], labels: NDArray[Any], paths: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> tuple[Disagreement, ...]:
     """Return the images whose ranks lie furthest apart; ranks, since the scales of two scores may differ."""
     ranks = [(rankdata(scores) - 0.5) / len(scores) for scores in (scores_a, scores_b)]
     furthest = np.argsort(-np.abs(ranks[0] - ranks[1]), kind="stable")[:MOST_SHOWN]
-    return [
-        {
-            "path": paths[index],
-            "label": int(labels[index]),
-            "score_a": float(scores_a[index]),
-            "score_b": float(scores_b[index]),
-            "rank_a": float(ranks[0][index]),
-            "rank_b": float(ranks[1][index]),
-        }
+    return tuple(
+        Disagreement(paths[index], int(labels[index]), *(float(one[index]) for one in (scores_a, scores_b, *ranks)))
         for index in furthest
-    ]
+    )

@@ -26,11 +26,11 @@ from cinemae.evaluation.baselines.options import options_from_text
 from cinemae.evaluation.baselines.registry import BASELINES, load_baseline
 from cinemae.evaluation.baselines.saved import DETECTOR_FILE
 from cinemae.evaluation.frozen_detectors import FrozenDetector
-from cinemae.evaluation.own_model import CinemaeSource
+from cinemae.evaluation.own_model import CinemaeColumns
 from cinemae.evaluation.pictures import PictureList, require_both
 from cinemae.evaluation.predictions import RAW, Column, Images, Outputs
-from cinemae.evaluation.probe_source import ProbeSource
-from cinemae.evaluation.run import BATCH_SIZE, Batch, ScoreSource, checked_scores, require_finite
+from cinemae.evaluation.probe_columns import ProbeColumns
+from cinemae.evaluation.run import BATCH_SIZE, Batch, DetectorColumns, checked_scores, require_finite
 from cinemae.evaluation.score_file import ScoreFile
 from cinemae.features.training_set import hold_out
 
@@ -95,7 +95,7 @@ class Setup:
     tell: Callable[[str], None] = lambda line: None
 
 
-def make_sources(specs: Sequence[str], setup: Setup) -> list[ScoreSource]:
+def make_sources(specs: Sequence[str], setup: Setup) -> list[DetectorColumns]:
     """Build, and where need be train, the detectors that were asked for.
 
     Args:
@@ -107,7 +107,7 @@ def make_sources(specs: Sequence[str], setup: Setup) -> list[ScoreSource]:
         ConfigError: If there is no such detector or option, it cannot be made, or two have one name.
         EvaluationError: If it must be trained and there is no training set, or a file of scores does not fit.
     """
-    sources: list[ScoreSource] = []
+    sources: list[DetectorColumns] = []
     spec_of: dict[str, str] = {}
     for spec in specs:
         made = _sources_of(spec, setup)
@@ -122,7 +122,7 @@ def make_sources(specs: Sequence[str], setup: Setup) -> list[ScoreSource]:
     return sources
 
 
-def _sources_of(spec: str, setup: Setup) -> list[ScoreSource]:
+def _sources_of(spec: str, setup: Setup) -> list[DetectorColumns]:
     name, _, rest = spec.partition(",")
     name = name.strip()
     if spec.lower().endswith(".csv"):
@@ -138,17 +138,17 @@ def _sources_of(spec: str, setup: Setup) -> list[ScoreSource]:
             return _trained(lambda: _import_detector(name), name, setup)
         return [_with_threshold(detector, name, setup)]
     if name == "cinemae":
-        return [CinemaeSource(setup.model, setup.device, setup.mask_seeds, setup.precision)]
+        return [CinemaeColumns(setup.model, setup.device, setup.mask_seeds, setup.precision)]
     if name in ("nll", "lcas"):
         return _trained(lambda: FrozenDetector(name, setup.model, setup.device), name, replace(setup, seeds=1))
     if name == "format-probe":
         train = _require_training(setup, name)
-        return [ProbeSource(train.images, seed) for seed in range(setup.seeds)]
+        return [ProbeColumns(train.images, seed) for seed in range(setup.seeds)]
     known = ", ".join(["cinemae", "nll", "lcas", "format-probe", *BASELINES])
     raise ConfigError(f"there is no detector {spec!r}: name one of {known}, a module:Class, or a .csv file of scores.")
 
 
-class PictureSource:
+class PictureColumns:
     """Columns of a detector that looks at pictures one by one."""
 
     def __init__(self, detector: ImageDetector, column: Column) -> None:
@@ -175,18 +175,18 @@ class PictureSource:
         return found
 
 
-def _trained(make: Callable[[], Any], spec: str, setup: Setup) -> list[ScoreSource]:
+def _trained(make: Callable[[], Any], spec: str, setup: Setup) -> list[DetectorColumns]:
     """Fit a fresh detector for each seed and choose each one's threshold on images it was not fitted on."""
     name = spec.partition(",")[0].strip()
     train = _require_training(setup, name)
-    sources: list[ScoreSource] = []
+    sources: list[DetectorColumns] = []
     for seed in range(setup.seeds):
         fitted, held_out = train.split(seed) if setup.validation is None else (train, setup.validation)
         where = "held out from training" if setup.validation is None else "of the validation set"
         require_both(held_out.images.label, "the quarter of the training set held out to choose the threshold on")
         detector = _fit(make(), spec, fitted, seed, setup)
         column = replace(_stated(detector, name), seed=None if name in ("nll", "lcas") else seed)
-        sources.append(PictureSource(detector, _with_best_threshold(detector, column, held_out, where)))
+        sources.append(PictureColumns(detector, _with_best_threshold(detector, column, held_out, where)))
     return sources
 
 
@@ -206,12 +206,12 @@ def _fit(detector: Any, spec: str, fitted: PictureSet, seed: int, setup: Setup) 
     return detector
 
 
-def _with_threshold(detector: ImageDetector, name: str, setup: Setup) -> ScoreSource:
+def _with_threshold(detector: ImageDetector, name: str, setup: Setup) -> DetectorColumns:
     """Take anybody's detector with the threshold it states, or one chosen on the validation set."""
     column = _stated(detector, name)
     if setup.validation is not None:
         column = _with_best_threshold(detector, column, setup.validation, "of the validation set")
-    return PictureSource(detector, column)
+    return PictureColumns(detector, column)
 
 
 def _stated(detector: ImageDetector, name: str) -> Column:
@@ -237,7 +237,7 @@ def _stated(detector: ImageDetector, name: str) -> Column:
 
 def _with_best_threshold(detector: ImageDetector, column: Column, on: PictureSet, where: str) -> Column:
     """Return the column with the threshold of best balanced accuracy on some images, scored as test images are."""
-    source = PictureSource(detector, column)
+    source = PictureColumns(detector, column)
     scores = []
     for start in range(0, len(on.pictures), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)

@@ -41,15 +41,14 @@ def write_doctor_page(report: DoctorReport, path: Path) -> None:
     sections = [*_pairs(report), _files_alone(report), _sources(report)]
     with rc_context({"text.parse_math": False}):  # a container's or folder's name may hold dollar signs
         plots = [None if section.figure is None else to_png(section.figure) for section in sections]
-    found = report.to_dict()
     page = render_page(
         "doctor.html.j2",
         sections,
         plots,
         title=f"Data check of {report.source}",
         summary=summary(report),
-        severities=found["severities"],
-        findings=found["findings"],
+        severities=report.severities,
+        findings=report.findings,
         most=_MOST_FILES,
     )
     path.write_text(page, encoding="utf-8", errors="backslashreplace")

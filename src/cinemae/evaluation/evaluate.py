@@ -23,7 +23,8 @@ from cinemae.evaluation.pictures import (
 )
 from cinemae.evaluation.predictions import ALIGNED, PREDICTIONS_FILE, RAW, Predictions
 from cinemae.evaluation.report import write_report
-from cinemae.evaluation.run import ScoreSource, run
+from cinemae.evaluation.results import EvaluationResults
+from cinemae.evaluation.run import DetectorColumns, run
 from cinemae.evaluation.section import Section
 from cinemae.evaluation.tables import tabulate
 from cinemae.evaluation.versions import versions
@@ -76,7 +77,7 @@ class Plan:
 
 def evaluate(
     plan: Plan, out: Path, *, progress: Callable[[int, int], None] | None = None
-) -> tuple[Predictions, dict[str, Any]]:
+) -> tuple[Predictions, EvaluationResults]:
     """Evaluate, and write predictions and report.
 
     Args:
@@ -201,7 +202,7 @@ def _filled(plan: Plan, records: Sequence[ImageRecord]) -> Setup:
     return replace(plan.setup, train=sets.get("training"), validation=sets.get("validation"))
 
 
-def _about(plan: Plan, data: DataSet, sources: Sequence[ScoreSource]) -> dict[str, Any]:
+def _about(plan: Plan, data: DataSet, sources: Sequence[DetectorColumns]) -> dict[str, Any]:
     """Return what predictions should say of the run; the fingerprints are those of frozen halves."""
     fingerprints = {source.columns[0].detector: getattr(source, "fingerprint", None) for source in sources}
     return {

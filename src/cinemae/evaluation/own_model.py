@@ -12,7 +12,7 @@ from cinemae.models.directory import resolve_model
 from cinemae.models.scorers import make_scorer
 
 
-class CinemaeSource:
+class CinemaeColumns:
     """A model directory; one column for each seed of the masks, the model's own first.
 
     Args:

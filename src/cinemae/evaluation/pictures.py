@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cinemae.errors import CinemaeError, EvaluationError, ImageError, log_unexpected
-from cinemae.evaluation.predictions import Images
+from cinemae.evaluation.predictions import ImageRow, Images
 from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.overlap import refuse_overlap
@@ -41,9 +41,9 @@ class PictureList(Sequence[Image.Image]):
         return load_image(read_encoded(self.records[index])).image
 
 
-def load_row(record: ImageRecord) -> tuple[dict[str, Any], LoadedImage | None]:
-    """Return what is known of one image, as `Images.from_rows` takes it, and its picture unless it cannot be read."""
-    row: dict[str, Any] = {"path": record.path, "label": record.label, "generator": record.generator}
+def load_row(record: ImageRecord) -> tuple[ImageRow, LoadedImage | None]:
+    """Return what is known of one image, and its picture unless it cannot be read."""
+    row: ImageRow = {"path": record.path, "label": record.label, "generator": record.generator}
     try:
         loaded = load_image(read_encoded(record))
     except ImageError as error:
@@ -68,7 +68,7 @@ def survey(records: Sequence[ImageRecord]) -> Images:
     return Images.from_rows(list(read_ahead(_known, records)))
 
 
-def _known(record: ImageRecord) -> dict[str, Any]:
+def _known(record: ImageRecord) -> ImageRow:
     return load_row(record)[0]  # without the picture, which would wait in memory to be taken
 
 

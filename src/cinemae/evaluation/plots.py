@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 
 from cinemae.evaluation.predictions import ALIGNED, RAW
+from cinemae.evaluation.results import DetectorResults, EvaluationResults, JudgedImages
 from cinemae.pictures.corruptions import STANDARD_GRID
 from cinemae.statistics.plot_style import BLUE, GREY, VERMILION, line_style, new_figure, quiet_axes
 
@@ -20,7 +21,7 @@ _COLOURS = {"auc": BLUE, "balanced_accuracy": VERMILION}
 _OTHERS, _CHANCE = "others", "chance"
 
 
-def generators(rows: Sequence[dict[str, Any]], title: str) -> Figure:
+def generators(rows: Sequence[JudgedImages], title: str) -> Figure:
     """Draw AUC and balanced accuracy of each generator with their intervals, worst first.
 
     Args:
@@ -31,28 +32,29 @@ def generators(rows: Sequence[dict[str, Any]], title: str) -> Figure:
     axes = figure.subplots()
     quiet_axes(axes)
     places = np.arange(len(rows))
-    shown = [name for name in _FIGURES if name in rows[0]]
+    shown = [name for name in _FIGURES if rows[0].figure(name) is not None]
     for index, name in enumerate(shown):
-        values = np.array([row[name]["value"] for row in rows])
-        ends = np.array([[row[name]["low"], row[name]["high"]] for row in rows])
+        found = [one for row in rows if (one := row.figure(name)) is not None]
+        values = np.array([one.value for one in found])
+        ends = np.array([[one.low, one.high] for one in found])
         bars = np.clip(np.abs(ends - values[:, None]).T, 0, None)
         offset = (index - (len(shown) - 1) / 2) * 0.22
         axes.errorbar(
             values, places + offset, xerr=bars, fmt="o", color=_COLOURS[name], label=_FIGURES[name], capsize=2, ms=5
         )
     axes.axvline(0.5, color=GREY, lw=1, ls=":")
-    axes.set(yticks=places, yticklabels=[row["generator"] or "not stated" for row in rows], xlim=(0, 1.01), title=title)
+    axes.set(yticks=places, yticklabels=[row.generator or "not stated" for row in rows], xlim=(0, 1.01), title=title)
     axes.set_xlabel("dotted: chance")
     axes.invert_yaxis()
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
 
 
-def corruption_curves(results: dict[str, Any], figure_of_merit: str = "auc") -> Figure | None:
+def corruption_curves(results: EvaluationResults, figure_of_merit: str = "auc") -> Figure | None:
     """Draw a mean over generators against each family of corruptions, one line a detector (Fig. 6).
 
     Args:
-        results: What `cinemae.evaluation.tables.tabulate` returns.
+        results: Of any number of detectors.
         figure_of_merit: "auc" or "balanced_accuracy".
 
     Returns:
@@ -60,10 +62,10 @@ def corruption_curves(results: dict[str, Any], figure_of_merit: str = "auc") -> 
     """
     shown = {
         number: detector
-        for number, detector in enumerate(results["detectors"])
-        if figure_of_merit in detector["conditions"].get(RAW, {}).get("mean", {})
+        for number, detector in enumerate(results.detectors)
+        if (raw := detector.conditions.get(RAW)) is not None and figure_of_merit in raw.mean
     }
-    families = _families(results["conditions"])
+    families = _families(results.conditions)
     if not shown or not families:
         return None
     columns = min(3, len(families))
@@ -94,39 +96,41 @@ def _families(conditions: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _curves(
-    axes: Axes, conditions: Sequence[str], detectors: Mapping[int, Mapping[str, Any]], figure_of_merit: str
+    axes: Axes, conditions: Sequence[str], detectors: Mapping[int, DetectorResults], figure_of_merit: str
 ) -> None:
     """Draw each detector's figures with their intervals as a line and a band; nothing where it is silent."""
     quiet_axes(axes)
     axes.axhline(0.5, color=GREY, lw=1, ls=":", label=_CHANCE)
     for number, detector in detectors.items():
-        if any(name not in detector["conditions"] for name in conditions):
+        if any(name not in detector.conditions for name in conditions):
             continue
-        values = [detector["conditions"][name]["mean"][figure_of_merit] for name in conditions]
-        line, low, high = ([value[end] for value in values] for end in ("value", "low", "high"))
+        values = [detector.conditions[name].mean[figure_of_merit] for name in conditions]
+        line, low, high = ([getattr(value, end) for value in values] for end in ("value", "low", "high"))
         style = line_style(number)
-        axes.plot(line, **style, marker="o", ms=3, label=detector["detector"])
+        axes.plot(line, **style, marker="o", ms=3, label=detector.detector)
         axes.fill_between(range(len(line)), low, high, color=style["color"], alpha=0.15, lw=0)
 
 
 def radar(
-    detector: dict[str, Any], conditions: Sequence[str] = ("jpeg=50", "resize=0.5", "grayscale")
+    detector: DetectorResults, conditions: Sequence[str] = ("jpeg=50", "resize=0.5", "grayscale")
 ) -> Figure | None:
     """Draw each generator's AUC and balanced accuracy under some conditions as radars (Fig. 6, right).
 
     Returns:
         None with fewer than three generators, or none of the conditions.
     """
-    found = {name: detector["conditions"][name] for name in (RAW, *conditions) if name in detector["conditions"]}
-    if RAW not in found or len(found) < 2 or len(found[RAW]["generators"]) < 3:
+    found = {name: detector.conditions[name] for name in (RAW, *conditions) if name in detector.conditions}
+    if RAW not in found or len(found) < 2 or len(found[RAW].generators) < 3:
         return None
-    shown = [name for name in _FIGURES if name in found[RAW]["generators"][0]]
+    shown = [name for name in _FIGURES if found[RAW].generators[0].figure(name) is not None]
     figure = new_figure(4.6 * len(shown), 4.6)
     for place, name in enumerate(shown, start=1):
         axes = cast("PolarAxes", figure.add_subplot(1, len(shown), place, projection="polar"))
         rows = {
-            condition: {row["generator"]: row[name]["value"] for row in one["generators"]}
-            for condition, one in found.items()
+            condition: {
+                row.generator or "": one.value for row in judged.generators if (one := row.figure(name)) is not None
+            }
+            for condition, judged in found.items()
         }
         _radar(axes, rows)
         axes.set_title(_FIGURES[name], fontsize=9)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -94,6 +94,21 @@ def require_distinct(columns: Sequence[Column]) -> None:
         raise EvaluationError(f"each detector, seed and mask seed may have one column, got {names}: rename one.")
 
 
+class ImageRow(TypedDict, total=False):
+    """What is known of one image; what is missing or None is unknown. See `Images`."""
+
+    path: str
+    content_hash: str | None
+    label: int | None
+    generator: str | None
+    container: str | None
+    width: int | None
+    height: int | None
+    num_bytes: int | None
+    jpeg_quality: float | None
+    error_message: str | None
+
+
 @dataclass(frozen=True)
 class Images:
     """What is known of N images without looking at their pixels; arrays of length N.
@@ -135,8 +150,8 @@ class Images:
         return type(self)(**{name: getattr(self, name)[which] for name in _IMAGE_COLUMNS})
 
     @classmethod
-    def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Self:
-        """Build from dictionaries with the attributes as keys; missing or None means unknown."""
+    def from_rows(cls, rows: Sequence[ImageRow]) -> Self:
+        """Build from rows."""
         blank = {"label": -1, "width": 0, "height": 0, "num_bytes": 0, "jpeg_quality": np.nan}
         columns: dict[str, Any] = {}
         for name in _IMAGE_COLUMNS:

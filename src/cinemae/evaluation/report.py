@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from matplotlib import rc_context
 
+from cinemae.evaluation.results import EvaluationResults
 from cinemae.evaluation.section import Section
 from cinemae.evaluation.sections import build_sections
 from cinemae.statistics.plot_style import to_png
@@ -23,12 +24,12 @@ PLOTS_DIR = "plots"
 
 
 def write_report(
-    results: dict[str, Any], out: Path, *, title: str = "Evaluation", more: Sequence[Section] = ()
+    results: EvaluationResults, out: Path, *, title: str = "Evaluation", more: Sequence[Section] = ()
 ) -> list[Path]:
     """Write the three forms of a report.
 
     Args:
-        results: What `cinemae.evaluation.tables.tabulate` returns.
+        results: Every figure.
         out: Folder to write to; made if need be.
         title: Of the report.
         more: Sections without plots to add at the end of the HTML page, such as example maps.
@@ -37,7 +38,7 @@ def write_report(
         The files a person would open: HTML, Markdown, JSON.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / RESULTS_FILE).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    (out / RESULTS_FILE).write_text(json.dumps(results.to_dict(), indent=1) + "\n", encoding="utf-8")
     with rc_context({"text.parse_math": False}):  # a generator's name may hold dollar signs
         sections = build_sections(results)
         plots = [None if section.figure is None else to_png(section.figure) for section in sections]

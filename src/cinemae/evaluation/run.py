@@ -18,7 +18,7 @@ from PIL import Image
 
 from cinemae.errors import CinemaeError, EvaluationError, ImageError, log_unexpected
 from cinemae.evaluation.pictures import load_row, require_judgeable, require_labels, require_photographs
-from cinemae.evaluation.predictions import RAW, Column, Images, Predictions, require_distinct
+from cinemae.evaluation.predictions import RAW, Column, ImageRow, Images, Predictions, require_distinct
 from cinemae.pictures.corruptions import Corruption, parse_condition
 from cinemae.pictures.image import LoadedImage
 from cinemae.sources.records import ImageRecord
@@ -42,7 +42,7 @@ class Batch:
     pictures: Sequence[Image.Image]
 
 
-class ScoreSource(Protocol):
+class DetectorColumns(Protocol):
     """A detector as the runner sees it: one or more columns of scores."""
 
     @property
@@ -60,7 +60,7 @@ class ScoreSource(Protocol):
 
 def run(
     records: Sequence[ImageRecord],
-    sources: Sequence[ScoreSource],
+    sources: Sequence[DetectorColumns],
     conditions: Sequence[str] = (RAW,),
     *,
     seed: int = 0,
@@ -84,7 +84,7 @@ def run(
     """
     columns = _checked_columns(records, sources)
     corruptions = {one.name: one for one in map(parse_condition, conditions)}
-    rows: list[dict[str, Any]] = []
+    rows: list[ImageRow] = []
     blocks: dict[str, list[NDArray[np.float64]]] = {condition: [] for condition in corruptions}
     for batch_rows, loaded in _decoded(records):
         for condition, corruption in corruptions.items():
@@ -100,7 +100,7 @@ def run(
     return Predictions(images, columns, scores, about or {})
 
 
-def _checked_columns(records: Sequence[ImageRecord], sources: Sequence[ScoreSource]) -> tuple[Column, ...]:
+def _checked_columns(records: Sequence[ImageRecord], sources: Sequence[DetectorColumns]) -> tuple[Column, ...]:
     """Return all columns of some detectors, after refusing images and detectors that cannot be judged."""
     require_labels(records, "the test set")
     require_photographs(np.array([record.label for record in records]), "the test set")
@@ -113,7 +113,7 @@ def _checked_columns(records: Sequence[ImageRecord], sources: Sequence[ScoreSour
 
 def _decoded(
     records: Sequence[ImageRecord],
-) -> Iterator[tuple[list[dict[str, Any]], list[LoadedImage | None]]]:
+) -> Iterator[tuple[list[ImageRow], list[LoadedImage | None]]]:
     """Yield batches of rows and pictures; one batch is decoded while the detectors work on another."""
     with closing(read_ahead(load_row, records, ahead=BATCH_SIZE)) as decoded:
         while batch := list(islice(decoded, BATCH_SIZE)):
@@ -121,10 +121,10 @@ def _decoded(
 
 
 def _scored(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[ImageRow],
     loaded: Sequence[LoadedImage | None],
     corruption: Corruption,
-    sources: Sequence[ScoreSource],
+    sources: Sequence[DetectorColumns],
     seed: int,
 ) -> NDArray[np.float64]:
     """Return a batch's scores under one condition, (n, columns); nan where there is no picture to score."""
@@ -143,11 +143,11 @@ def _scored(
 
 def _score_alone(
     scores: NDArray[np.float64],
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[ImageRow],
     places: Sequence[int],
     pictures: Sequence[Image.Image],
     corruption: Corruption,
-    sources: Sequence[ScoreSource],
+    sources: Sequence[DetectorColumns],
 ) -> bool:
     """Fill in the scores of each picture by itself; return whether one has some."""
     any_scored = False
@@ -163,17 +163,17 @@ def _score_alone(
 
 
 def _scores_of(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[ImageRow],
     pictures: Sequence[Image.Image],
     corruption: Corruption,
-    sources: Sequence[ScoreSource],
+    sources: Sequence[DetectorColumns],
 ) -> NDArray[np.float64]:
     batch = Batch(corruption.name, Images.from_rows(rows), pictures)
     return np.concatenate([checked_scores(source, batch) for source in sources], axis=1)
 
 
 def _altered(
-    rows: Sequence[dict[str, Any]], loaded: Sequence[LoadedImage | None], corruption: Corruption, seed: int
+    rows: Sequence[ImageRow], loaded: Sequence[LoadedImage | None], corruption: Corruption, seed: int
 ) -> tuple[list[int], list[Image.Image]]:
     """Return a batch's pictures under one condition, and their places; one that refuses it is marked unreadable."""
     places, pictures = [], []
@@ -192,7 +192,7 @@ def _altered(
     return places, pictures
 
 
-def checked_scores(source: ScoreSource, batch: Batch) -> NDArray[np.float64]:
+def checked_scores(source: DetectorColumns, batch: Batch) -> NDArray[np.float64]:
     """Return a source's scores, (n, columns), refusing what no figure can be computed from.
 
     Raises:

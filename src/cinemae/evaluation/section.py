@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.figure import Figure
+
+from cinemae.statistics.estimate import Estimate
 
 _PLAIN = ("auc", "average_precision", "calibration_error", "brier_score")  # shown as they are; the others in per cent
 
@@ -49,17 +50,11 @@ class Section:
     maps: Sequence[tuple[str, bytes]] = ()
 
 
-def show(figure: dict[str, Any] | None, name: str) -> str:
+def show(figure: Estimate | None, name: str) -> str:
     """Return a figure with its interval as text: per cent, or a plain number for AUC and its like.
 
     Example:
-        >>> show({"value": 0.5, "low": 0.4, "high": 0.6}, "auc"), show({"value": 0.5, "low": 0.4, "high": 0.6}, "x")
+        >>> show(Estimate(0.5, 0.4, 0.6, n=9), "auc"), show(Estimate(0.5, 0.4, 0.6, n=9), "x")
         ('0.500 [0.400, 0.600]', '50.0 % [40.0, 60.0]')
     """
-    if figure is None:
-        return "-"
-    scale, digits, unit = (1, 3, "") if name in _PLAIN else (100, 1, " %")
-    text = f"{figure['value'] * scale:.{digits}f}{unit}"
-    if "low" in figure:
-        return f"{text} [{figure['low'] * scale:.{digits}f}, {figure['high'] * scale:.{digits}f}]"
-    return text if figure.get("std") is None else f"{text} ± {figure['std'] * scale:.{digits}f}"
+    return "-" if figure is None else format(figure, ".3f" if name in _PLAIN else ".1%")

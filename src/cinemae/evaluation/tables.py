@@ -7,26 +7,42 @@ worst first. The threshold is the one a column was given; the best one for the v
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from cinemae.errors import EvaluationError
 from cinemae.evaluation.pictures import find_duplicates, require_judgeable
 from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Images, Predictions
-from cinemae.evaluation.probe_source import facts_of
+from cinemae.evaluation.probe_columns import facts_of
+from cinemae.evaluation.results import (
+    AccusedSource,
+    ConditionResults,
+    DetectorResults,
+    EvaluationResults,
+    ImageCounts,
+    JudgedImages,
+    MeanOverGenerators,
+    OneClassOnly,
+    OverRuns,
+    RunFigures,
+    RunSeeds,
+    Spread,
+    UnreadImage,
+)
 from cinemae.evaluation.verdict_shares import verdict_shares
 from cinemae.statistics import resampling
-from cinemae.statistics.format_probe import ALARM, format_probe_of
+from cinemae.statistics.format_probe import ProbeResult, probe_result
 from cinemae.statistics.metrics import accused_by_source, rate
 from cinemae.statistics.reliability import reliability_bins
 from cinemae.statistics.resampling import estimate
 from cinemae.statistics.risk_coverage import RiskCoverage, risk_coverage
-from cinemae.statistics.roc import roc_points
+from cinemae.statistics.roc import roc_curve_of
 
 RESULTS_VERSION = 1
 FULL_CONDITIONS = (RAW, ALIGNED)
@@ -36,14 +52,14 @@ _MOST_POINTS = 300
 _Scores = NDArray[np.float64]
 
 
-def tabulate(predictions: Predictions) -> dict[str, Any]:
+def tabulate(predictions: Predictions) -> EvaluationResults:
     """Compute all figures.
 
     Args:
         predictions: Of any number of detectors and conditions.
 
     Returns:
-        Plain JSON types. Of photographs alone there are only rates at the threshold: no generator, AUC or mean.
+        Of photographs alone only rates at the threshold: no generator, AUC or mean.
 
     Raises:
         EvaluationError: If no photograph can be read, or no generated image where some are listed, or a detector has
@@ -54,21 +70,20 @@ def tabulate(predictions: Predictions) -> dict[str, Any]:
     detectors: dict[str, list[Column]] = {}
     for column in predictions.columns:
         detectors.setdefault(column.detector, []).append(column)
-    return {
-        "results_version": RESULTS_VERSION,
-        "about": predictions.about,
-        "images": _describe(images),
-        "format_probe": format_probe(images),
-        "conditions": list(predictions.conditions),
-        "detectors": [_detector(predictions, columns) for columns in detectors.values()],
-    }
+    return EvaluationResults(
+        RESULTS_VERSION,
+        predictions.about,
+        _describe(images),
+        format_probe(images),
+        tuple(predictions.conditions),
+        tuple(_detector(predictions, columns) for columns in detectors.values()),
+    )
 
 
-def format_probe(images: Images) -> dict[str, Any] | None:
+def format_probe(images: Images) -> ProbeResult | None:
     """Return what the files alone give away of the classes, and whether that is alarming; None of too few images."""
     readable = images.chosen(images.readable)
-    probe = format_probe_of(facts_of(readable), readable.label)
-    return None if probe is None else {**probe.to_dict(), "alarm": probe.value > ALARM}
+    return probe_result(facts_of(readable), readable.label)
 
 
 def pairs(images: Images, scores: _Scores) -> list[tuple[str, _Scores, _Scores]]:
@@ -87,23 +102,23 @@ def pairs(images: Images, scores: _Scores) -> list[tuple[str, _Scores, _Scores]]
     return result
 
 
-def _describe(images: Images) -> dict[str, Any]:
+def _describe(images: Images) -> ImageCounts:
     readable, label = images.readable, images.label
     unread = np.nonzero(~readable)[0]
     counts = {
         name: dict(sorted(Counter(images.generator[readable & (label == value)].tolist()).items()))
         for name, value in (("photo_sources", 0), ("generators", 1))
     }
-    return {
-        "num_images": len(images),
-        "num_real": int((readable & (label == 0)).sum()),
-        "num_fake": int((readable & (label == 1)).sum()),
-        "num_unread": len(unread),
-        "unread": [{"path": str(images.path[i]), "error_message": str(images.error_message[i])} for i in unread[:50]],
-        "num_duplicates": len(find_duplicates(images)),
-        "fingerprint": _fingerprint(images),
+    return ImageCounts(
+        num_images=len(images),
+        num_real=int((readable & (label == 0)).sum()),
+        num_fake=int((readable & (label == 1)).sum()),
+        num_unread=len(unread),
+        unread=tuple(UnreadImage(str(images.path[i]), str(images.error_message[i])) for i in unread[:50]),
+        num_duplicates=len(find_duplicates(images)),
+        fingerprint=_fingerprint(images),
         **counts,
-    }
+    )
 
 
 def _fingerprint(images: Images) -> str:
@@ -112,7 +127,7 @@ def _fingerprint(images: Images) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def _detector(predictions: Predictions, columns: Sequence[Column]) -> dict[str, Any]:
+def _detector(predictions: Predictions, columns: Sequence[Column]) -> DetectorResults:
     first = columns[0]
     conditions = {}
     for condition in predictions.conditions:
@@ -121,16 +136,16 @@ def _detector(predictions: Predictions, columns: Sequence[Column]) -> dict[str, 
         for column in columns:
             _require_complete(predictions, column, condition)
         conditions[condition] = _condition(predictions, columns, condition)
-    return {
-        "detector": first.detector,
-        "outputs": first.outputs,
-        "threshold": first.threshold,
-        "threshold_rule": first.threshold_rule,
-        **({} if first.real_below is None else {"real_below": first.real_below}),
-        "description": first.description,
-        "runs": [{"seed": column.seed, "mask_seed": column.mask_seed} for column in columns],
-        "conditions": conditions,
-    }
+    return DetectorResults(
+        detector=first.detector,
+        outputs=first.outputs,
+        threshold=first.threshold,
+        threshold_rule=first.threshold_rule,
+        real_below=first.real_below,
+        description=first.description,
+        runs=tuple(RunSeeds(column.seed, column.mask_seed) for column in columns),
+        conditions=conditions,
+    )
 
 
 def _require_complete(predictions: Predictions, column: Column, condition: str) -> None:
@@ -143,73 +158,66 @@ def _require_complete(predictions: Predictions, column: Column, condition: str) 
         )
 
 
-def _condition(predictions: Predictions, columns: Sequence[Column], condition: str) -> dict[str, Any]:
+def _condition(predictions: Predictions, columns: Sequence[Column], condition: str) -> ConditionResults:
     images, first = predictions.images, columns[0]
     full = condition in FULL_CONDITIONS
     scores = predictions.of(first, condition)
     real, fake = (scores[images.readable & (images.label == label)] for label in (0, 1))
     if not len(fake):
-        sources = {"photo_sources": _photo_sources(images, scores, first)} if full else {}
-        return {"pooled": _shares(real, fake, first), "mean": {}, "generators": [], "spread": {}, **sources}
-    of_generators = pairs(images, scores)
-    generators, mean = _generators(of_generators, first, full=full)
-    key = "auc" if first.threshold is None else "balanced_accuracy"
-    result: dict[str, Any] = {
-        "pooled": _figures(real, fake, first, full=full),
-        "mean": mean,
-        "generators": sorted(generators, key=lambda row: row[key]["value"]),
-        "spread": _spread(predictions, columns, condition),
-    }
+        sources = _photo_sources(images, scores, first) if full else None
+        return ConditionResults(
+            pooled=_shares(real, fake, first), mean={}, generators=(), spread={}, photo_sources=sources
+        )
+    generators, mean = _generators(pairs(images, scores), first, full=full)
+    result = ConditionResults(
+        pooled=_figures(real, fake, first, full=full),
+        mean=mean,
+        generators=generators,
+        spread=_spread(predictions, columns, condition),
+    )
     if full:
-        result["photo_sources"] = _photo_sources(images, scores, first)
-        known = np.isfinite(scores)
-        result["roc"] = roc_points(scores[known], images.label[known], first.threshold)
-        result |= _of_certainty(scores[known], images.label[known], first)
-        if shares := verdict_shares(images, scores, first):
-            result["verdicts"] = shares
+        result = _with_curves(result, images, scores, first)
     if condition != RAW and RAW in predictions.scores:
         raw = predictions.of(first, RAW)
         raw_real, raw_fake = (raw[images.readable & (images.label == label)] for label in (0, 1))
-        result["one_class_only"] = {
-            "fakes": _figures(raw_real, fake, first, full=False),
-            "photographs": _figures(real, raw_fake, first, full=False),
-        }
+        fakes = _figures(raw_real, fake, first, full=False)
+        result = replace(result, one_class_only=OneClassOnly(fakes, _figures(real, raw_fake, first, full=False)))
     return result
 
 
-def _of_certainty(scores: _Scores, labels: NDArray[np.int64], column: Column) -> dict[str, Any]:
-    """Return whether probabilities hold, and what is left to err in when the least sure images go unanswered."""
-    result: dict[str, Any] = {}
-    threshold = column.threshold
-    if column.outputs == "probability":
-        result["reliability"] = reliability_bins(scores, labels)
-        threshold = 0.5 if threshold is None else threshold
-    if threshold is not None:
-        result["risk_coverage"] = _thinned(risk_coverage(scores, labels, threshold=threshold))
-    return result
+def _with_curves(result: ConditionResults, images: Images, scores: _Scores, column: Column) -> ConditionResults:
+    """Add what only the files as they are and the aligned ones have."""
+    known = np.isfinite(scores)
+    these, labels = scores[known], images.label[known]
+    probability = column.outputs == "probability"
+    threshold = 0.5 if column.threshold is None and probability else column.threshold
+    return replace(
+        result,
+        photo_sources=_photo_sources(images, scores, column),
+        roc=roc_curve_of(these, labels, column.threshold),
+        reliability=reliability_bins(these, labels) if probability else None,
+        risk_coverage=None if threshold is None else _thinned(risk_coverage(these, labels, threshold=threshold)),
+        verdicts=verdict_shares(images, scores, column) or None,
+    )
 
 
-def _thinned(curve: RiskCoverage) -> dict[str, Any]:
+def _thinned(curve: RiskCoverage) -> RiskCoverage:
     """Return a curve with at most some hundred points, both ends among them."""
-    found = curve.to_dict()
     kept = np.unique(np.linspace(0, len(curve.coverage) - 1, _MOST_POINTS).round().astype(int))
-    return {**found, "coverage": curve.coverage[kept].tolist(), "error": curve.error[kept].tolist()}
+    return dataclasses.replace(curve, coverage=curve.coverage[kept], error=curve.error[kept])
 
 
-def _figures(real: _Scores, fake: _Scores, column: Column, *, full: bool) -> dict[str, Any]:
-    found = {name: value.to_dict() for name, value in estimate(real, fake, _statistics(column, full=full)).items()}
-    return {**_shares(real, fake, column), **found}
+def _figures(real: _Scores, fake: _Scores, column: Column, *, full: bool) -> JudgedImages:
+    return _shares(real, fake, column).with_figures(estimate(real, fake, _statistics(column, full=full)))
 
 
-def _shares(real: _Scores, fake: _Scores, column: Column) -> dict[str, Any]:
+def _shares(real: _Scores, fake: _Scores, column: Column) -> JudgedImages:
     """Return how many images of each class there are and, with a threshold, which share is judged rightly."""
-    counts: dict[str, Any] = {"num_real": len(real), "num_fake": len(fake)}
+    counts = JudgedImages(num_real=len(real), num_fake=len(fake))
     if column.threshold is None:
         return counts
-    counts["real_accuracy"] = rate(int((real < column.threshold).sum()), len(real)).to_dict()
-    if len(fake):
-        counts["fake_accuracy"] = rate(int((fake >= column.threshold).sum()), len(fake)).to_dict()
-    return counts
+    found = rate(int((fake >= column.threshold).sum()), len(fake)) if len(fake) else None
+    return replace(counts, real_accuracy=rate(int((real < column.threshold).sum()), len(real)), fake_accuracy=found)
 
 
 def _statistics(column: Column, *, full: bool) -> dict[str, resampling.Statistic]:
@@ -230,8 +238,8 @@ def _statistics(column: Column, *, full: bool) -> dict[str, resampling.Statistic
 
 def _generators(
     of_generators: Sequence[tuple[str, _Scores, _Scores]], column: Column, *, full: bool
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return a row a generator, and the mean of each figure over them with how far generators lie apart."""
+) -> tuple[tuple[JudgedImages, ...], dict[str, MeanOverGenerators]]:
+    """Return each generator, the worst first, and the mean of each figure over them with how far they lie apart."""
     shown = _statistics(column, full=full)
     statistics = dict(shown)
     if column.threshold is not None:
@@ -239,31 +247,29 @@ def _generators(
         statistics["fake_accuracy"] = resampling.fake_accuracy_at(column.threshold)
     found, means = resampling.estimate_groups([(real, fake) for _, real, fake in of_generators], statistics)
     rows = [
-        {
-            "generator": name,
-            **_shares(real, fake, column),
-            **{figure: one[figure].to_dict() for figure in shown},
-        }
+        replace(_shares(real, fake, column), generator=name).with_figures({figure: one[figure] for figure in shown})
         for (name, real, fake), one in zip(of_generators, found, strict=True)
     ]
+    key = "auc" if column.threshold is None else "balanced_accuracy"
+    worst_first = sorted(range(len(rows)), key=lambda place: found[place][key].value)
     result = {}
     for name, mean in means.items():
         values = [one[name].value for one in found]
         std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        result[name] = {**mean.to_dict(), "std": std, "min": min(values), "max": max(values)}
-    return rows, result
+        result[name] = MeanOverGenerators(mean.value, mean.low, mean.high, mean.n, std, min(values), max(values))
+    return tuple(rows[place] for place in worst_first), result
 
 
-def _photo_sources(images: Images, scores: _Scores, column: Column) -> list[dict[str, Any]]:
+def _photo_sources(images: Images, scores: _Scores, column: Column) -> tuple[AccusedSource, ...]:
     """Return which photographs are accused, by source, the most accused first."""
     if column.threshold is None:
-        return []
+        return ()
     real = images.readable & (images.label == 0)
     rows = accused_by_source(scores[real], images.generator[real], column.threshold)
-    return [{"source": name, "false_positive_rate": accused.to_dict()} for name, accused, _ in rows]
+    return tuple(AccusedSource(name, accused) for name, accused, _ in rows)
 
 
-def _spread(predictions: Predictions, columns: Sequence[Column], condition: str) -> dict[str, Any]:
+def _spread(predictions: Predictions, columns: Sequence[Column], condition: str) -> dict[str, Spread]:
     """Return AUC and balanced accuracy over training seeds and over mask seeds, their mean over generators and each."""
     first = columns[0]
     families = {
@@ -278,22 +284,21 @@ def _spread(predictions: Predictions, columns: Sequence[Column], condition: str)
         if np.isnan(scores).all(axis=1).any():
             continue
         runs = [_plain(pairs(predictions.images, s), one) for s, one in zip(scores, family, strict=True)]
-        result[name] = {
-            "runs": [one.seed if name == "seeds" else one.mask_seed for one in family],
-            **_over_runs(
-                [{f: float(np.mean([row[f] for row in run.values()])) for f in _spread_over(first)} for run in runs]
-            ),
-            "generators": {of: _over_runs([run[of] for run in runs]) for of in runs[0]},
-        }
+        means = [{f: float(np.mean([row[f] for row in run.values()])) for f in _spread_over(first)} for run in runs]
+        result[name] = Spread(
+            runs=tuple(one.seed if name == "seeds" else one.mask_seed for one in family),
+            generators={of: RunFigures(**_over_runs([run[of] for run in runs])) for of in runs[0]},
+            **_over_runs(means),
+        )
     return result
 
 
-def _over_runs(runs: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
+def _over_runs(runs: Sequence[dict[str, float]]) -> dict[str, OverRuns]:
     """Return each figure's values over some runs, with their mean and deviation."""
     result = {}
     for figure in runs[0]:
         values = [run[figure] for run in runs]
-        result[figure] = {"values": values, "mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
+        result[figure] = OverRuns(tuple(values), float(np.mean(values)), float(np.std(values, ddof=1)))
     return result
 
 

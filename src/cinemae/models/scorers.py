@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,6 @@ from cinemae.models.directory import ONNX_FILE, read_model_config
 from cinemae.models.distance import load_distance
 from cinemae.models.onnx_session import GRAPHS, OUTPUTS, open_session
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 """What the products of the backbone are computed in; "auto" is bf16 on CUDA devices that have it, else fp32."""
 

@@ -155,6 +155,25 @@ def format_probe_of(facts: FactColumns, labels: NDArray[np.integer[Any]], *, see
     return figure(balanced_accuracy_at(1), called[labels == 0], called[labels == 1])
 
 
+@dataclass(frozen=True)
+class ProbeResult(Estimate):
+    """The balanced accuracy of a format probe.
+
+    Attributes:
+        alarm: Whether it is so high that figures on these files may tell of their format alone.
+    """
+
+    alarm: bool
+
+
+def probe_result(facts: FactColumns, labels: NDArray[np.integer[Any]]) -> ProbeResult | None:
+    """Return `format_probe_of` some files with whether it is alarming; None of too few."""
+    found = format_probe_of(facts, labels)
+    if found is None:
+        return None
+    return ProbeResult(found.value, found.low, found.high, found.n, alarm=found.value > ALARM)
+
+
 def format_probe(stores: Sequence[FeatureStore], *, seed: int = 0, most_rows: int | None = None) -> Estimate | None:
     """Return `format_probe_of` the files of stores, by container, width and height.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,18 +25,18 @@ class RiskCoverage:
     """The risk-coverage curve of one detector.
 
     Attributes:
+        n: Images.
         coverage: Share of images answered, rising to 1, (M,); images of equal confidence are answered together.
         error: Share of the answered images that are called wrongly, (M,).
         aurc: Area under the curve: the mean error over all coverages; lower is better.
         coverage_at: For each level of error the largest coverage that stays within it, 0 if none does.
-        n: Images.
     """
 
+    n: int
     coverage: NDArray[np.float64]
     error: NDArray[np.float64]
     aurc: Estimate
     coverage_at: Mapping[float, Estimate]
-    n: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -47,17 +47,6 @@ class RiskCoverage:
             "aurc": self.aurc.to_dict(),
             "coverage_at": {f"{level:g}": estimate.to_dict() for level, estimate in self.coverage_at.items()},
         }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from `to_dict` output."""
-        return cls(
-            coverage=np.array(values["coverage"]),
-            error=np.array(values["error"]),
-            aurc=Estimate(**values["aurc"]),
-            coverage_at={float(level): Estimate(**found) for level, found in values["coverage_at"].items()},
-            n=values["n"],
-        )
 
 
 def risk_coverage(
@@ -113,7 +102,7 @@ def risk_coverage(
     figures = [Estimate(value, lower, upper, len(values)) for value, lower, upper in ends]
     answered, errors = np.cumsum(whole, axis=1)
     by_level = dict(zip(levels, figures[1:], strict=True))
-    return RiskCoverage(answered / len(values), errors / answered, figures[0], by_level, len(values))
+    return RiskCoverage(len(values), answered / len(values), errors / answered, figures[0], by_level)
 
 
 def _check_settings(threshold: float, centre: float, levels: Sequence[float]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,29 @@ _COLUMN_NAMES = {
     "high_frequency_ratio": "high-frequency\nshare",
     "gradient_tv": "gradient\nvariation",
 }
+
+
+@dataclass(frozen=True)
+class CorrelationGroup:
+    """The correlations within one group of images.
+
+    Attributes:
+        n: Images.
+        rho: By statistic of ours and image statistic; None where a column does not vary (s3 with one masked pass) or
+            there are fewer than 4 images.
+    """
+
+    n: int
+    rho: Mapping[str, Mapping[str, Estimate | None]]
+
+
+@dataclass(frozen=True)
+class CorrelationTable:
+    """Correlations over all images, photographs only, fakes only, with what the intervals are and what to mind."""
+
+    interval: str
+    note: str
+    groups: Mapping[str, CorrelationGroup]
 
 
 def spearman(first: NDArray[Any], second: NDArray[Any]) -> Estimate | None:
@@ -69,17 +94,13 @@ def spearman(first: NDArray[Any], second: NDArray[Any]) -> Estimate | None:
     return Estimate(rho, -1.0 if rho <= -largest else low, 1.0 if rho >= largest else high, n)
 
 
-def correlation_table(anomaly_stats: NDArray[Any], image_stats: NDArray[Any], labels: NDArray[Any]) -> dict[str, Any]:
+def correlation_table(anomaly_stats: NDArray[Any], image_stats: NDArray[Any], labels: NDArray[Any]) -> CorrelationTable:
     """Correlate s1..s3 with the statistics of the same pictures: over all images, photographs only, fakes only.
 
     Args:
         anomaly_stats: s1, s2, s3, (N, 3).
         image_stats: In the order of `IMAGE_STATISTICS`, (N, 3).
         labels: 0 real, 1 fake, (N,).
-
-    Returns:
-        Plain JSON types: ``groups[group]["rho"][statistic][image statistic]`` is an `Estimate` dictionary, or None
-        where a column does not vary (s3 with one masked pass) or a group holds fewer than 4 images.
 
     Raises:
         EvaluationError: If a shape is wrong, a class is empty, fewer than 4 images came, or a number is not finite.
@@ -94,22 +115,18 @@ def correlation_table(anomaly_stats: NDArray[Any], image_stats: NDArray[Any], la
     if len(numbers) < _FEWEST:
         raise EvaluationError(f"a correlation with an interval needs at least {_FEWEST} images, got {len(numbers)}.")
     chosen = {"all": numbers >= 0, "photographs": numbers == 0, "fakes": numbers == 1}
-    return {
-        "interval": _INTERVAL,
-        "note": _NOTE,
-        "groups": {
-            group: {"n": int(mask.sum()), "rho": _cells(anomaly_stats[mask], image_stats[mask])}
-            for group, mask in chosen.items()
-        },
+    groups = {
+        group: CorrelationGroup(int(mask.sum()), _cells(anomaly_stats[mask], image_stats[mask]))
+        for group, mask in chosen.items()
     }
+    return CorrelationTable(_INTERVAL, _NOTE, groups)
 
 
-def _cells(anomaly_stats: NDArray[Any], image_stats: NDArray[Any]) -> dict[str, dict[str, Any]]:
-    def cell(row: int, column: int) -> dict[str, float | int] | None:
+def _cells(anomaly_stats: NDArray[Any], image_stats: NDArray[Any]) -> dict[str, dict[str, Estimate | None]]:
+    def cell(row: int, column: int) -> Estimate | None:
         if len(anomaly_stats) < _FEWEST:
             return None
-        estimate = spearman(anomaly_stats[:, row], image_stats[:, column])
-        return estimate.to_dict() if estimate else None
+        return spearman(anomaly_stats[:, row], image_stats[:, column])
 
     return {
         statistic: {name: cell(row, column) for column, name in enumerate(IMAGE_STATISTICS)}
@@ -117,14 +134,14 @@ def _cells(anomaly_stats: NDArray[Any], image_stats: NDArray[Any]) -> dict[str, 
     }
 
 
-def plot_correlations(table: dict[str, Any]) -> Figure:
+def plot_correlations(table: CorrelationTable) -> Figure:
     """Draw the output of `correlation_table`: one heat map a group, rho and its interval in every cell."""
     figure = new_figure(10.5, 4.0)
     panels = figure.subplots(1, len(GROUPS), sharey=True)
     for axes, group in zip(panels, GROUPS, strict=True):
-        values, texts = _to_matrix(table["groups"][group])
+        values, texts = _to_matrix(table.groups[group])
         image = draw_cells(axes, values, texts, colours=cell_colours("PuOr"), limits=(-1, 1))
-        axes.set_title(f"{group} (n = {table['groups'][group]['n']:,})", fontsize=10)
+        axes.set_title(f"{group} (n = {table.groups[group].n:,})", fontsize=10)
         axes.set_xticks(range(3), [_COLUMN_NAMES[name] for name in IMAGE_STATISTICS], fontsize=8)
         axes.set_yticks(range(3), [_ROW_NAMES[name] for name in STATISTICS], fontsize=9)
     bar = figure.colorbar(image, ax=panels, shrink=0.75, label="Spearman's rho")
@@ -137,15 +154,12 @@ def plot_correlations(table: dict[str, Any]) -> Figure:
     return figure
 
 
-def _to_matrix(group: dict[str, Any]) -> tuple[NDArray[np.float64], list[list[str]]]:
-    cells = [[group["rho"][row][column] for column in IMAGE_STATISTICS] for row in STATISTICS]
-    missing = "does not\nvary" if group["n"] >= _FEWEST else f"fewer than\n{_FEWEST} images"
-    values = np.array([[np.nan if cell is None else cell["value"] for cell in row] for row in cells])
+def _to_matrix(group: CorrelationGroup) -> tuple[NDArray[np.float64], list[list[str]]]:
+    cells = [[group.rho[row][column] for column in IMAGE_STATISTICS] for row in STATISTICS]
+    missing = "does not\nvary" if group.n >= _FEWEST else f"fewer than\n{_FEWEST} images"
+    values = np.array([[np.nan if cell is None else cell.value for cell in row] for row in cells])
     texts = [
-        [
-            missing if cell is None else f"{cell['value']:+z.2f}\n[{cell['low']:+z.2f}, {cell['high']:+z.2f}]"
-            for cell in row
-        ]
+        [missing if cell is None else f"{cell.value:+z.2f}\n[{cell.low:+z.2f}, {cell.high:+z.2f}]" for cell in row]
         for row in cells
     ]
     return values, texts

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ def histograms(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> An
                 figures[row.name, column.name] = Measurement(*ends, n=found.n, decimals=1)
     tables = {name: score_distributions(scores.values(name)) for name in ("nll", "lcas")}
     plots = {name: plot_distributions(table, name.upper()) for name, table in tables.items()}
-    return Analysed(figures, {"distributions": tables}, plots)
+    return Analysed(figures, {"distributions": msgspec.to_builtins(tables)}, plots)
 
 
 def threshold_transfer(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> Analysed:
@@ -100,11 +101,11 @@ def correlations(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> 
     for row in protocol.rows:
         statistic = next((name for name, short in names.items() if short == row.name), None)
         for column in protocol.columns:
-            found = statistic and table["groups"]["all"]["rho"][statistic][_RHO[column.metric]]
+            found = statistic and table.groups["all"].rho[statistic][_RHO[column.metric]]
             if found:
-                ends = (found["value"], None, found["low"], found["high"])
-                figures[row.name, column.name] = Measurement(*ends, n=found["n"])
-    about = {"correlations": table, "high_frequency_radius": HIGH_FREQUENCY_RADIUS}
+                ends = (found.value, None, found.low, found.high)
+                figures[row.name, column.name] = Measurement(*ends, n=found.n)
+    about = {"correlations": msgspec.to_builtins(table), "high_frequency_radius": HIGH_FREQUENCY_RADIUS}
     return Analysed(figures, about, {"correlations": plot_correlations(table)})
 
 

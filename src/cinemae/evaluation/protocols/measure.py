@@ -20,7 +20,7 @@ from cinemae.evaluation.protocols.heads import HeadRecipe, TrainedHead, logits_o
 from cinemae.evaluation.protocols.protocol import MEAN, POOLED, ProtocolColumn, ProtocolRow
 from cinemae.evaluation.protocols.store_cache import StoreCache
 from cinemae.evaluation.protocols.table import Measurement
-from cinemae.evaluation.run import ScoreSource, run
+from cinemae.evaluation.run import DetectorColumns, run
 from cinemae.evaluation.tables import pairs
 from cinemae.features.training_set import hold_out
 from cinemae.statistics import resampling
@@ -72,7 +72,7 @@ class Bench:
     ) -> None:
         self.data, self.cache, self.seeds = data, cache, seeds
         self._specs, self.tell = specs, tell
-        self._sources: dict[tuple[str, tuple[str, ...]], list[ScoreSource]] = {}
+        self._sources: dict[tuple[str, tuple[str, ...]], list[DetectorColumns]] = {}
         self._scored: dict[Any, Scored] = {}
         self._heads: dict[Any, list[TrainedHead]] = {}
 

@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Predictions
-from cinemae.evaluation.probe_source import facts_of
 from cinemae.evaluation.protocols.analysis import ANALYSES
 from cinemae.evaluation.protocols.bench_data import BenchData, find_data
 from cinemae.evaluation.protocols.finetuning import FinetuneOptions, scored_finetuned
@@ -21,10 +20,10 @@ from cinemae.evaluation.protocols.protocol import MEAN, Protocol, ProtocolColumn
 from cinemae.evaluation.protocols.stand_in import adapt
 from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.evaluation.protocols.table import Measurement, ProtocolTable, blank_table
+from cinemae.evaluation.tables import format_probe
 from cinemae.evaluation.versions import versions
 from cinemae.settings import require
 from cinemae.statistics.estimate import Estimate
-from cinemae.statistics.format_probe import ALARM, format_probe_of
 
 Figures = dict[tuple[str, str], Measurement]
 
@@ -306,11 +305,8 @@ def _mask_spread(protocol: Protocol, scored: Mapping[str, Scored], data: BenchDa
 
 
 def _probe(data: BenchData) -> dict[str, Any]:
-    result = {}
-    for name, images in (("train", data.train_images), ("test", data.test_images)):
-        found = format_probe_of(facts_of(images), images.label)
-        result[name] = None if found is None else {**found.to_dict(), "alarm": found.value > ALARM}
-    return result
+    found = {"train": format_probe(data.train_images), "test": format_probe(data.test_images)}
+    return {name: probe and probe.to_dict() for name, probe in found.items()}
 
 
 def _probe_lines(about: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from cinemae.evaluation.run import Batch
 from cinemae.statistics.format_probe import FactColumns, FormatProbe
 
 
-class ProbeSource:
+class ProbeColumns:
     """A random forest on the facts of files, pixels unseen.
 
     Args:
