@@ -39,18 +39,31 @@ def deliver(image: Image.Image, sha256: str, number: int, *, lossless: bool) -> 
     return _wander(image, rng) if number else _protocol(image, rng)
 
 
+def protocol_steps(sha256: str) -> tuple[bool, bool]:
+    """Tell whether the protocol's delivery scales a picture, and whether it saves it as JPEG after that."""
+    rng = np.random.default_rng([0, int(sha256[:16], 16)])
+    _ = rng.random(), rng.integers(75, 97), _chroma(rng)  # of the first life, which comes before
+    factor, quality, _ = _drawn_steps(rng)
+    return factor is not None, quality is not None
+
+
 def is_lossless(data: bytes) -> bool:
     """Tell PNG and lossless WebP by their first bytes."""
     return data.startswith(b"\x89PNG") or (data[8:12] == b"WEBP" and b"VP8L" in data[:64])
 
 
 def _protocol(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """40 %: scaled by 0.5 to 0.95; 70 %: JPEG of quality 65 to 96."""
-    draw, factor = rng.random(), rng.uniform(0.5, 0.95)
-    if draw < 0.4:
+    factor, quality, chroma = _drawn_steps(rng)
+    if factor is not None:
         image = _scale(image, factor, Image.Resampling.BICUBIC)
-    draw, quality, chroma = rng.random(), int(rng.integers(65, 97)), _chroma(rng)
-    return _jpeg(image, quality, chroma) if draw < 0.7 else image
+    return image if quality is None else _jpeg(image, quality, chroma)
+
+
+def _drawn_steps(rng: np.random.Generator) -> tuple[float | None, int | None, int]:
+    """40 %: scaled by 0.5 to 0.95; 70 %: JPEG of quality 65 to 96. Return factor, quality and chroma."""
+    scaled, factor = rng.random() < 0.4, rng.uniform(0.5, 0.95)
+    saved, quality, chroma = rng.random() < 0.7, int(rng.integers(65, 97)), _chroma(rng)
+    return factor if scaled else None, quality if saved else None, chroma
 
 
 def _wander(image: Image.Image, rng: np.random.Generator) -> Image.Image:

@@ -44,6 +44,12 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.sha256)
 
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> Pictures:
+        """Return the chosen ones."""
+        return Pictures(
+            self.sha256[chosen], self.fake[chosen], self.group[chosen], self.family[chosen], self.fold[chosen]
+        )
+
 
 @dataclass
 class FeatureStore:
@@ -53,15 +59,17 @@ class FeatureStore:
         files: The .npz parts, in order.
         pictures: Those of the list that the parts hold.
         rows: For each view the row of (picture, delivery) in the parts put together, -1 where there is none.
+        lcas: Where `benchmarks.starter_lcas` put the terms of LCAS, as files of the same names.
     """
 
     files: list[Path]
     pictures: Pictures
     rows: dict[str, NDArray[np.int64]]
+    lcas: Path | None = None
     _columns: dict[str, NDArray[np.floating]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folders: Sequence[Path], list_csv: Path) -> FeatureStore:
+    def open(cls, folders: Sequence[Path], list_csv: Path, lcas: Path | None = None) -> FeatureStore:
         """Read what the parts hold, but no features yet."""
         files = sorted(file for folder in folders for file in folder.glob("*.npz"))
         parts = [np.load(file) for file in files]
@@ -74,7 +82,7 @@ class FeatureStore:
             rows[name] = np.full((len(pictures), int(delivery.max()) + 1), -1)
             of_view = np.flatnonzero((view == name) & (picture >= 0))
             rows[name][picture[of_view], delivery[of_view]] = of_view
-        return cls(files, pictures, rows)
+        return cls(files, pictures, rows, lcas)
 
     def _column(self, name: str) -> NDArray[np.floating]:
         """Return what the parts hold by a name, one row a view, and keep it."""
@@ -96,6 +104,23 @@ class FeatureStore:
         return np.concatenate(
             [self._mean(self._column(f"L{number}")[:, keep], views, delivery) for number in layers], 1
         )
+
+    def lcas_terms(self, view: str, delivery: int) -> tuple[Matrix, Matrix]:
+        """Return deviation and fidelity of one view of all pictures, (pictures, K, L) each.
+
+        Raises:
+            ValueError: If the store was opened without them, or a picture has no such view.
+        """
+        if self.lcas is None:
+            raise ValueError("the terms of LCAS lie in a folder of benchmarks.starter_lcas: name it.")
+        row = self.rows[view][:, delivery]
+        if (row < 0).any():
+            raise ValueError(f"{int((row < 0).sum())} pictures have no view {view} of delivery {delivery}.")
+        parts = [np.load(self.lcas / file.name) for file in self.files]
+        deviation, fidelity = (
+            np.concatenate([part[name] for part in parts])[row] for name in ("deviation", "fidelity")
+        )
+        return deviation, fidelity
 
     def spectrum_of(self, views: Sequence[str], delivery: int) -> Matrix:
         """Return the block spectra of all pictures, averaged like the features, (pictures, 378)."""

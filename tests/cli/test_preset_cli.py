@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.cli.in_process import invoke
 
 from cinemae.config import ExtractorConfig, GlobalFeatureConfig, HeadConfig, ImageConfig, LcasConfig, TrainConfig
 from cinemae.models.directory import read_model_config
@@ -32,7 +33,7 @@ def departing(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def stores(splits: Path, departing: Path, tmp_path_factory: pytest.TempPathFactory, invoke) -> Path:
+def stores(splits: Path, departing: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("stores")
     paper = ("--preset", "paper")
     for name, split, options in (("paper", "train", paper), ("val", "val", paper), ("other", "train", ())):
@@ -41,7 +42,7 @@ def stores(splits: Path, departing: Path, tmp_path_factory: pytest.TempPathFacto
     return root
 
 
-def trained(invoke, store: Path, departing: Path, out: Path, *options: str):
+def trained(store: Path, departing: Path, out: Path, *options: str):
     val = store.with_name("val")
     return invoke("train", store, "--val", val, "--out", out, "--backbone", departing / "backbone", *options)
 
@@ -51,16 +52,16 @@ def test_features_are_those_of_the_paper_whatever_the_model(stores: Path):
     assert FeatureStore.open(stores / "other").config.image.views == "five"
 
 
-def test_what_is_given_beside_it_wins_in_extraction(splits: Path, departing: Path, tmp_path: Path, invoke):
+def test_what_is_given_beside_it_wins_in_extraction(splits: Path, departing: Path, tmp_path: Path):
     options = ("--preset", "paper", "--num-passes", "3")
     assert invoke("extract", splits / "val", "--out", tmp_path, "--model", departing, *options).exit_code == 0
     config = FeatureStore.open(tmp_path).config
     assert (config.mask.num_passes, config.image) == (3, PAPER.extractor(32).image)
 
 
-def test_a_head_is_trained_by_the_paper_and_says_so(stores: Path, departing: Path, tmp_path: Path, invoke):
+def test_a_head_is_trained_by_the_paper_and_says_so(stores: Path, departing: Path, tmp_path: Path):
     out = tmp_path / "model"
-    result = trained(invoke, stores / "paper", departing, out, "--preset", "paper")
+    result = trained(stores / "paper", departing, out, "--preset", "paper")
     assert result.exit_code == 0, result.output
     config = read_model_config(out)
     assert config.lcas == PAPER.lcas
@@ -72,9 +73,9 @@ def test_a_head_is_trained_by_the_paper_and_says_so(stores: Path, departing: Pat
     assert "\n* training by the preset paper\n" in (out / "README.md").read_text()
 
 
-def test_threshold_one_half_stands_beside_the_chosen_one(stores: Path, departing: Path, tmp_path: Path, invoke):
+def test_threshold_one_half_stands_beside_the_chosen_one(stores: Path, departing: Path, tmp_path: Path):
     out = tmp_path / "model"
-    result = trained(invoke, stores / "paper", departing, out, "--preset", "paper", "--epochs", "2")
+    result = trained(stores / "paper", departing, out, "--preset", "paper", "--epochs", "2")
     assert result.exit_code == 0, result.output
     results = json.loads((out / "results.json").read_text())
     half = results["at_half"]["balanced_accuracy"]["value"]
@@ -86,12 +87,10 @@ def test_threshold_one_half_stands_beside_the_chosen_one(stores: Path, departing
     assert f"where papers mostly judge: balanced accuracy {half:.3f} [" in (out / "README.md").read_text()
 
 
-def test_what_is_given_beside_it_wins_in_training_even_at_our_default(
-    stores: Path, departing: Path, tmp_path: Path, invoke
-):
+def test_what_is_given_beside_it_wins_in_training_even_at_our_default(stores: Path, departing: Path, tmp_path: Path):
     out = tmp_path / "model"
     beside = ("--reduction", "mean", "--epochs", "2", "--standardize-global", "--name", "mine")
-    result = trained(invoke, stores / "paper", departing, out, "--preset", "paper", *beside)
+    result = trained(stores / "paper", departing, out, "--preset", "paper", *beside)
     assert result.exit_code == 0, result.output
     config = read_model_config(out)
     assert config.lcas == LcasConfig(reduction="mean")
@@ -103,30 +102,30 @@ def test_what_is_given_beside_it_wins_in_training_even_at_our_default(
     assert words in (out / "README.md").read_text()
 
 
-def test_without_it_the_defaults_are_ours(stores: Path, departing: Path, tmp_path: Path, invoke):
-    result = trained(invoke, stores / "paper", departing, tmp_path / "model", "--epochs", "2")
+def test_without_it_the_defaults_are_ours(stores: Path, departing: Path, tmp_path: Path):
+    result = trained(stores / "paper", departing, tmp_path / "model", "--epochs", "2")
     assert result.exit_code == 0, result.output
     config = read_model_config(tmp_path / "model")
     assert (config.lcas, config.provenance["train"]["class_balance"]) == (LcasConfig(), "class")
     assert "preset" not in config.provenance
 
 
-def test_a_store_of_another_frozen_half_is_refused(stores: Path, departing: Path, tmp_path: Path, invoke):
-    result = trained(invoke, stores / "other", departing, tmp_path / "model", "--preset", "paper")
+def test_a_store_of_another_frozen_half_is_refused(stores: Path, departing: Path, tmp_path: Path):
+    result = trained(stores / "other", departing, tmp_path / "model", "--preset", "paper")
     assert result.exit_code == 2
     assert f"{stores / 'other'} has, with the paper's value in brackets, image.views 'five' ('center')" in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "model").exists()
 
 
-def test_another_preset_is_wrong_usage(stores: Path, departing: Path, tmp_path: Path, invoke):
-    result = trained(invoke, stores / "paper", departing, tmp_path / "model", "--preset", "ours")
+def test_another_preset_is_wrong_usage(stores: Path, departing: Path, tmp_path: Path):
+    result = trained(stores / "paper", departing, tmp_path / "model", "--preset", "ours")
     assert result.exit_code == 2
     assert "--preset" in result.stderr
 
 
 @pytest.mark.slow
-def test_fine_tuning_takes_the_papers_pictures(splits: Path, departing: Path, tmp_path: Path, invoke):
+def test_fine_tuning_takes_the_papers_pictures(splits: Path, departing: Path, tmp_path: Path):
     result = invoke(
         "train", splits / "train", "--val", splits / "val", "--out", tmp_path / "model", "--model", departing,
         "--unfreeze", "none", "--preset", "paper", "--epochs", "1", "--device", "cpu",

@@ -532,14 +532,14 @@ class TestFormatAlarm:
 
 
 class TestReversed:
-    def results(self, scores: np.ndarray) -> dict:
+    def results(self, scores: np.ndarray) -> EvaluationResults:
         about = {"found": {"read_as": "read a/ (20) as photographs and b/ (18) as generated images"}}
         return tabulate(Predictions(make_images(), (OURS,), {"raw": scores[:, None]}, about))
 
     def test_scores_the_wrong_way_round_are_hinted_at_with_what_was_read_as_what(self, tmp_path: Path):
         results = self.results(1 - make_scores(make_images(), 0))
         (line,) = [line for line in summary_lines(results) if "reversed" in line]
-        auc = show(results["detectors"][0]["conditions"]["raw"]["pooled"]["auc"], "auc")
+        auc = show(results.detectors[0].conditions["raw"].pooled.auc, "auc")
         assert line.startswith(f"WARNING: ours has AUC {auc}, well below the 0.5 of chance. Its scores may be reversed")
         assert "(read a/ (20) as photographs and b/ (18) as generated images)" in line
         write_report(results, tmp_path)
@@ -552,7 +552,7 @@ class TestReversed:
     )
     def test_scores_that_are_right_or_near_chance_are_not(self, scores: np.ndarray, below: float):
         results = self.results(scores)
-        value = results["detectors"][0]["conditions"]["raw"]["pooled"]["auc"]["value"]
+        value = results.detectors[0].conditions["raw"].pooled.auc.value
         assert value < below or below == 0
         assert not [line for line in summary_lines(results) if "reversed" in line]
 

@@ -88,29 +88,40 @@ class CrossFitted:
         )
 
 
-def cross_fit(logits: NDArray[Any], labels: NDArray[Any], config: TrainConfig) -> CrossFitted:
+def cross_fit(
+    logits: NDArray[Any], labels: NDArray[Any], config: TrainConfig, fold: NDArray[np.int64] | None = None
+) -> CrossFitted:
     """Judge every image by a decision chosen on the others, by stratified cross-fitting.
 
     What a model ships with is chosen on all validation images, so rates and calibration on those same images flatter
     it. Here each fold is judged by calibration, its kind included, and thresholds of the other folds. With fewer images
     of a class than folds, there are as many folds as images; a class of one image is judged by a decision that saw it.
+
+    Args:
+        logits: (N,).
+        labels: 0 real, 1 fake, (N,).
+        config: The two target rates, and the seed of the folds.
+        fold: Which images are judged together, such as those of one source or generator, (N,); None to draw folds.
     """
     decisions: list[DecisionConfig] = []
-    prob, fold = np.zeros(len(labels)), np.zeros(len(labels), np.int64)
+    prob = np.zeros(len(labels))
     called_ai, called_real = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
-    for number, (fitted, judged) in enumerate(_folds(labels, config.seed)):
+    held_out = np.zeros(len(labels), np.int64)
+    for number, (fitted, judged) in enumerate(_folds(labels, config.seed, fold)):
         decision = choose_decision(logits[fitted], labels[fitted], config)
-        prob[judged], fold[judged] = calibrate(logits[judged], decision), number
+        prob[judged], held_out[judged] = calibrate(logits[judged], decision), number
         called_ai[judged] = prob[judged] >= decision.threshold
         called_real[judged] = prob[judged] < decision.real_below
         decisions.append(decision)
-    return CrossFitted(prob, called_ai, called_real, fold, tuple(decisions))
+    return CrossFitted(prob, called_ai, called_real, held_out, tuple(decisions))
 
 
-def held_out_probabilities(logits: NDArray[Any], labels: NDArray[Any], seed: int) -> dict[str, NDArray[np.float64]]:
+def held_out_probabilities(
+    logits: NDArray[Any], labels: NDArray[Any], seed: int, fold: NDArray[np.int64] | None = None
+) -> dict[str, NDArray[np.float64]]:
     """Return prob_fake of each image by either calibration, fitted on the other folds: "platt" and "isotonic", (N,)."""
     found = {kind: np.zeros(len(labels)) for kind in ("platt", "isotonic")}
-    for fitted, judged in _folds(labels, seed):
+    for fitted, judged in _folds(labels, seed, fold):
         for kind, curve in _curves(logits[fitted], labels[fitted]).items():
             found[kind][judged] = calibrate(logits[judged], curve)
     return found
@@ -156,8 +167,12 @@ def _curves(logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, DecisionCon
     }
 
 
-def _folds(labels: NDArray[Any], seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _folds(
+    labels: NDArray[Any], seed: int, fold: NDArray[np.int64] | None = None
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return which images are fitted and which are judged, fold by fold."""
+    if fold is not None:
+        return [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in np.unique(fold)]
     folds = min(FOLDS, int(np.bincount(labels, minlength=2).min()))
     if folds < 2:
         everything = np.arange(len(labels))

@@ -35,6 +35,7 @@ class CalibrationReport:
         seed: Of the folds.
         origin: Which images they are: those that validated training, or others given for calibration later.
         left_out: How many images were not used, by reason.
+        fold: Which images are judged together; None where folds were drawn.
     """
 
     decision: DecisionConfig
@@ -45,6 +46,7 @@ class CalibrationReport:
     seed: int
     origin: Origin = "validation"
     left_out: dict[str, int] = field(default_factory=dict)
+    fold: NDArray[np.int64] | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -80,7 +82,7 @@ class CalibrationReport:
         """Return prob_fake of each image: uncalibrated, by either calibration and as chosen, all on held-out folds."""
         return {
             "none": calibrate(self.logits, DecisionConfig()),
-            **held_out_probabilities(self.logits, self.labels, self.seed),
+            **held_out_probabilities(self.logits, self.labels, self.seed, self.fold),
             "chosen": self.crossed.prob_fake,
         }
 
@@ -115,6 +117,7 @@ def report_calibration(
     *,
     origin: Origin = "validation",
     left_out: dict[str, int] | None = None,
+    fold: NDArray[np.int64] | None = None,
 ) -> CalibrationReport:
     """Calibrate on images, and measure by cross-fitting what that is worth.
 
@@ -125,18 +128,19 @@ def report_calibration(
         config: Target rates, and the seed of the folds.
         origin: Which images they are.
         left_out: How many images were not used, by reason.
+        fold: Which images are judged together by a decision chosen on the others, (N,); None to draw folds.
 
     Raises:
         TrainingError: If there is one class only, or a logit is not finite.
     """
-    crossed = cross_fit(logits, labels, config)
+    crossed = cross_fit(logits, labels, config, fold)
     rates = crossed.rates(labels)
     decision = replace(
         choose_decision(logits, labels, config, images=origin),
         measured_fpr=rates.photographs_called_ai,
         measured_fnr=rates.fakes_called_real,
     )
-    return CalibrationReport(decision, logits, labels, generators, crossed, config.seed, origin, left_out or {})
+    return CalibrationReport(decision, logits, labels, generators, crossed, config.seed, origin, left_out or {}, fold)
 
 
 def require_enough(num_real: int, num_fake: int, config: TrainConfig) -> None:
