@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Any
 
-from benchmarks import calibration_page, robustness_page, stability
+from benchmarks import calibration_page, robustness_page, stability, starter_page
 from benchmarks.false_positives import page as accusations
 from benchmarks.measure import RESULTS, ROOT, Target
 from cinemae.evaluation.protocols.reproduce import Reproduced
@@ -210,6 +210,7 @@ def main() -> None:
         robustness_page.PAGE: robustness_page.render(),
         calibration_page.PAGE: calibration_page.render(),
         stability.PAGE: stability.render(),
+        starter_page.PAGE: starter_page.render(),
     }
     for path in set(ACCURACY_PAGES.glob("*.md")) - set(pages):
         if check:

@@ -54,7 +54,7 @@ class Encoder:
     """The whole-image pass of a masked autoencoder's encoder, with the tokens after each layer."""
 
     def __init__(self, folder: Path, plan: Plan) -> None:
-        self.vit = ViTMAEModel.from_pretrained(folder).eval()
+        self.vit = ViTMAEModel.from_pretrained(folder).float().eval()  # a half-size copy may lie there
         self.plan = plan
 
     @torch.inference_mode()

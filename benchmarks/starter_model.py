@@ -1,13 +1,15 @@
-"""Make the bundled model from stored features: cross-fitted thresholds, a head that learnt from all pictures.
+r"""Make the bundled model from stored features: cross-fitted thresholds, a head that learnt from all pictures.
 
-    python -m benchmarks.starter_model LIST.csv FEATURES LCAS BACKBONE --provenance P.json --out MODEL --save
-    python -m benchmarks.starter_model LIST.csv FEATURES LCAS BACKBONE --provenance P.json --out OTHER --without 3
+    python -m benchmarks.starter_model LIST.csv --features FEATURES --lcas LCAS --backbone BACKBONE \
+        --provenance recipes/starter/provenance.json --out MODEL --save
 
-FEATURES is written by `benchmarks.starter_features`, LCAS by `benchmarks.starter_lcas`. For each fold of the protocol
-of `benchmarks.starter_cv` a head learns on the other three; curve and thresholds come from the logits that these four
-heads give to pictures of families and sources that they have not seen. What ships is a fifth head, of all pictures;
---save writes what it reaches to results/starter_model.json. With --without F a model of the same kind is made that has
-not seen fold F, for measurements on pictures that nothing was chosen on; its thresholds come from the other folds.
+FEATURES is written by `benchmarks.starter_features --views ws,sc,c0 --layers 5-9 --keep-pixels`, LCAS by
+`benchmarks.starter_lcas`. Beside each picture that is not square its centre square is trained on, so that proportions
+say less of the class. For each fold of the protocol of `benchmarks.starter_cv` a head learns on the other three; curve
+and thresholds come from the logits that these four heads give to pictures of families and sources that they have not
+seen. What ships is a fifth head, of all pictures; --save writes what the four reach to results/starter_model.json. With
+--without F a model of the same kind is made that has not seen fold F, for measurements on pictures that nothing was
+chosen on; its thresholds come from the other folds.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.measure import RESULTS
 from benchmarks.starter_cv import Part, family_aucs, found_at, join
+from benchmarks.starter_page import RECORD, draw
 from benchmarks.starter_record import FEWEST, Judged, make_record
 from benchmarks.starter_store import FeatureStore, Matrix, Pictures
 from cinemae.calibration.outliers import fit_distance, ood_reference
@@ -52,6 +54,8 @@ from cinemae.training.build_model import TrainedModel, lcas_quantiles
 from cinemae.training.train import TrainReport, fit_head, predict_logits, validation_results
 
 VIEWS: Final = ("ws", "c0")
+COPY: Final = "sc"
+"""The view in place of the first in copies for training: that of a picture cropped to its centre square."""
 EXTRACTOR: Final = ExtractorConfig(
     image=replace(ImageConfig.of_size(224), views="whole_native"),
     global_feature=GlobalFeatureConfig(
@@ -61,7 +65,6 @@ EXTRACTOR: Final = ExtractorConfig(
 LCAS: Final = LcasConfig()
 HEAD: Final = HeadConfig(view_pooling="concat", agg_hidden=32, cls_hidden=(), clip_global=5.0)
 TRAIN: Final = TrainConfig(optimizer="lbfgs", epochs=25, weight_decay=0.0278, num_seeds=1)
-RECORD: Final = RESULTS / "starter_model.json"
 
 
 @dataclass(frozen=True)
@@ -71,34 +74,86 @@ class Data:
     Attributes:
         pictures: Features, statistics, labels; the group of each as its generator or source.
         fold: Of each picture, (N,).
+        copies: The centre squares of those that are not square, which are trained on as well.
+        fold_of_copies: Of each copy, (M,).
         photograph_lcas: Of every masked patch of the photographs, flat.
     """
 
     pictures: TrainingSet
     fold: NDArray[np.int64]
+    copies: TrainingSet
+    fold_of_copies: NDArray[np.int64]
     photograph_lcas: NDArray[np.float32]
+
+    def without(self, fold: int) -> Data:
+        """Leave a fold out."""
+        kept, kept_copies = self.fold != fold, self.fold_of_copies != fold
+        return replace(
+            self,
+            pictures=self.pictures[kept],
+            fold=self.fold[kept],
+            copies=self.copies[kept_copies],
+            fold_of_copies=self.fold_of_copies[kept_copies],
+        )
+
+    def trained_on(self) -> TrainingSet:
+        """Return pictures and copies."""
+        both = self.pictures, self.copies
+        global_feature, stats, labels, generators = (
+            np.concatenate([getattr(part, name) for part in both])
+            for name in ("global_feature", "stats", "labels", "generators")
+        )
+        return TrainingSet.of(global_feature, stats, labels, generators)
 
 
 def read_data(store: FeatureStore, patch_dim: int) -> Data:
     """Put features and statistics of both views together."""
+    everything, copied = np.ones(len(store.pictures), bool), store.rows[COPY][:, 0] >= 0
+    whole, native = (_of_view(store, view, everything, patch_dim) for view in VIEWS)
+    square = _of_view(store, COPY, copied, patch_dim)
+    of_photographs = np.concatenate([view.lcas[~store.pictures.fake] for view in (whole, native)])
+    return Data(
+        pictures=_join(whole, native, store.pictures),
+        fold=store.pictures.fold,
+        copies=_join(square, native.of(copied), store.pictures[copied]),
+        fold_of_copies=store.pictures.fold[copied],
+        photograph_lcas=of_photographs[~np.isnan(of_photographs)],
+    )
+
+
+@dataclass(frozen=True)
+class View:
+    """One view of N pictures: global feature (N, D), statistics (N, 3), LCAS (N, K, L)."""
+
+    global_feature: Matrix
+    stats: Matrix
+    lcas: Matrix
+
+    def of(self, chosen: NDArray[np.bool_]) -> View:
+        """Return those of some pictures."""
+        return View(self.global_feature[chosen], self.stats[chosen], self.lcas[chosen])
+
+
+def _of_view(store: FeatureStore, view: str, chosen: NDArray[np.bool_], patch_dim: int) -> View:
     asked = EXTRACTOR.global_feature
-    columns = [join(store, [Part((view,), asked.cls_layers, asked.token_statistics, True)], 0) for view in VIEWS]
-    stats, values = list[Matrix](), list[Matrix]()
-    for view in VIEWS:
-        deviation, fidelity = (torch.from_numpy(terms) for terms in store.lcas_terms(view, 0))
-        scores = combine_terms(
-            deviation,
-            fidelity,
-            fidelity_weight=LCAS.fidelity_weight,
-            reduction=LCAS.reduction,
-            patch_dim=patch_dim,
-        )
-        stats.append(anomaly_stats(scores).numpy())
-        of_photographs = scores[torch.from_numpy(~store.pictures.fake)]
-        values.append(of_photographs[~of_photographs.isnan()].numpy())
-    labels = store.pictures.fake.astype(np.int64)
-    pictures = TrainingSet.of(np.stack(columns, 1), np.stack(stats, 1), labels, names(store.pictures))
-    return Data(pictures, store.pictures.fold, np.concatenate(values))
+    global_feature = join(store, [Part((view,), asked.cls_layers, asked.token_statistics, True)], 0)[chosen]
+    deviation, fidelity = (torch.from_numpy(terms) for terms in store.lcas_terms(view, chosen))
+    lcas = combine_terms(
+        deviation,
+        fidelity,
+        fidelity_weight=LCAS.fidelity_weight,
+        reduction=LCAS.reduction,
+        patch_dim=patch_dim,
+    )
+    return View(global_feature, anomaly_stats(lcas).numpy(), lcas.numpy())
+
+
+def _join(first: View, second: View, pictures: Pictures) -> TrainingSet:
+    both = first, second
+    global_feature, stats = (
+        np.stack([getattr(view, name) for view in both], 1) for name in ("global_feature", "stats")
+    )
+    return TrainingSet.of(global_feature, stats, pictures.fake.astype(np.int64), names(pictures))
 
 
 def names(pictures: Pictures) -> NDArray[np.str_]:
@@ -131,7 +186,8 @@ def cross_logits(data: Data, head: HeadConfig, train: TrainConfig) -> NDArray[np
         here = data.fold == number
         held_out = data.pictures[here]
         history: list[EpochLine] = []
-        fitted = fit_head(data.pictures[~here], held_out, head, train, train.seed, history)
+        learnt = data.without(int(number)).trained_on()
+        fitted = fit_head(learnt, held_out, head, train, train.seed, history)
         logits[here] = predict_logits(fitted, held_out)
         print(f"fold {number}: {history[-1]}", flush=True)
     return logits
@@ -152,13 +208,12 @@ def main() -> None:
     options = _parser().parse_args()
     torch.set_num_threads(1)
     backbone = FrozenMAE.from_pretrained(options.backbone)
-    store = FeatureStore.open([options.features], options.list, options.lcas)
+    store = FeatureStore.open(options.features, options.list, options.lcas)
     data = read_data(store, backbone.patch_dim)
     listed = store.pictures
     if options.without is not None:
-        kept = data.fold != options.without
-        data = replace(data, pictures=data.pictures[kept], fold=data.fold[kept])
-        listed = listed[kept]
+        listed = listed[data.fold != options.without]
+        data = data.without(options.without)
     pictures = data.pictures
     dim = pooled_dim(pictures.global_feature.shape[-1], HEAD.view_pooling, len(VIEWS))
     head_config = replace(HEAD, global_dim=dim)
@@ -167,7 +222,7 @@ def main() -> None:
     print(f"mean family AUC {np.mean(list(families.values())):.4f}, found {found_at(listed, logits):.3f}")
     calibration = report_calibration(logits, pictures.labels, pictures.generators, TRAIN, fold=data.fold)
     history: list[EpochLine] = []
-    head = fit_head(pictures, pictures, head_config, TRAIN, TRAIN.seed, history)
+    head = fit_head(data.trained_on(), pictures, head_config, TRAIN, TRAIN.seed, history)
     results = msgspec.structs.replace(
         validation_results([logits], pictures, calibration, TRAIN, history),
         split=f"{len(np.unique(data.fold))} folds by family and source; each judged by a head that has not seen it",
@@ -194,14 +249,15 @@ def main() -> None:
     if options.save:
         record = make_record(Judged(listed, logits, calibration), options.list, config.model_id)
         RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        draw(record)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("list", type=Path, help="CSV of the pictures")
-    parser.add_argument("features", type=Path, help="folder of benchmarks.starter_features")
-    parser.add_argument("lcas", type=Path, help="folder of benchmarks.starter_lcas")
-    parser.add_argument("backbone", type=Path, help="folder that cinemae pretrain wrote")
+    parser.add_argument("--features", type=Path, nargs="+", required=True, help="of benchmarks.starter_features")
+    parser.add_argument("--lcas", type=Path, nargs="+", required=True, help="for each, that of benchmarks.starter_lcas")
+    parser.add_argument("--backbone", type=Path, required=True, help="folder that cinemae pretrain wrote")
     parser.add_argument("--provenance", type=Path, required=True, help="JSON for config.json and the card")
     parser.add_argument("--out", type=Path, required=True, help="model directory to write")
     parser.add_argument("--without", type=int, help="a fold to leave out altogether")

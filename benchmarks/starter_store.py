@@ -59,19 +59,26 @@ class FeatureStore:
         files: The .npz parts, in order.
         pictures: Those of the list that the parts hold.
         rows: For each view the row of (picture, delivery) in the parts put together, -1 where there is none.
-        lcas: Where `benchmarks.starter_lcas` put the terms of LCAS, as files of the same names.
+        lcas: For each part the file in which `benchmarks.starter_lcas` put the terms of LCAS; none where not needed.
     """
 
     files: list[Path]
     pictures: Pictures
     rows: dict[str, NDArray[np.int64]]
-    lcas: Path | None = None
+    lcas: list[Path] = field(default_factory=list)
     _columns: dict[str, NDArray[np.floating]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folders: Sequence[Path], list_csv: Path, lcas: Path | None = None) -> FeatureStore:
-        """Read what the parts hold, but no features yet."""
-        files = sorted(file for folder in folders for file in folder.glob("*.npz"))
+    def open(cls, folders: Sequence[Path], list_csv: Path, lcas: Sequence[Path] = ()) -> FeatureStore:
+        """Read what the parts hold, but no features yet.
+
+        Args:
+            folders: Of `benchmarks.starter_features`.
+            list_csv: Of the pictures.
+            lcas: For each of the folders that of `benchmarks.starter_lcas`; none where the terms are not needed.
+        """
+        files = [file for folder in folders for file in sorted(folder.glob("*.npz"))]
+        terms = [lcas[folders.index(file.parent)] / file.name for file in files] if lcas else []
         parts = [np.load(file) for file in files]
         sha256, delivery, view = (np.concatenate([part[key] for part in parts]) for key in ("sha", "delivery", "view"))
         pictures = Pictures.read(list_csv, set(sha256.tolist()))
@@ -82,7 +89,7 @@ class FeatureStore:
             rows[name] = np.full((len(pictures), int(delivery.max()) + 1), -1)
             of_view = np.flatnonzero((view == name) & (picture >= 0))
             rows[name][picture[of_view], delivery[of_view]] = of_view
-        return cls(files, pictures, rows, lcas)
+        return cls(files, pictures, rows, terms)
 
     def _column(self, name: str) -> NDArray[np.floating]:
         """Return what the parts hold by a name, one row a view, and keep it."""
@@ -105,18 +112,10 @@ class FeatureStore:
             [self._mean(self._column(f"L{number}")[:, keep], views, delivery) for number in layers], 1
         )
 
-    def lcas_terms(self, view: str, delivery: int) -> tuple[Matrix, Matrix]:
-        """Return deviation and fidelity of one view of all pictures, (pictures, K, L) each.
-
-        Raises:
-            ValueError: If the store was opened without them, or a picture has no such view.
-        """
-        if self.lcas is None:
-            raise ValueError("the terms of LCAS lie in a folder of benchmarks.starter_lcas: name it.")
-        row = self.rows[view][:, delivery]
-        if (row < 0).any():
-            raise ValueError(f"{int((row < 0).sum())} pictures have no view {view} of delivery {delivery}.")
-        parts = [np.load(self.lcas / file.name) for file in self.files]
+    def lcas_terms(self, view: str, chosen: NDArray[np.bool_]) -> tuple[Matrix, Matrix]:
+        """Return deviation and fidelity of one view of the chosen pictures, delivery 0, (pictures, K, L) each."""
+        row = self.rows[view][chosen, 0]
+        parts = [values for values in map(np.load, self.lcas) if len(values["deviation"])]
         deviation, fidelity = (
             np.concatenate([part[name] for part in parts])[row] for name in ("deviation", "fidelity")
         )

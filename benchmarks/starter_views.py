@@ -3,6 +3,7 @@
 | name | what |
 |---|---|
 | ws | the whole picture, squashed to a square |
+| sc | the centre square, where the picture is none itself |
 | wc | the centre square without a sixteenth at each edge |
 | e0, e1 | the squares at the two ends of the longer side |
 | m1 to m4 | the quarters of the whole picture squashed to 448 pixels |
@@ -61,6 +62,13 @@ def _window(native: Pixels, left: int, top: int, side: int = SIDE) -> Pixels:
 
 def _whole(image: Image.Image, native: Pixels) -> Iterator[tuple[str, Pixels]]:
     yield "ws", whole_view(image, SIDE)
+
+
+def _square(image: Image.Image, native: Pixels) -> Iterator[tuple[str, Pixels]]:
+    side = min(image.size)
+    if max(image.size) > 1.03 * side:
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        yield "sc", whole_view(image.crop((left, top, left + side, top + side)), SIDE)
 
 
 def _centre_square(image: Image.Image, native: Pixels) -> Iterator[tuple[str, Pixels]]:
@@ -131,6 +139,7 @@ def _residual(image: Image.Image, native: Pixels) -> Iterator[tuple[str, Pixels]
 
 _GROUPS: Final[dict[tuple[str, ...], Callable[[Image.Image, Pixels], Iterator[tuple[str, Pixels]]]]] = {
     ("ws",): _whole,
+    ("sc",): _square,
     ("wc",): _centre_square,
     ("e0", "e1"): _ends,
     ("m1", "m2", "m3", "m4"): _quarters,

@@ -1,27 +1,25 @@
 #!/usr/bin/env bash
-# How the bundled starter model was made. Needs the training pictures, which are not shipped (provenance.json names them):
-#   recipes/starter/make.sh DATA WORK
-# DATA holds pretrain/ (photographs), train/ and val/ (each with real/SOURCE/ and fake/GENERATOR/); WORK receives the
-# backbone, the stores and the model. Started again after a stop, it goes on where it was. For a quick trial of the whole way,
-# set FIRST_HOURS and SECOND_HOURS to 0.01 or so, and take few pictures.
+# How the bundled starter model was made. Needs the training pictures, which are not shipped (provenance.json names where they
+# come from), and an encoder:
+#   recipes/starter/make.sh LIST.csv PICTURES ENCODER WORK
+# LIST.csv has the columns file (below PICTURES), class (fake or real), group, family, fold, sha256, width, height, format,
+# make, repo and license. ENCODER is what `cinemae backbone convert` takes: facebook/dinov2-small, a folder in its layout, or
+# an ONNX file of it. WORK receives everything else. Started again after a stop, it goes on where it was. On two cores it
+# takes some six hours for 13,000 pictures; for a quick trial take few pictures and set HOURS to 0.02.
 set -euo pipefail
-data=$1 work=$2 here=$(dirname "$0")
-tile=(--image-size 64 --patch-size 8 --min-scale 0.03 --max-scale 0.15 --hidden-size 192 --num-layers 6 --num-heads 3)
-store=(--views tiles --resize-to 256 --jpeg-quality 92)
+list=$1 pictures=$2 encoder=$3 work=$4
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
 
-# Two legs: a short one at a constant learning rate, a long one that ends in a cosine. A third made the head worse.
-cinemae pretrain "$data/pretrain" --out "$work/first" --hours "${FIRST_HOURS:-0.13}" --schedule constant --seed 0 "${tile[@]}"
-cinemae pretrain "$data/pretrain" --out "$work/backbone" --hours "${SECOND_HOURS:-0.38}" --init-from "$work/first" --seed 1 "${tile[@]}"
-
-# Portraits of FFHQ are photographs without a generated counterpart in training: they teach that faces are real.
-{
-  echo path,label,generator
-  find "$(realpath "$data")/train" -type f -not -path '*/real/ffhq/*' | LC_ALL=C sort |
-    awk -F/ -v OFS=, '{print $0, $(NF-2), $(NF-1)}'
-} > "$work/train.csv"
-cinemae extract "$work/train.csv" --out "$work/train.store" --backbone "$work/backbone" "${store[@]}"
-cinemae extract "$work/train.csv" --out "$work/copies.store" --backbone "$work/backbone" "${store[@]}" --augment-seed 1
-cinemae extract "$data/val" --out "$work/val.store" --backbone "$work/backbone" "${store[@]}"
-cinemae train "$work/train.store" "$work/copies.store" --val "$work/val.store" --backbone "$work/backbone" \
-  --out "$work/starter" --name cinemae-starter --view-pooling mean_std --views-drawn 6 --epochs 40 --cls-hidden 1024 \
-  --provenance "$here/provenance.json"
+[ -d "$work/encoder" ] || cinemae backbone convert "$encoder" --out "$work/encoder" --layers 9 --float16
+# Both views of every picture, its centre square, and what layers 5 to 9 say of them.
+python -m benchmarks.starter_features "$list" "$pictures" "$work/encoder" "$work/features" \
+  --views ws,sc,c0 --layers 5-9 --bfloat16 --keep-pixels
+# The decoder redraws masked patches of photographs; the encoder stays as it is.
+python -m benchmarks.starter_photographs "$list" "$work/features" "$work/photographs"
+cinemae pretrain "$work/photographs" --out "$work/backbone" --encoder "$work/encoder" --freeze-encoder \
+  --decoder-hidden-size 192 --decoder-num-layers 4 --decoder-num-heads 6 --batch-size 32 --learning-rate 0.0015 \
+  --warmup-steps 100 --ema-decay 0.99 --min-scale 0.9 --max-scale 1.0 --hours "${HOURS:-0.75}"
+python -m benchmarks.starter_lcas "$work/features" "$work/backbone" "$work/lcas"
+python -m benchmarks.starter_model "$list" --features "$work/features" --lcas "$work/lcas" --backbone "$work/backbone" \
+  --provenance "$here/provenance.json" --out "$work/starter"

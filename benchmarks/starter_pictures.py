@@ -1,0 +1,68 @@
+"""Write some pictures of one fold, as the protocol delivers them, to a folder that `cinemae evaluate` reads.
+
+    python -m benchmarks.starter_pictures LIST.csv PICTURES OUT --fold 2 --each 200
+
+OUT gets real/SOURCE/ and fake/FAMILY/, all as PNG, so that files say nothing of the class. As many generated images as
+photographs; families and sources take turns, so that none has more than its share. A model made by
+`benchmarks.starter_model --without 2` has seen nothing of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.starter_deliveries import deliver, is_lossless
+from cinemae.errors import CinemaeError
+from cinemae.pictures.image import load_image
+
+Row = dict[str, str]
+
+
+def in_turns(rows: Sequence[Row], key: str) -> Iterator[Row]:
+    """Yield one row of each group after the other, those of a group by their hash."""
+    groups = defaultdict[str, list[Row]](list)
+    for row in sorted(rows, key=lambda row: row["sha256"], reverse=True):
+        groups[row[key]].append(row)
+    while groups:
+        for name in sorted(groups):
+            yield groups[name].pop()
+            if not groups[name]:
+                del groups[name]
+
+
+def main() -> None:
+    """Write them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("list", type=Path, help="CSV of the pictures")
+    parser.add_argument("pictures", type=Path, help="folder that `file` is below")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--fold", type=int, nargs="+", required=True, help="of which folds")
+    parser.add_argument("--each", type=int, default=200, help="pictures of either class")
+    options = parser.parse_args()
+    with options.list.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["fold"]) in options.fold]
+    for kind, key in (("real", "group"), ("fake", "family")):
+        written = 0
+        for row in in_turns([row for row in rows if row["class"] == kind], key):
+            if written == options.each or not (options.pictures / row["file"]).exists():
+                continue
+            data = (options.pictures / row["file"]).read_bytes()
+            try:
+                image = load_image(data).image
+            except CinemaeError as error:
+                print(f"{row['file']}: {error}")
+                continue
+            folder = options.out / kind / row[key]
+            folder.mkdir(parents=True, exist_ok=True)
+            delivered = deliver(image, row["sha256"], 0, lossless=is_lossless(data))
+            delivered.save(folder / f"{row['sha256'][:16]}.png")
+            written += 1
+        print(f"{written} of class {kind}")
+
+
+if __name__ == "__main__":
+    main()
