@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from benchmarks.measure import RESULTS, ROOT
+from benchmarks.measure import FIRST_STARTER, RESULTS, ROOT
 from cinemae.models.card import KINDS
 
 PAGE = ROOT / "docs" / "calibration.md"
 FOLDER = RESULTS / "calibration"
 LEVELS = ("0.01", "0.02", "0.05")
 
-HEAD = """# Calibration and doubt
+HEAD = f"""# Calibration and doubt
 
-Written by `python -m benchmarks.render` from `benchmarks/results/calibration/`; do not edit.
+{FIRST_STARTER}Written by `python -m benchmarks.render` from `benchmarks/results/calibration/`; do not edit.
 [The commands](../benchmarks/README.md#calibration) say how it was measured; decision records
 [0006](decisions/0006-decision-rule.md) and [0011](decisions/0011-calibration-and-doubt.md) say what was chosen and why.
 
@@ -23,8 +23,8 @@ generated, if half of all images are. **Two thresholds** make three words of it:
 called "ai", at most 10 % of generated images "real", and what lies between is "uncertain". **`ood_score`** says how
 unlike the training images the image is. `cinemae calibrate` sets all three for one's own images.
 
-The images are the bundled model's validation images, {n_real} photographs and {n_fake} images of four generators that
-it was not trained on (2020 to 2024; [the model card](../src/cinemae/starter/README.md) lists them). Its head and
+The images are that model's validation images, {{n_real}} photographs and {{n_fake}} images of four generators that
+it was not trained on (2020 to 2024). Its head and
 thresholds were chosen on these images too; here each image is judged by a curve and thresholds that were chosen on the
 other four fifths of them. Corrupted images are judged by what the clean ones of the other folds chose. 95 % intervals
 in brackets.

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import calibration_page, robustness_page, stability, starter_page
 from benchmarks.false_positives import page as accusations
-from benchmarks.measure import RESULTS, ROOT, Target
+from benchmarks.measure import FIRST_STARTER, RESULTS, ROOT, Target
 from cinemae.evaluation.protocols.reproduce import Reproduced
 
 SPEED_PAGE = ROOT / "docs" / "performance.md"
@@ -75,19 +75,21 @@ SPEED_HEAD = """# Speed
 Written by `python -m benchmarks.render` from `benchmarks/results/`; do not edit. `benchmarks/README.md` says how to run
 them. Every benchmark checks its answer against the exact path first, and times what it compares in turns within one
 run: the ratios carry over to other machines better than the seconds do.
-"""
-ACCURACY_HEAD = """# Benchmarks
 
-Written by `python -m benchmarks.render` from `benchmarks/results/protocols/`; do not edit. Each page is a table or
-figure of the paper, run by `cinemae reproduce NAME --data ROOT`; [the commands](../benchmarks/README.md) say with which
-options.
+What records of before 29 November 2026 call the bundled model is the first starter of this project, of 2.7 million
+parameters.
+"""
+ACCURACY_HEAD = f"""# Benchmarks
+
+{FIRST_STARTER}Written by `python -m benchmarks.render` from `benchmarks/results/protocols/`; do not edit. Each page
+is a table or figure of the paper, run by `cinemae reproduce NAME --data ROOT`; [the commands](../benchmarks/README.md)
+say with which options.
 
 **Nothing here was measured on the paper's data sets, nor with its backbone.** GenImage, AIGCDetectBenchmark, Chameleon
 and the ViT-L weights were not at hand. What stands beside the paper's figures was measured on a small, old set of
-images, described in [the model card](../src/cinemae/starter/README.md), with the bundled starter's encoder of 2.7
-million parameters and a head trained anew. The starter's settings were chosen on these very test images, which flatters
-our rows. NPR and CNNSpot were trained far shorter than published, CNNSpot without ImageNet weights: their rows say what
-that reaches, not what the methods can do.
+images of 2020 to 2024, with the first starter's encoder and a head trained anew. Its settings were chosen on these very
+test images, which flatters our rows. NPR and CNNSpot were trained far shorter than published, CNNSpot without ImageNet
+weights: their rows say what that reaches, not what the methods can do.
 
 In Tab. 5a and Fig. 10 what is unfrozen was trained for 40 steps, because two processor cores had to do it. That
 freezing both halves is best here, as in the paper, may come of that: a longer training was not measured.

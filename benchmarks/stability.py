@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.measure import RESULTS, ROOT, describe_machine
+from benchmarks.measure import FIRST_STARTER, RESULTS, ROOT, describe_machine
 from cinemae import Detector, Verdict, load_image
 from cinemae.detect.words import word_for
 from cinemae.errors import ImageError
@@ -111,7 +111,7 @@ def render() -> str:
             cells = [_cell(found["flips"][name] if name in DELIVERIES else found[name]) for name in names]
             rows.append(f"| {kind} | {label} | {' | '.join(cells)} |")
     counts = " and ".join(f"{n} {name}" for name, n in values["images"].items())
-    return PAGE_TEXT.format(table="\n".join(rows), counts=counts, model=values["model"])
+    return PAGE_TEXT.format(note=FIRST_STARTER, table="\n".join(rows), counts=counts, model=values["model"])
 
 
 def _cell(estimate: dict[str, Any] | None) -> str:
@@ -123,7 +123,7 @@ def _cell(estimate: dict[str, Any] | None) -> str:
 
 PAGE_TEXT = """# Does a verdict hold when the picture is delivered anew?
 
-Written by `python -m benchmarks.stability` from `benchmarks/results/stability.json`; do not edit.
+{note}Written by `python -m benchmarks.stability` from `benchmarks/results/stability.json`; do not edit.
 
 The same picture arrives as a download, a thumbnail, a re-share. `cinemae detect --stable` (in Python
 `detect(image, stable=True)`) scores five variants beside the picture itself: saved as JPEG 85, three quarters of the

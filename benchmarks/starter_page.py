@@ -100,7 +100,7 @@ def render() -> str:
         "A random forest that knows only container, width and height of the originals reaches, by the same protocol, "
         f"a mean AUC of {probe['mean_family_auc']:.3f} and finds {_percent(probe['found_at_3_percent'])}: generated "
         "images have sizes of their own. The model is told no container and no size, but the whole picture squashed to "
-        "a square tells its proportions, and native pixels tell something of its scale. Beside each picture that is not "
+        "a square tells its proportions, and native pixels something of its scale. Beside each picture that is not "
         "square the head has therefore learnt from its centre square too.",
     ]
     return "\n\n".join(section.strip() for section in sections) + "\n"

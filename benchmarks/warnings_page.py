@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from benchmarks.image_warnings import PIXEL_WARNINGS, RESULT
-from benchmarks.measure import ROOT
+from benchmarks.measure import FIRST_STARTER, ROOT
 from cinemae.evidence.image_warnings import WARNINGS, WarningLimits
 
 PAGE = ROOT / "docs" / "warnings.md"
@@ -81,15 +81,15 @@ PAPER = (
     ("scale of 0.6 and below (Sec. 5.2)", ("resize=0.6", "resize=0.5", "resize=0.25")),
     ("the same, enlarged back", ("enlarged=0.6", "enlarged=0.4", "enlarged=0.2")),
 )
-HEAD = """# Warnings
+HEAD = f"""# Warnings
 
-Written by `python -m benchmarks.warnings_page` from `benchmarks/results/image_warnings.json`; do not edit.
-[The command](../benchmarks/README.md) that measured it needs labelled pictures, which are not shipped.
+{FIRST_STARTER}Written by `python -m benchmarks.warnings_page` from `benchmarks/results/image_warnings.json`; do not
+edit. [The command](../benchmarks/README.md) that measured it needs labelled pictures, which are not shipped.
 
 A verdict carries the names of what makes it less sure. A warning says what kind of picture it is; it changes neither
 probability nor verdict, and is no evidence for either class, even where one of them carries it more often. It is told
-from the picture alone, in {cost:.0f} ms of processor time for a decoded photograph of 12 megapixels (bringing that to
-the model's size takes {preprocess:.0f} ms). In Python:
+from the picture alone, in {{cost:.0f}} ms of processor time for a decoded photograph of 12 megapixels (bringing that to
+the model's size takes {{preprocess:.0f}} ms). In Python:
 
 ```python
 from cinemae.pictures.image import load_image
@@ -99,7 +99,7 @@ names = image_warnings(load_image("photo.jpg"))
 print(*explain(names), sep="\\n")
 ```
 
-How to read the figures: they are the bundled model's, on {photographs} photographs and {fakes} fakes of generators that
+How to read the figures: they are that model's, on {{photographs}} photographs and {{fakes}} fakes of generators that
 it was not trained on, all of 224 or 256 pixels and saved as JPEG of quality 92. The set is small and old, and the
 model's thresholds were chosen on these very pictures, so the error of the files as they are is flattered; differences
 are less so. No limit was chosen on them. `called "ai"` is the share of photographs called so, `called "real"` the share

@@ -310,9 +310,16 @@ class FrozenMAE(MaskedAutoencoder):
 
 
 def _token_statistics(tokens: Tensor, names: Sequence[str]) -> list[Tensor]:
-    """Return what is named of each sequence's tokens (N, 1 + L, D), [CLS] first: (N, D) each."""
+    """Return what is named of each sequence's tokens (N, 1 + L, D), [CLS] first: (N, D) each.
+
+    Sums over the patches are products with a row of ones: where ONNX Runtime sums over an axis in the middle, the last
+    digit depends on the number of threads.
+    """
     patches = tokens[:, 1:]
-    return [tokens[:, 0] if name == "cls" else patches.mean(1) if name == "mean" else patches.std(1) for name in names]
+    ones, count = patches.new_ones(1, patches.shape[1]), patches.shape[1]
+    mean = ones @ patches / count
+    std = (ones @ (patches - mean).square() / (count - 1)).sqrt()
+    return [{"cls": tokens[:, 0], "mean": mean[:, 0], "std": std[:, 0]}[name] for name in names]
 
 
 def _masked_run(visible: Tensor) -> _Run:

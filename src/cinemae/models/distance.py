@@ -33,7 +33,8 @@ def load_distance(directory: Path, config: ModelConfig, *, required: bool = True
     size = summary_dim(global_dim, config.extractor.image.num_views, side_by_side)
     try:
         weights = load_file(path)
-        found = MahalanobisDistance(weights["mean"], weights["whitening"], side_by_side)
+        whitening = weights["whitening"].astype(np.float32, copy=False)
+        found = MahalanobisDistance(weights["mean"], whitening, side_by_side)
     except (OSError, KeyError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelDirError(f"{path} cannot be used ({reason}): restore it or run cinemae calibrate.") from error
@@ -46,7 +47,10 @@ def load_distance(directory: Path, config: ModelConfig, *, required: bool = True
 
 
 def distance_bytes(distance: MahalanobisDistance) -> bytes:
-    """Return the content of the file."""
-    weights = {"mean": distance.mean, "whitening": distance.whitening}
+    """Return the content of the file; principal components are rounded to float16."""
+    whitening = distance.whitening
+    if len(whitening) < whitening.shape[1]:
+        whitening = whitening.astype(np.float16)
+    weights = {"mean": distance.mean, "whitening": whitening}
     # safetensors writes memory as it lies, and a transposed matrix lies column by column
     return bytes(save({name: np.ascontiguousarray(value) for name, value in weights.items()}))
