@@ -292,7 +292,12 @@ def test_a_recipe_is_refused_by_name(changes, sentence):
 def test_the_settings_are_those_the_model_was_trained_with():
     """Backbone, head and training of the bundled model, as recipes/starter/make.sh made it."""
     start = job.begin(FitRecipe(real=("x",), fake=("y",), seed=3, target_fpr=0.05))
-    assert (start.train.epochs, start.train.optimizer, start.train.seed, start.train.target_fpr) == (25, "lbfgs", 3, 0.05)
+    assert (start.train.epochs, start.train.optimizer, start.train.seed, start.train.target_fpr) == (
+        25,
+        "lbfgs",
+        3,
+        0.05,
+    )
     assert (start.head.view_pooling, start.head.cls_hidden, start.head.clip_global) == ("concat", (), 5)
     assert (start.extractor.config.image.views, start.extractor.config.image.jpeg_quality) == ("whole_native", None)
     assert start.licence.startswith("head and decoder under Apache-2.0")
