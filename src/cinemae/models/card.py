@@ -321,6 +321,7 @@ def _recipe(config: ModelConfig) -> str:
             if taken != ("cls",)
             else []
         ),
+        *(["* beside it the block spectrum of each view"] if extractor.global_feature.block_spectrum else []),
         f"* LCAS: lambda {lcas.fidelity_weight}, reduction {lcas.reduction}, {extractor.deviation.pixel_space} pixels",
         f"* head: {head.fusion} ({head.fusion_level}), statistics {', '.join(head.statistics) or 'none'}, views joined by "
         f"{head.view_pooling}",

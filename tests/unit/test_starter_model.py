@@ -1,0 +1,127 @@
+"""How the bundled model is put together from stored features, on drawn ones with a known answer."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.starter_cv import family_aucs
+from benchmarks.starter_deliveries import protocol_steps
+from benchmarks.starter_model import EXTRACTOR, HEAD, TRAIN, Data, cross_logits, data_rows, names, read_data
+from benchmarks.starter_pictures import in_turns
+from benchmarks.starter_record import Judged, make_record
+from benchmarks.starter_store import FeatureStore
+
+from cinemae.calibration.report import report_calibration
+
+FAMILIES = ("gan", "gemini", "flux", "sdxl")
+EACH = 24
+PATCHES = 16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list, features and LCAS terms: generated images differ in the whole view, every third picture is not square."""
+    folder = tmp_path_factory.mktemp("starter")
+    rng = np.random.default_rng(0)
+    rows = []
+    for fold, family in enumerate(FAMILIES):
+        for number in range(EACH):
+            wide = {"width": 300 if number % 3 == 0 else 200, "height": 200, "format": "JPEG", "license": "MIT"}
+            rows.append({"class": "fake", "group": f"{family}-1", "family": family, "fold": fold, **wide})
+            rows.append(
+                {"class": "real", "group": f"camera-{fold}", "family": "", "fold": fold, "make": "Canon", **wide}
+            )
+    for number, row in enumerate(rows):
+        row |= {"sha256": hashlib.sha256(str(number).encode()).hexdigest(), "repo": f"someone/{row['group']}"}
+    with (folder / "list.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["sha256", "class", "group", "family", "fold", "repo", "make", *wide])
+        writer.writeheader()
+        writer.writerows(rows)
+    _store(folder / "features", folder / "lcas", rows, ("ws", "c0"), rng)
+    _store(folder / "squares", folder / "lcas-squares", [row for row in rows if row["width"] == 300], ("sc",), rng)
+    return folder
+
+
+def _store(features: Path, lcas: Path, rows: list, views: tuple[str, ...], rng: np.random.Generator) -> None:
+    features.mkdir()
+    lcas.mkdir()
+    sha = [row["sha256"] for row in rows for _ in views]
+    view = [name for _ in rows for name in views]
+    fake = np.array([row["class"] == "fake" and name != "c0" for row in rows for name in views])
+    layers = {f"L{number}": rng.normal(size=(len(sha), 4, 8)) + fake[:, None, None] for number in (5, 7, 9)}
+    spectrum = rng.normal(size=(len(sha), 378)).astype(np.float32)
+    np.savez(features / "p.npz", sha=sha, delivery=np.zeros(len(sha), np.int8), view=view, spectrum=spectrum, **layers)
+    terms = rng.random((2, len(sha), 2, PATCHES)).astype(np.float32)
+    terms[..., ::4] = np.nan
+    np.savez(lcas / "p.npz", deviation=terms[0], fidelity=terms[1])
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> FeatureStore:
+    both = [folder / "features", folder / "squares"]
+    return FeatureStore.open(both, folder / "list.csv", [folder / "lcas", folder / "lcas-squares"])
+
+
+@pytest.fixture(scope="module")
+def data(store: FeatureStore) -> Data:
+    return read_data(store, 588)
+
+
+def test_both_views_lie_side_by_side_and_only_pictures_that_are_not_square_have_a_copy(data: Data) -> None:
+    dim = len(EXTRACTOR.global_feature.cls_layers) * 3 * 8 + 378
+    assert data.pictures.global_feature.shape == (len(FAMILIES) * EACH * 2, 2, dim)
+    assert len(data.copies) == len(FAMILIES) * EACH * 2 // 3
+    assert np.isfinite(data.photograph_lcas).all()
+    assert len(data.photograph_lcas) == len(FAMILIES) * EACH * 2 * 2 * PATCHES * 3 // 4
+
+
+def test_a_copy_has_the_native_view_and_statistics_of_its_picture(store: FeatureStore, data: Data) -> None:
+    copied = store.rows["sc"][:, 0] >= 0
+    assert np.array_equal(data.copies.global_feature[:, 1], data.pictures.global_feature[copied, 1])
+    assert not np.array_equal(data.copies.global_feature[:, 0], data.pictures.global_feature[copied, 0])
+    assert np.array_equal(data.copies.labels, data.pictures.labels[copied])
+
+
+def test_a_fold_left_out_leaves_with_its_copies(data: Data) -> None:
+    left = data.without(2)
+    assert set(left.fold) == set(left.fold_of_copies) == {0, 1, 3}
+    assert len(left.trained_on()) == len(left.pictures) + len(left.copies) == 3 * len(data.trained_on()) // 4
+    assert "flux-1" not in left.trained_on().names(1)
+
+
+def test_families_unseen_are_told_by_what_they_share(folder: Path, store: FeatureStore, data: Data) -> None:
+    head = replace(HEAD, global_dim=2 * data.pictures.global_feature.shape[-1], agg_hidden=4)
+    logits = cross_logits(data, head, replace(TRAIN, epochs=3))
+    assert min(family_aucs(store.pictures, logits).values()) > 0.9
+    pictures = data.pictures
+    calibration = report_calibration(logits, pictures.labels, pictures.generators, TRAIN, fold=data.fold)
+    assert np.array_equal(calibration.crossed.fold, data.fold)
+    record = make_record(Judged(store.pictures, logits, calibration), folder / "list.csv", "model")
+    assert json.loads(json.dumps(record)) == record
+    assert [row["n"] for row in record["sources"]] == [EACH] * 4
+    assert [(row["name"], row["n"]) for row in record["makers"]] == [("Canon", 4 * EACH)]
+    assert sum(row["n"] for row in record["deliveries"]) == 4 * EACH
+    assert abs(record["format_probe"]["mean_family_auc"] - 0.5) < 0.2  # both classes have the same sizes
+
+
+def test_small_groups_go_together_and_the_card_names_repositories(folder: Path, store: FeatureStore) -> None:
+    few = store.pictures[np.arange(len(store.pictures)) < 30]
+    assert set(names(few)) <= {*(f"{family}, others" for family in FAMILIES), "other sources"}
+    rows = data_rows(folder / "list.csv", store.pictures)
+    assert rows[0] == {"set": "fake/flux-1", "images": EACH, "origin": "github.com: someone/flux-1; MIT"}
+
+
+def test_pictures_are_taken_from_all_groups_in_turns() -> None:
+    rows = [{"sha256": str(number), "group": "a" if number < 8 else "b"} for number in range(10)]
+    assert [row["group"] for row in in_turns(rows, "group")][:4] == ["a", "b", "a", "b"]
+
+
+def test_the_protocol_scales_four_in_ten_and_saves_seven() -> None:
+    drawn = [protocol_steps(hashlib.sha256(str(number).encode()).hexdigest()) for number in range(2000)]
+    assert np.mean(drawn, 0) == pytest.approx((0.4, 0.7), abs=0.04)
