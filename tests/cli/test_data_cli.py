@@ -164,3 +164,31 @@ assert not heavy, heavy
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+WITHOUT = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {packages!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.argv = ["cinemae", "data", "check", {dataset!r}]
+from cinemae.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "said"),
+    [
+        (("torch", "transformers", "onnx", "onnxscript", "jaxtyping"), 0, ""),
+        (("torch", "sklearn"), 2, "error: this needs sklearn, which is not installed: pip install 'cinemae[data]'\n"),
+    ],
+)
+def test_check_needs_the_extra_data_alone(dataset, packages, code, said):
+    program = WITHOUT.format(packages=packages, dataset=str(dataset))
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (code, said), result.stdout

@@ -87,7 +87,7 @@ class TestPlace:
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path / "fake"
         )
         assert result.stdout == (
-            "[(1, b'abc')]\nMissingDependencyError Parquet data sets need pyarrow: pip install 'cinemae[train]'.\n"
+            "[(1, b'abc')]\nMissingDependencyError Parquet data sets need pyarrow: pip install 'cinemae[data]'.\n"
         )
 
 

@@ -62,7 +62,8 @@ class _Commands(TyperGroup):
             package = (error.name or "").partition(".")[0]
             if package not in _TRAIN_EXTRA:
                 raise
-            raise _fail(f"this needs {package}, which is not installed: pip install 'cinemae[train]'") from error
+            extra = "data" if ctx.invoked_subcommand == "data" else "train"
+            raise _fail(f"this needs {package}, which is not installed: pip install 'cinemae[{extra}]'") from error
         except BrokenPipeError as error:
             _silence_stdout()
             raise typer.Exit(141) from error

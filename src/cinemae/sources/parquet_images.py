@@ -26,7 +26,7 @@ try:
     import pyarrow as pa
     import pyarrow.parquet as pq
 except ImportError as error:
-    raise MissingDependencyError("Parquet data sets need pyarrow: pip install 'cinemae[train]'.") from error
+    raise MissingDependencyError("Parquet data sets need pyarrow: pip install 'cinemae[data]'.") from error
 
 GENERATOR_COLUMNS = ("generator", "model", "source")
 BLOCK_ROWS = 32

@@ -22,7 +22,7 @@ try:
     import pyarrow as pa
     import pyarrow.parquet as pq
 except ImportError as error:
-    raise MissingDependencyError("stores and results in Parquet need pyarrow: pip install 'cinemae[train]'.") from error
+    raise MissingDependencyError("stores and results in Parquet need pyarrow: pip install 'cinemae[data]'.") from error
 
 SET_ASIDE = "set aside: "
 """How the error_message of a quarantined image begins."""

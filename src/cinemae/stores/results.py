@@ -25,7 +25,7 @@ from cinemae.stores.parts import PartsFolder, PartsFormat
 try:
     import pyarrow as pa
 except ImportError as error:
-    raise MissingDependencyError("results in Parquet need pyarrow: pip install 'cinemae[train]'.") from error
+    raise MissingDependencyError("results in Parquet need pyarrow: pip install 'cinemae[data]'.") from error
 
 HEADER_NAME = "results.json"
 FORMAT_VERSION = 2
