@@ -9,7 +9,8 @@ say less of the class. For each fold of the protocol of `benchmarks.starter_cv` 
 and thresholds come from the logits that these four heads give to pictures of families and sources that they have not
 seen. What ships is a fifth head, of all pictures; --save writes what the four reach to results/starter_model.json. With
 --without F a model of the same kind is made that has not seen fold F, for measurements on pictures that nothing was
-chosen on; its thresholds come from the other folds.
+chosen on; its thresholds come from the other folds. Without --out, the figures of the four heads alone, with
+--no-copies or --no-statistics for what the centre squares and the statistics of LCAS are worth.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import csv
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -31,7 +32,7 @@ from benchmarks.starter_page import RECORD, draw
 from benchmarks.starter_record import FEWEST, Judged, make_record
 from benchmarks.starter_store import FeatureStore, Matrix, Pictures
 from cinemae.calibration.outliers import fit_distance, ood_reference
-from cinemae.calibration.report import report_calibration
+from cinemae.calibration.report import CalibrationReport, report_calibration
 from cinemae.config import (
     BackboneInfo,
     ExtractorConfig,
@@ -203,51 +204,70 @@ def cross_distances(data: Data) -> NDArray[np.float64]:
     return found
 
 
-def main() -> None:
-    """Train, judge, write."""
-    options = _parser().parse_args()
-    torch.set_num_threads(1)
-    backbone = FrozenMAE.from_pretrained(options.backbone)
-    store = FeatureStore.open(options.features, options.list, options.lcas)
-    data = read_data(store, backbone.patch_dim)
-    listed = store.pictures
-    if options.without is not None:
-        listed = listed[data.fold != options.without]
-        data = data.without(options.without)
-    pictures = data.pictures
-    dim = pooled_dim(pictures.global_feature.shape[-1], HEAD.view_pooling, len(VIEWS))
-    head_config = replace(HEAD, global_dim=dim)
-    logits = cross_logits(data, head_config, TRAIN)
-    families = family_aucs(listed, logits)
-    print(f"mean family AUC {np.mean(list(families.values())):.4f}, found {found_at(listed, logits):.3f}")
-    calibration = report_calibration(logits, pictures.labels, pictures.generators, TRAIN, fold=data.fold)
-    history: list[EpochLine] = []
+def trained_model(
+    data: Data,
+    head_config: HeadConfig,
+    calibration: CalibrationReport,
+    folder: Path,
+    name: str,
+    provenance: dict[str, Any],
+) -> TrainedModel:
+    """Train the head on all pictures, and put it together with the thresholds that cross-fitting gave."""
+    pictures, history, backbone = data.pictures, list[EpochLine](), FrozenMAE.from_pretrained(folder)
     head = fit_head(data.trained_on(), pictures, head_config, TRAIN, TRAIN.seed, history)
     results = msgspec.structs.replace(
-        validation_results([logits], pictures, calibration, TRAIN, history),
+        validation_results([calibration.logits], pictures, calibration, TRAIN, history),
         split=f"{len(np.unique(data.fold))} folds by family and source; each judged by a head that has not seen it",
     )
-    side_by_side = HEAD.joins_views_side_by_side
+    side_by_side = head_config.joins_views_side_by_side
     distance = fit_distance(view_summary(pictures.global_feature, side_by_side))
-    provenance = json.loads(options.provenance.read_text(encoding="utf-8"))
     config = ModelConfig(
-        name="cinemae-starter" if options.without is None else f"cinemae-starter-without-{options.without}",
+        name=name,
         backbone=BackboneInfo(backbone.content_hash, backbone.patch_size, backbone.num_patches, backbone.hidden_size),
         extractor=EXTRACTOR,
         lcas=LCAS,
         head=head_config,
         decision=calibration.decision,
         reference=lcas_quantiles(data.photograph_lcas),
-        provenance={**provenance, "data": data_rows(options.list, listed), "train": TRAIN.to_dict()},
+        provenance=provenance,
         ood=ood_reference(cross_distances(data), pictures.labels),
     )
     report = TrainReport(head, calibration.decision, history, calibration, results)
     extractor = FeatureExtractor(backbone, EXTRACTOR)
-    TrainedModel(config, report, extractor, options.backbone, replace(distance, side_by_side=side_by_side)).write(
-        options.out
-    )
+    return TrainedModel(config, report, extractor, folder, replace(distance, side_by_side=side_by_side))
+
+
+def main() -> None:
+    """Train, judge, write."""
+    options = _parser().parse_args()
+    torch.set_num_threads(1)
+    store = FeatureStore.open(options.features, options.list, options.lcas)
+    data = read_data(store, FrozenMAE.from_pretrained(options.backbone).patch_dim)
+    listed = store.pictures
+    if options.without is not None:
+        listed = listed[data.fold != options.without]
+        data = data.without(options.without)
+    if options.no_copies:
+        data = replace(
+            data, copies=data.copies[np.zeros(len(data.copies), bool)], fold_of_copies=data.fold_of_copies[:0]
+        )
+    pictures = data.pictures
+    dim = pooled_dim(pictures.global_feature.shape[-1], HEAD.view_pooling, len(VIEWS))
+    statistics = () if options.no_statistics else HEAD.statistics
+    head_config = replace(HEAD, global_dim=dim, statistics=statistics)
+    logits = cross_logits(data, head_config, TRAIN)
+    families = family_aucs(listed, logits)
+    print(f"mean family AUC {np.mean(list(families.values())):.4f}, found {found_at(listed, logits):.3f}")
+    if options.out is None:
+        return
+    calibration = report_calibration(logits, pictures.labels, pictures.generators, TRAIN, fold=data.fold)
+    provenance = json.loads(options.provenance.read_text(encoding="utf-8"))
+    provenance |= {"data": data_rows(options.list, listed), "train": TRAIN.to_dict()}
+    name = "cinemae-starter" if options.without is None else f"cinemae-starter-without-{options.without}"
+    model = trained_model(data, head_config, calibration, options.backbone, name, provenance)
+    model.write(options.out)
     if options.save:
-        record = make_record(Judged(listed, logits, calibration), options.list, config.model_id)
+        record = make_record(Judged(listed, logits, calibration), options.list, model.config.model_id)
         RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         draw(record)
 
@@ -258,8 +278,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--features", type=Path, nargs="+", required=True, help="of benchmarks.starter_features")
     parser.add_argument("--lcas", type=Path, nargs="+", required=True, help="for each, that of benchmarks.starter_lcas")
     parser.add_argument("--backbone", type=Path, required=True, help="folder that cinemae pretrain wrote")
-    parser.add_argument("--provenance", type=Path, required=True, help="JSON for config.json and the card")
-    parser.add_argument("--out", type=Path, required=True, help="model directory to write")
+    parser.add_argument("--provenance", type=Path, help="JSON for config.json and the card; with --out")
+    parser.add_argument("--out", type=Path, help="model directory to write; without it only the figures are printed")
+    parser.add_argument("--no-copies", action="store_true", help="do not train on centre squares")
+    parser.add_argument("--no-statistics", action="store_true", help="train on the global feature alone")
     parser.add_argument("--without", type=int, help="a fold to leave out altogether")
     parser.add_argument("--save", action="store_true", help=f"write {RECORD.name}")
     return parser
