@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from benchmarks.measure import FIRST_STARTER, RESULTS, ROOT
+from benchmarks.measure import FIRST_STARTER, LIKE_BUNDLED, RESULTS, ROOT
 from cinemae.models.card import KINDS
 
 PAGE = ROOT / "docs" / "calibration.md"
@@ -14,7 +14,7 @@ LEVELS = ("0.01", "0.02", "0.05")
 
 HEAD = f"""# Calibration and doubt
 
-{FIRST_STARTER}Written by `python -m benchmarks.render` from `benchmarks/results/calibration/`; do not edit.
+{LIKE_BUNDLED}Written by `python -m benchmarks.render` from `benchmarks/results/calibration/`; do not edit.
 [The commands](../benchmarks/README.md#calibration) say how it was measured; decision records
 [0006](decisions/0006-decision-rule.md) and [0011](decisions/0011-calibration-and-doubt.md) say what was chosen and why.
 
@@ -23,11 +23,10 @@ generated, if half of all images are. **Two thresholds** make three words of it:
 called "ai", at most 10 % of generated images "real", and what lies between is "uncertain". **`ood_score`** says how
 unlike the training images the image is. `cinemae calibrate` sets all three for one's own images.
 
-The images are that model's validation images, {{n_real}} photographs and {{n_fake}} images of four generators that
-it was not trained on (2020 to 2024). Its head and
-thresholds were chosen on these images too; here each image is judged by a curve and thresholds that were chosen on the
-other four fifths of them. Corrupted images are judged by what the clean ones of the other folds chose. 95 % intervals
-in brackets.
+On this page curve and thresholds are chosen anew: on {{n_real}} photographs and {{n_fake}} generated images, each judged
+by what was chosen on the other four fifths of them, as `cinemae calibrate` does with one's own. Corrupted images are
+judged by what the clean ones of the other folds chose. 95 % intervals in brackets: they are wide, for the images are few.
+What curve and thresholds of the bundled model reach, by cross-fitting over all pictures: [starter.md](starter.md).
 """
 BEFORE_AFTER = """## Before and after
 
@@ -59,7 +58,7 @@ useful none the less is its third word: it says "uncertain" of two images in thr
 """
 OUTLIERS = """## Unlike anything seen
 
-The distance is Mahalanobis's, of the mean [CLS] feature over an image's tiles and the logarithm of its deviation
+{note}The distance is Mahalanobis's, of the mean [CLS] feature over an image's tiles and the logarithm of its deviation
 between tiles, to one Gaussian of the {trained} training images (altered copies included), its covariance shrunk after
 Ledoit and Wolf. It was chosen among these, on validation photographs and {pictures} drawn pictures of each of eight
 kinds: AUC of telling them from the photographs, mean and worst over the kinds; the share of them farther out than 99
@@ -101,7 +100,9 @@ def render() -> str:
         _coverage(measured["conditions"]),
         _plot("risk-coverage.png", "Risk and coverage, clean and under the stronger corruptions"),
         POOR,
-        OUTLIERS.format(trained=f"{outliers['n']['trained_on']:,}", pictures=outliers["pictures"]),
+        OUTLIERS.format(
+            note=FIRST_STARTER,
+            trained=f"{outliers['n']['trained_on']:,}", pictures=outliers["pictures"]),
         _candidates(outliers["candidates"]),
         NO_USE,
         _fifths(outliers["shipped"]["fifths"]),

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from benchmarks.image_warnings import PIXEL_WARNINGS, RESULT
-from benchmarks.measure import FIRST_STARTER, ROOT
+from benchmarks.measure import LIKE_BUNDLED, ROOT
 from cinemae.evidence.image_warnings import WARNINGS, WarningLimits
 
 PAGE = ROOT / "docs" / "warnings.md"
@@ -83,7 +83,7 @@ PAPER = (
 )
 HEAD = f"""# Warnings
 
-{FIRST_STARTER}Written by `python -m benchmarks.warnings_page` from `benchmarks/results/image_warnings.json`; do not
+{LIKE_BUNDLED}Written by `python -m benchmarks.warnings_page` from `benchmarks/results/image_warnings.json`; do not
 edit. [The command](../benchmarks/README.md) that measured it needs labelled pictures, which are not shipped.
 
 A verdict carries the names of what makes it less sure. A warning says what kind of picture it is; it changes neither
@@ -99,10 +99,8 @@ names = image_warnings(load_image("photo.jpg"))
 print(*explain(names), sep="\\n")
 ```
 
-How to read the figures: they are that model's, on {{photographs}} photographs and {{fakes}} fakes of generators that
-it was not trained on, all of 224 or 256 pixels and saved as JPEG of quality 92. The set is small and old, and the
-model's thresholds were chosen on these very pictures, so the error of the files as they are is flattered; differences
-are less so. No limit was chosen on them. `called "ai"` is the share of photographs called so, `called "real"` the share
+How to read the figures: they are that model's, on {{photographs}} photographs and {{fakes}} fakes of sources and
+generators that it has not seen. The set is small: intervals are wide. Neither limits nor thresholds were chosen on it. `called "ai"` is the share of photographs called so, `called "real"` the share
 of fakes; the rest are right or uncertain. In brackets: 95 % intervals."""
 
 
