@@ -63,6 +63,7 @@ def main() -> None:
     both, whole = cross_scores(store, design("ws", "c0")), cross_scores(store, design("ws"))
     ai, photograph = verdicts(pictures, both)
     print(f"{int(pictures.fake.sum())} generated images, {int((~pictures.fake).sum())} photographs")
+    print(f"both views call {ai.mean():.1%} AI-generated, {photograph.mean():.1%} photographs, the rest uncertain")
     print(f"correlation of the two logits {np.corrcoef(both, whole)[0, 1]:.3f}\n")
     print("| verdicts that differ, at most | called AI-generated early | called photographs early | need both views |")
     print("| --- | --- | --- | --- |")
