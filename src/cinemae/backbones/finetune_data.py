@@ -15,8 +15,7 @@ from torch import Tensor
 from cinemae.backbones.finetune_config import FinetuneRecipe
 from cinemae.config import ImageConfig, LcasConfig, TrainConfig
 from cinemae.core.anomaly_stats import anomaly_stats
-from cinemae.core.features import FeatureExtractor
-from cinemae.core.lcas import combine_terms
+from cinemae.core.features import FeatureExtractor, terms_to_lcas
 from cinemae.errors import TrainingError
 from cinemae.features.extract import BATCHES_AHEAD, decode_record, extract_rows
 from cinemae.features.extract_job import DEFAULT_BATCH_SIZE
@@ -206,13 +205,8 @@ def measure_features(
     for row in (row for rows in extract_rows(images.records, extractor) for row in rows):
         if row.global_feature is None or row.deviation is None or row.fidelity is None:
             raise TrainingError(f"an image can no longer be read ({row.path}: {row.error_message}): restore it.")
-        scores = combine_terms(
-            torch.from_numpy(row.deviation),
-            torch.from_numpy(row.fidelity),
-            fidelity_weight=lcas.fidelity_weight,
-            reduction=lcas.reduction,
-            patch_dim=extractor.backbone.patch_dim,
-        )
+        terms = torch.from_numpy(row.deviation), torch.from_numpy(row.fidelity)
+        scores = terms_to_lcas(*terms, lcas, extractor.backbone.patch_dim)
         columns.append((row.global_feature, anomaly_stats(scores).numpy()))
         if row.label == 0:
             of_photographs.append(scores[~scores.isnan()].numpy())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cinemae.config import DecisionConfig, ModelConfig
-from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
+from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError, first_line
 from cinemae.models.directory import CARD_FILE
 
 if TYPE_CHECKING:
@@ -191,8 +191,7 @@ def push_model(
                 repo_id=repository, folder_path=directory, revision=branch, commit_message=commit_message
             )
         except (HFValidationError, HfHubHTTPError, OSError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelDirError(f"the Hub did not take {repo_id}: {reason}") from error
+            raise ModelDirError(f"the Hub did not take {repo_id}: {first_line(error)}") from error
     return str(commit.commit_url)
 
 

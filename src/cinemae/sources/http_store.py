@@ -15,7 +15,7 @@ from cinemae.sources.remote_object import (
     RefusedError,
     RemoteObject,
     TransientError,
-    first_line,
+    in_short,
 )
 from cinemae.version import __version__
 
@@ -89,7 +89,7 @@ class HttpStore:
                 timeout=timeout,
             )
         except (urllib3.exceptions.LocationValueError, UnicodeError) as error:  # no host, or an unknown scheme
-            raise RefusedError(first_line(error)) from error
+            raise RefusedError(in_short(error)) from error
         except urllib3.exceptions.MaxRetryError as error:
             if isinstance(error.reason, urllib3.exceptions.ResponseError):
                 raise RefusedError(f"more than {MAX_REDIRECTS} redirections") from error
