@@ -19,7 +19,7 @@ from cinemae.core.features import FeatureExtractor, terms_to_lcas
 from cinemae.errors import TrainingError
 from cinemae.features.extract import BATCHES_AHEAD, decode_record, extract_rows
 from cinemae.features.extract_job import DEFAULT_BATCH_SIZE
-from cinemae.features.training_set import TrainingSet, check_classes
+from cinemae.features.training_set import TrainingSet, require_both_classes
 from cinemae.sources.overlap import refuse_overlap
 from cinemae.sources.records import ImageRecord
 from cinemae.sources.stream import read_ahead
@@ -93,7 +93,7 @@ def read_both(recipe: FinetuneRecipe, config: ImageConfig) -> tuple[LabelledImag
     """
     training, validation = LabelledImages.read(recipe.training, config), LabelledImages.read(recipe.validation, config)
     for images, name in ((training, "the training set"), (validation, "the validation set")):
-        check_classes(images.labels, name)
+        require_both_classes(images.labels, name)
     if not recipe.allow_overlap:
         hashes = {str(row.content_hash) for row in training.rows}
         judged = ((row.path, str(row.content_hash)) for row in validation.rows)

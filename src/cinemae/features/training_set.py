@@ -217,16 +217,7 @@ def read_stats(
     return stats
 
 
-def require_both_classes(data: TrainingSet, name: str) -> None:
-    """Refuse a set of one class.
-
-    Raises:
-        TrainingError: If photographs or generated images are missing.
-    """
-    check_classes(data.labels, name)
-
-
-def check_classes(labels: NDArray[Any], name: str) -> None:
+def require_both_classes(labels: NDArray[Any], name: str) -> None:
     """Refuse labels of one class.
 
     Raises:

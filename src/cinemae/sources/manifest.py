@@ -176,8 +176,9 @@ def _check_header(header: Sequence[str], needed: Sequence[str], manifest: Path) 
     missing = [name for name in needed if name not in header]
     if missing:
         raise SourceError(
-            f"{manifest}, line 1: a manifest needs the columns {' and '.join(needed)} here; {' and '.join(missing)} is "
-            f"missing among {', '.join(header) or 'nothing'}: write one with `cinemae data manifest`, or empty labels."
+            f"{manifest}, line 1: a manifest needs the columns {' and '.join(needed)} here (labels may be empty); "
+            f"{' and '.join(missing)} is missing among {', '.join(header) or 'nothing'}: write one with `cinemae data "
+            "manifest`."
         )
     twice = sorted({name for name in header if name in _READ and header.count(name) > 1})
     if twice:
