@@ -25,7 +25,6 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.measure import RESULTS, Record, make_parser, median_ratio, require_close, run, take_turns
 from cinemae.core.preprocess import preprocess
-from cinemae.fit.compare import auc_difference
 from cinemae.models.bundle import ModelBundle
 from cinemae.models.directory import INT8_FILE, ONNX_FILE, read_model_config, resolve_model
 from cinemae.models.export import export_onnx
@@ -33,6 +32,7 @@ from cinemae.models.export_int8 import quantize_graph
 from cinemae.models.scorers import OnnxScorer
 from cinemae.pictures.image import load_image
 from cinemae.sources.datasets import read_records
+from cinemae.statistics.resampling import auc_apart
 
 PLOT = RESULTS / "pareto.png"
 VIEWS = {"tiles": "all tiles", "checkered": "half of the tiles"}
@@ -58,7 +58,7 @@ def measure(options: argparse.Namespace) -> Record:
     figures: dict[str, float] = {}
     points = {}
     for name in scorers:
-        difference = auc_difference(logits[name], logits[first], labels, seed=0)
+        difference, _ = auc_apart(logits[name], logits[first], labels)
         share = median_ratio(samples[name], samples[first])
         points[name] = (share, _mean_auc(logits[name], labels, generators))
         figures[f"looked at | {name} | time / paper's settings"] = share

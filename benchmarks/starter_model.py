@@ -31,7 +31,7 @@ from benchmarks.starter_cv import Part, family_aucs, found_at, join
 from benchmarks.starter_page import RECORD, draw
 from benchmarks.starter_record import FEWEST, Judged, make_record
 from benchmarks.starter_store import FeatureStore, Matrix, Pictures
-from cinemae.calibration.outliers import fit_distance, ood_reference
+from cinemae.calibration.outliers import cross_fitted_distances, fit_distance, ood_reference
 from cinemae.calibration.report import CalibrationReport, report_calibration
 from cinemae.config import (
     BackboneInfo,
@@ -194,16 +194,6 @@ def cross_logits(data: Data, head: HeadConfig, train: TrainConfig) -> NDArray[np
     return logits
 
 
-def cross_distances(data: Data) -> NDArray[np.float64]:
-    """Return how far each picture lies from what the other folds' pictures look like, (N,)."""
-    summary = view_summary(data.pictures.global_feature, HEAD.joins_views_side_by_side)
-    found = np.zeros(len(data.fold))
-    for number in np.unique(data.fold):
-        here = data.fold == number
-        found[here] = fit_distance(summary[~here]).of_summary(summary[here])
-    return found
-
-
 def trained_model(
     data: Data,
     head_config: HeadConfig,
@@ -220,7 +210,8 @@ def trained_model(
         split=f"{len(np.unique(data.fold))} folds by family and source; each judged by a head that has not seen it",
     )
     side_by_side = head_config.joins_views_side_by_side
-    distance = fit_distance(view_summary(pictures.global_feature, side_by_side))
+    summary = view_summary(pictures.global_feature, side_by_side)
+    distance = fit_distance(summary)
     config = ModelConfig(
         name=name,
         backbone=BackboneInfo(backbone.content_hash, backbone.patch_size, backbone.num_patches, backbone.hidden_size),
@@ -230,7 +221,7 @@ def trained_model(
         decision=calibration.decision,
         reference=lcas_quantiles(data.photograph_lcas),
         provenance=provenance,
-        ood=ood_reference(cross_distances(data), pictures.labels),
+        ood=ood_reference(cross_fitted_distances(summary, fold=data.fold), pictures.labels),
     )
     report = TrainReport(head, calibration.decision, history, calibration, results)
     extractor = FeatureExtractor(backbone, EXTRACTOR)

@@ -39,12 +39,38 @@ def log_unexpected(error: Exception) -> str:
     )
 
 
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of what an error says, or its name where it says nothing.
+
+    Example:
+        >>> first_line(ValueError("no such layer\nTraceback")), first_line(ValueError())
+        ('no such layer', 'ValueError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class ConfigError(CinemaeError, ValueError):
     """A setting is outside its allowed values."""
 
 
 class ImageError(CinemaeError, ValueError):
     """A file or object could not be read as one still image."""
+
+
+def why_unread(error: Exception) -> str:
+    """Return why an image has no result: its own fault, or the sentence of `log_unexpected`.
+
+    Args:
+        error: What was raised while the image was examined.
+
+    Raises:
+        CinemaeError: The error itself, if it is about more than this image.
+    """
+    if isinstance(error, ImageError):
+        return str(error)
+    if isinstance(error, CinemaeError):
+        raise error
+    return log_unexpected(error)
 
 
 class SourceError(CinemaeError, ValueError):

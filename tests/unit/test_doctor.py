@@ -557,7 +557,7 @@ def test_a_manifest_is_a_source_with_splits(sound, listed):
 
 def test_a_manifest_without_checksums_is_refused_at_once(sound, tmp_path):
     (tmp_path / "m.csv").write_text("path,label\na.png,0\n", encoding="utf-8")
-    with pytest.raises(SourceError, match="sha256 is missing: write one with `cinemae data manifest`"):
+    with pytest.raises(SourceError, match="sha256 is missing among path, label: write one with"):
         check_dataset(sound, CheckOptions(manifest=str(tmp_path / "m.csv")))
     (tmp_path / "m.csv").write_text("path,sha256\na.png,\n", encoding="utf-8")
     with pytest.raises(SourceError, match="names no SHA-256"):

@@ -8,7 +8,7 @@ from cinemae.core.preprocess import preprocess
 from cinemae.errors import FingerprintMismatchError
 from cinemae.features.extract import extract
 from cinemae.fit import compare as fit_compare
-from cinemae.fit.compare import auc_difference, compare_with_bundled
+from cinemae.fit.compare import compare_with_bundled
 from cinemae.models.directory import read_model_config
 from cinemae.models.scorers import OnnxScorer
 from cinemae.models.weights import load_extractor
@@ -65,16 +65,3 @@ def test_the_verdict_needs_an_interval_without_nought(bundled, store, shift, ver
     theirs = rng.normal(size=24)
     monkeypatch.setattr(fit_compare, "predict_logits", lambda head, data: theirs)
     assert compare_with_bundled(theirs + shift * labels, labels, store[0], seed=0).verdict == verdict
-
-
-def test_the_difference_is_paired():
-    """Two scores that agree but for a hair differ by little, with certainty; drawn apart they would not."""
-    rng = np.random.default_rng(0)
-    labels = np.repeat([0, 1], 100)
-    first = rng.normal(size=200) + labels
-    second = first + 0.01 * rng.normal(size=200)
-    found = auc_difference(first, second, labels, seed=0)
-    assert found.value == pytest.approx(roc_auc_score(labels, first) - roc_auc_score(labels, second))
-    assert found.low <= found.value <= found.high
-    assert found.high - found.low < 0.01
-    assert found.n == 200

@@ -104,11 +104,11 @@ def test_only_regular_files_are_hashed(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("path,label\na.jpg,0\n", "line 1: .* sha256 is missing"),
+        ("path,label\na.jpg,0\n", "line 1: .* sha256 is missing among path, label"),
         ("path,sha256\na.jpg,xyz\n", "line 2: a SHA-256 has 64 hex digits, got 'xyz'"),
         ("path,sha256\n,\n", "line 2: path must name a file"),
-        ("path,sha256\na.jpg\n", "line 2: this line has more or fewer values"),
-        ("path,sha256\na.jpg,,3\n", "line 2: this line has more or fewer values"),
+        ("path,sha256\na.jpg\n", "line 2: the header has 2 columns, this line has"),
+        ("path,sha256\na.jpg,,3\n", "line 2: the header has 2 columns, this line has"),
         ("path,sha256,label\na.jpg,,x\n", "line 2: a label is 0, 1, real, fake or empty, got 'x'"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_malformed_manifest_is_refused_by_line(tmp_path, text, sentence):
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "m.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SourceError, match="could not be read as CSV in UTF-8"):
+    with pytest.raises(SourceError, match="could not be read as UTF-8 text"):
         read_manifest(tmp_path / "m.csv")
 
 

@@ -21,6 +21,7 @@ from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.resampling import (
     RESAMPLES,
     accuracy_at,
+    auc_apart,
     auc_of,
     average_precision_of,
     balanced_accuracy_at,
@@ -270,3 +271,17 @@ class TestEstimateMean:
             total += [roc_auc_score(*_labels(real[a], fake[b])) for a, b in zip(i, j, strict=True)]
         found = _mean(groups, {"auc": auc_of}, seed=3)["auc"]
         np.testing.assert_allclose([found.low, found.high], np.percentile(total / 2, (2.5, 97.5)), rtol=0, atol=1e-12)
+
+
+def test_the_difference_is_paired():
+    """Two scores that agree but for a hair differ by little, with certainty; drawn apart they would not."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 100)
+    first = rng.normal(size=200) + labels
+    second = first + 0.01 * rng.normal(size=200)
+    found, drawn = auc_apart(first, second, labels)
+    assert found.value == pytest.approx(roc_auc_score(labels, first) - roc_auc_score(labels, second))
+    assert found.low <= found.value <= found.high
+    assert found.high - found.low < 0.01
+    assert found.n == 200
+    assert (found.low, found.high) == tuple(np.percentile(drawn, (2.5, 97.5)))

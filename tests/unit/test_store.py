@@ -13,7 +13,7 @@ from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig, ImageCo
 from cinemae.errors import FingerprintMismatchError, StoreError
 from cinemae.sources.whole_files import replacing
 from cinemae.stores.features import FeatureStore, prepare_store, store_folder, write_shard
-from cinemae.stores.store_format import COLUMNS, StoreCounts, StoreHeader, StoreRow
+from cinemae.stores.store_format import COLUMNS, StoreHeader, StoreRow
 
 VIEWS, PASSES, PATCHES, WIDTH = 5, 2, 4, 3
 
@@ -124,11 +124,6 @@ class TestRoundTrip:
         everything = store.load(("deviation",), status=None)["deviation"]
         assert everything.shape == (5, VIEWS, PASSES, PATCHES)
         np.testing.assert_array_equal(everything[4], ROWS[4].deviation)
-
-    def test_counts(self, folder):
-        assert FeatureStore.open(folder).counts() == StoreCounts(
-            num_rows=5, num_ok=4, num_failed=1, num_real=1, num_fake=2, num_unlabelled=1, generators={"sd": 1}
-        )
 
     def test_header(self, folder):
         store = FeatureStore.open(folder)

@@ -343,7 +343,7 @@ class TestTrain:
     def test_two_of_each_class_are_enough_to_run(self, learnable):
         training, validation = learnable
         few = np.r_[np.flatnonzero(validation.labels == 0)[:2], np.flatnonzero(validation.labels == 1)[:2]]
-        require_both_classes(validation[few], "the few")
+        require_both_classes(validation[few].labels, "the few")
         report = train(training, validation[few], HEAD, dataclasses.replace(TRAIN, epochs=1, num_seeds=1))
         assert report.results.per_generator[0].auc.n == 3
 

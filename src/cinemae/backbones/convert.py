@@ -17,7 +17,7 @@ from transformers import Dinov2Config, Dinov2Model, PreTrainedConfig, ViTMAEConf
 
 from cinemae.backbones.dinov2_onnx import load_dinov2_onnx, register_sentence
 from cinemae.core.checkpoint import quiet_loading, save_pretrained_folder
-from cinemae.errors import CheckpointError, ConfigError
+from cinemae.errors import CheckpointError, ConfigError, first_line
 from cinemae.models.directory import file_hash
 
 ORIGIN_FILE = "origin.json"
@@ -86,10 +86,9 @@ def load_dinov2(path_or_id: str) -> Dinov2Model:
                 path_or_id, config=config, output_loading_info=True, dtype=torch.float32, use_safetensors=True
             )
     except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"an encoder to convert is a Hub id such as facebook/dinov2-small, a folder with config.json and "
-            f"model.safetensors, or an ONNX file; {path_or_id} could not be loaded as one: {reason}"
+            f"model.safetensors, or an ONNX file; {path_or_id} could not be loaded as one: {first_line(error)}"
         ) from error
     missing = sorted(found["missing_keys"])
     if missing:

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model
 
 from cinemae.core.checkpoint import quiet_loading
-from cinemae.errors import CheckpointError
+from cinemae.errors import CheckpointError, first_line
 
 _PATCHES = "embeddings.patch_embeddings.projection.weight"
 _CLS = "embeddings.cls_token"
@@ -185,8 +185,9 @@ def _run(graph: ModelProto, node: NodeProto, name: str, pixel_values: Tensor, pa
         session = onnxruntime.InferenceSession(tapped.SerializeToString(), options, providers=["CPUExecutionProvider"])
         (tokens,) = session.run([node.output[0]], {name: pixel_values.numpy()})
     except Exception as error:  # ONNX Runtime raises a family of its own without a common root
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} cannot be run ({reason}), so what is read of it cannot be checked.") from error
+        raise CheckpointError(
+            f"{path} cannot be run ({first_line(error)}), so what is read of it cannot be checked."
+        ) from error
     return torch.from_numpy(np.asarray(tokens))
 
 

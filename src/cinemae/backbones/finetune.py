@@ -34,13 +34,14 @@ from cinemae.backbones.finetune_data import (
 )
 from cinemae.calibration.outliers import learn_outliers
 from cinemae.calibration.report import report_calibration
-from cinemae.config import BackboneInfo, ExtractorConfig, ImageConfig, LcasConfig, ModelConfig
+from cinemae.config import ExtractorConfig, ImageConfig, LcasConfig, ModelConfig
 from cinemae.core.backbone import FrozenMAE, MaskedAutoencoder
 from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.features import FeatureExtractor, features_to_stats
 from cinemae.core.head import CinemaeHead, pool_views, pooled_dim
 from cinemae.core.masking import noise_from_config
 from cinemae.errors import ConfigError, TrainingError
+from cinemae.features.extract import backbone_info
 from cinemae.features.training_set import TrainingSet
 from cinemae.models.results import EpochLine
 from cinemae.training.build_model import TrainedModel, lcas_quantiles, write_backbone
@@ -166,7 +167,7 @@ def _finish(
     )
     config = ModelConfig(
         name=recipe.name,
-        backbone=BackboneInfo(backbone.content_hash, backbone.patch_size, backbone.num_patches, backbone.hidden_size),
+        backbone=backbone_info(backbone),
         extractor=settings,
         lcas=recipe.lcas,
         head=recipe.head,

@@ -15,12 +15,11 @@ from torch import Tensor
 from cinemae.backbones.finetune_config import FinetuneRecipe
 from cinemae.config import ImageConfig, LcasConfig, TrainConfig
 from cinemae.core.anomaly_stats import anomaly_stats
-from cinemae.core.features import FeatureExtractor
-from cinemae.core.lcas import combine_terms
+from cinemae.core.features import FeatureExtractor, terms_to_lcas
 from cinemae.errors import TrainingError
 from cinemae.features.extract import BATCHES_AHEAD, decode_record, extract_rows
 from cinemae.features.extract_job import DEFAULT_BATCH_SIZE
-from cinemae.features.training_set import TrainingSet, check_classes
+from cinemae.features.training_set import TrainingSet, require_both_classes
 from cinemae.sources.overlap import refuse_overlap
 from cinemae.sources.records import ImageRecord
 from cinemae.sources.stream import read_ahead
@@ -94,7 +93,7 @@ def read_both(recipe: FinetuneRecipe, config: ImageConfig) -> tuple[LabelledImag
     """
     training, validation = LabelledImages.read(recipe.training, config), LabelledImages.read(recipe.validation, config)
     for images, name in ((training, "the training set"), (validation, "the validation set")):
-        check_classes(images.labels, name)
+        require_both_classes(images.labels, name)
     if not recipe.allow_overlap:
         hashes = {str(row.content_hash) for row in training.rows}
         judged = ((row.path, str(row.content_hash)) for row in validation.rows)
@@ -206,13 +205,8 @@ def measure_features(
     for row in (row for rows in extract_rows(images.records, extractor) for row in rows):
         if row.global_feature is None or row.deviation is None or row.fidelity is None:
             raise TrainingError(f"an image can no longer be read ({row.path}: {row.error_message}): restore it.")
-        scores = combine_terms(
-            torch.from_numpy(row.deviation),
-            torch.from_numpy(row.fidelity),
-            fidelity_weight=lcas.fidelity_weight,
-            reduction=lcas.reduction,
-            patch_dim=extractor.backbone.patch_dim,
-        )
+        terms = torch.from_numpy(row.deviation), torch.from_numpy(row.fidelity)
+        scores = terms_to_lcas(*terms, lcas, extractor.backbone.patch_dim)
         columns.append((row.global_feature, anomaly_stats(scores).numpy()))
         if row.label == 0:
             of_photographs.append(scores[~scores.isnan()].numpy())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, LeaveOneGroupOut
 
 from cinemae.config import OodReference
 from cinemae.core.mahalanobis import MahalanobisDistance, view_summary
@@ -120,14 +120,22 @@ def _shrunk(covariance: NDArray[np.float64], fourth: float, count: int) -> NDArr
     return np.asarray((1 - share) * covariance + share * level * np.eye(width))
 
 
-def cross_fitted_distances(summary: NDArray[np.float32], *, seed: int) -> NDArray[np.float64]:
+def cross_fitted_distances(
+    summary: NDArray[np.float32], *, seed: int = 0, fold: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
     """Return the distance of each image to a Gaussian of the other folds, (N,): what a new image would be at.
 
     An image that was fitted on lies nearer than a new one, the more so the fewer images there are.
+
+    Args:
+        summary: `view_summary` of N images, (N, F).
+        seed: Of the folds that are drawn.
+        fold: Which images are judged together, (N,); None to draw folds.
     """
     found = np.zeros(len(summary))
-    folds = KFold(min(_FOLDS, len(summary) // 2), shuffle=True, random_state=seed)
-    for fitted, judged in folds.split(summary):
+    drawn = KFold(min(_FOLDS, len(summary) // 2), shuffle=True, random_state=seed)
+    folds = drawn if fold is None else LeaveOneGroupOut()
+    for fitted, judged in folds.split(summary, groups=fold):
         found[judged] = fit_distance(summary[fitted]).of_summary(summary[judged])
     return found
 

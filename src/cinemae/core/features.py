@@ -137,13 +137,13 @@ def _among_all(values: Tensor, plan: MaskPlan) -> Tensor:
 
 def features_to_lcas(features: Features, config: LcasConfig, patch_dim: int) -> Float[Tensor, "N K L"]:
     """Return the LCAS of every masked patch, Eq. 4, (N, K, L), nan where visible."""
-    return combine_terms(
-        features.deviation,
-        features.fidelity,
-        fidelity_weight=config.fidelity_weight,
-        reduction=config.reduction,
-        patch_dim=patch_dim,
-    )
+    return terms_to_lcas(features.deviation, features.fidelity, config, patch_dim)
+
+
+def terms_to_lcas(deviation: Tensor, fidelity: Tensor, config: LcasConfig, patch_dim: int) -> Tensor:
+    """Return `combine_terms` of both terms of Eq. 4, of any one shape, as `config` weighs and sums them."""
+    weight, reduction = config.fidelity_weight, config.reduction
+    return combine_terms(deviation, fidelity, fidelity_weight=weight, reduction=reduction, patch_dim=patch_dim)
 
 
 def features_to_stats(features: Features, config: LcasConfig, patch_dim: int) -> Float[Tensor, "N 3"]:

@@ -26,7 +26,7 @@ from cinemae.detect.prepared import Options, Prepared, path_of, read_image, spli
 from cinemae.detect.reasons import reasons_for
 from cinemae.detect.verdict import KeptPixels, ScoredVerdict, Verdict, as_scored
 from cinemae.detect.words import flipped, word_for
-from cinemae.errors import CinemaeError, ConfigError, ImageError, log_unexpected
+from cinemae.errors import CinemaeError, ConfigError, log_unexpected, why_unread
 from cinemae.evidence.image_warnings import image_warnings
 from cinemae.evidence.provenance import read_provenance
 from cinemae.evidence.redelivery import MASK_SEEDS, redeliver
@@ -256,12 +256,8 @@ class Detector(Publishable):
                 del loaded, source  # many megabytes, not needed while the model computes
                 examined = Prepared(verdict, pixel_values, redelivered, kept, num_bytes)
                 return self._score_alone(examined) if score else examined
-        except ImageError as error:
-            return Prepared(Verdict(path, "error", error_message=str(error)))
-        except CinemaeError:
-            raise
         except Exception as error:
-            return Prepared(Verdict(path, "error", error_message=log_unexpected(error)))
+            return Prepared(Verdict(path, "error", error_message=why_unread(error)))
 
     @contextmanager
     def _claimed(self, content_hash: str | None, options: Options) -> Iterator[Verdict | None]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinemae.doctor.near_duplicates import picture_print
-from cinemae.errors import CinemaeError, ImageError, SourceError, log_unexpected
+from cinemae.errors import ImageError, SourceError, why_unread
 from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import LoadedImage, load_image, open_header
 from cinemae.sources.archives import read_encoded
@@ -138,12 +138,8 @@ def read_row(record: ImageRecord, split: str | None, root: Path) -> FileRow:
         encoded = read_encoded(record)
         loaded = load_image(encoded)
         traits = _traits(record, encoded, loaded)
-    except ImageError as error:
-        return _broken_row(name, record, split, str(error))
-    except CinemaeError:
-        raise
     except Exception as error:
-        return _broken_row(name, record, split, log_unexpected(error))
+        return _broken_row(name, record, split, why_unread(error))
     return FileRow(
         name=name,
         record=record,

@@ -57,11 +57,11 @@ def singles(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     return tuple((name,) for name in names)
 
 
-def count_of(number: int, word: str, plural: str | None = None) -> str:
+def count_of(number: int, word: str) -> str:
     """Return a number with its noun.
 
     Example:
-        >>> count_of(1, "file"), count_of(2_000, "file"), count_of(3, "copy", "copies")
-        ('1 file', '2,000 files', '3 copies')
+        >>> count_of(1, "file"), count_of(2_000, "file")
+        ('1 file', '2,000 files')
     """
-    return f"{number:,} {word if number == 1 else plural or word + 's'}"
+    return f"{number:,} {word if number == 1 else f'{word}s'}"

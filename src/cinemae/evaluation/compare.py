@@ -17,7 +17,7 @@ from cinemae.evaluation.predictions import RAW, Column, Predictions
 from cinemae.evaluation.results import JsonStruct
 from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.format_probe import ProbeResult
-from cinemae.statistics.resampling import auc_of, draws, point
+from cinemae.statistics.resampling import auc_apart, auc_of, point
 
 MOST_SHOWN = 20
 
@@ -230,11 +230,9 @@ def _aucs(
     a, b = (point(real, fake, auc)["auc"] for real, fake in classes)
     if min(map(len, classes[0])) < 2:
         return a, b, AucDifference(a - b, -1.0, 1.0, len(labels), None)
-    drawn_a, drawn_b = (draws(real, fake, auc, seed=seed)["auc"] for real, fake in classes)
-    apart = drawn_a - drawn_b
-    low, high = np.percentile(apart, (2.5, 97.5)).tolist()
+    found, apart = auc_apart(scores_a, scores_b, labels, seed=seed)
     p_value = min(1.0, 2 * min(float((apart <= 0).mean()), float((apart >= 0).mean())))
-    return a, b, AucDifference(a - b, low, high, len(labels), max(p_value, 1 / len(apart)))
+    return a, b, AucDifference(**vars(found), p_value=max(p_value, 1 / len(apart)))
 
 
 def _mcnemar(

@@ -8,7 +8,7 @@ from typing import Any, overload
 from numpy.typing import NDArray
 from PIL import Image
 
-from cinemae.errors import CinemaeError, EvaluationError, ImageError, log_unexpected
+from cinemae.errors import EvaluationError, why_unread
 from cinemae.evaluation.predictions import ImageRow, Images
 from cinemae.pictures.image import LoadedImage, load_image
 from cinemae.sources.archives import read_encoded
@@ -46,12 +46,8 @@ def load_row(record: ImageRecord) -> tuple[ImageRow, LoadedImage | None]:
     row: ImageRow = {"path": record.path, "label": record.label, "generator": record.generator}
     try:
         loaded = load_image(read_encoded(record))
-    except ImageError as error:
-        return {**row, "error_message": str(error)}, None
-    except CinemaeError:
-        raise
     except Exception as error:
-        return {**row, "error_message": log_unexpected(error)}, None
+        return {**row, "error_message": why_unread(error)}, None
     row |= {
         "content_hash": loaded.content_hash,
         "container": loaded.format,

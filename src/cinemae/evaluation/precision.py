@@ -22,7 +22,6 @@ from cinemae.errors import EvaluationError
 from cinemae.evaluation.pictures import require_both
 from cinemae.evaluation.predictions import Column, Predictions
 from cinemae.evaluation.run import Batch, run
-from cinemae.fit.compare import auc_difference
 from cinemae.models.bundle import ModelBundle
 from cinemae.models.card import with_card
 from cinemae.models.directory import CONFIG_FILE, HEAD_FILE, INT8_FILE, OOD_FILE
@@ -31,6 +30,7 @@ from cinemae.models.results import PrecisionCheck
 from cinemae.models.scorers import OnnxScorer
 from cinemae.sources.one_class import read_class
 from cinemae.statistics.metrics import auc
+from cinemae.statistics.resampling import auc_apart
 
 MAX_AUC_DROP = 0.003
 """A graph that loses more is not written."""
@@ -118,7 +118,7 @@ def compare_precisions(
     apart = np.abs(exact - rounded)
     changes = [word_for(a, decision) != word_for(b, decision) for a, b in zip(exact, rounded, strict=True)]
     of_exact, of_rounded = (auc(scores[labels == 0], scores[labels == 1]).value for scores in (exact, rounded))
-    drop = auc_difference(exact, rounded, labels, seed=0)
+    drop, _ = auc_apart(exact, rounded, labels)
     return PrecisionCheck(
         model=model,
         num_real=num_real,

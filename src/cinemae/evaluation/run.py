@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cinemae.errors import CinemaeError, EvaluationError, ImageError, log_unexpected
+from cinemae.errors import CinemaeError, EvaluationError, log_unexpected, why_unread
 from cinemae.evaluation.pictures import load_row, require_judgeable, require_labels, require_photographs
 from cinemae.evaluation.predictions import RAW, Column, ImageRow, Images, Predictions, require_distinct
 from cinemae.pictures.corruptions import Corruption, parse_condition
@@ -183,12 +183,8 @@ def _altered(
         try:
             pictures.append(corruption.apply(one.image, one.content_hash, seed))
             places.append(place)
-        except ImageError as error:  # such as a side longer than a codec takes
-            row["error_message"] = f"under {corruption.name}: {error}"
-        except CinemaeError:
-            raise
-        except Exception as error:
-            row["error_message"] = f"under {corruption.name}: {log_unexpected(error)}"
+        except Exception as error:  # such as a side longer than a codec takes
+            row["error_message"] = f"under {corruption.name}: {why_unread(error)}"
     return places, pictures
 
 

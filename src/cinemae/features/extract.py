@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 
 from cinemae.config import AugmentConfig, BackboneInfo, ImageConfig
+from cinemae.core.backbone import MaskedAutoencoder
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.preprocess import preprocess
-from cinemae.errors import CinemaeError, ConfigError, ImageError, log_unexpected
+from cinemae.errors import CinemaeError, ConfigError, log_unexpected, why_unread
 from cinemae.features.extract_job import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_SHARD_SIZE,
@@ -133,13 +134,13 @@ def make_header(
 def describe(extractor: FeatureExtractor) -> FrozenIdentity:
     """Say what the features that a frozen half gives depend on."""
     backbone = extractor.backbone
-    info = BackboneInfo(
-        content_hash=backbone.content_hash,
-        patch_size=backbone.patch_size,
-        num_patches=backbone.num_patches,
-        hidden_size=backbone.hidden_size,
-    )
-    return FrozenIdentity(extractor.config, info, str(next(backbone.parameters()).dtype).removeprefix("torch."))
+    dtype = str(next(backbone.parameters()).dtype).removeprefix("torch.")
+    return FrozenIdentity(extractor.config, backbone_info(backbone), dtype)
+
+
+def backbone_info(backbone: MaskedAutoencoder) -> BackboneInfo:
+    """Return what stores and models say of a backbone."""
+    return BackboneInfo(backbone.content_hash, backbone.patch_size, backbone.num_patches, backbone.hidden_size)
 
 
 def extract_rows(
@@ -202,12 +203,8 @@ def decode_record(
         if corruption:
             image = corruption.apply(image, loaded.content_hash)
         return row, preprocess(image, config)
-    except ImageError as error:
-        return dataclasses.replace(row, error_message=str(error)), None
-    except CinemaeError:
-        raise
     except Exception as error:
-        return dataclasses.replace(row, error_message=log_unexpected(error)), None
+        return dataclasses.replace(row, error_message=why_unread(error)), None
 
 
 def _run_model(extractor: FeatureExtractor, decoded: Sequence[_Decoded]) -> list[StoreRow]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from cinemae.config import LcasConfig, ViewPooling
 from cinemae.core.anomaly_stats import anomaly_stats
+from cinemae.core.features import terms_to_lcas
 from cinemae.core.head import pool_views, pooled_dim
-from cinemae.core.lcas import combine_terms
 from cinemae.errors import FingerprintMismatchError, TrainingError
 from cinemae.stores.features import NO_NUMBER, FeatureStore
 from cinemae.stores.store_format import FEATURES
@@ -194,7 +194,7 @@ def require_one_fingerprint(stores: Sequence[FeatureStore]) -> None:
     for store in stores[1:]:
         if store.fingerprint != first.fingerprint:
             raise FingerprintMismatchError(
-                f"stores that train one head must come from one frozen half; {first.path} has fingerprint "
+                f"stores that are used together must come from one frozen half; {first.path} has fingerprint "
                 f"{first.fingerprint} and {store.path} has {store.fingerprint}: extract one of them again."
             )
 
@@ -212,27 +212,12 @@ def read_stats(
     """
     chosen = slice(None) if passes is None else list(passes)
     deviation, fidelity = (torch.from_numpy(columns[name][:, :, chosen]) for name in ("deviation", "fidelity"))
-    scores = combine_terms(
-        deviation,
-        fidelity,
-        fidelity_weight=lcas.fidelity_weight,
-        reduction=lcas.reduction,
-        patch_dim=store.backbone.patch_dim,
-    )
+    scores = terms_to_lcas(deviation, fidelity, lcas, store.backbone.patch_dim)
     stats: NDArray[np.float32] = anomaly_stats(scores.flatten(0, 1)).unflatten(0, scores.shape[:2]).numpy()
     return stats
 
 
-def require_both_classes(data: TrainingSet, name: str) -> None:
-    """Refuse a set of one class.
-
-    Raises:
-        TrainingError: If photographs or generated images are missing.
-    """
-    check_classes(data.labels, name)
-
-
-def check_classes(labels: NDArray[Any], name: str) -> None:
+def require_both_classes(labels: NDArray[Any], name: str) -> None:
     """Refuse labels of one class.
 
     Raises:

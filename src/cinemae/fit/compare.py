@@ -13,9 +13,8 @@ from cinemae.features.training_set import TrainingSet
 from cinemae.models.directory import STARTER, read_model_config
 from cinemae.models.results import Comparison
 from cinemae.models.weights import load_head
-from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import auc, rate
-from cinemae.statistics.resampling import auc_of, draws
+from cinemae.statistics.resampling import auc_apart
 from cinemae.stores.features import FeatureStore
 from cinemae.training.train import predict_logits
 
@@ -54,25 +53,7 @@ def compare_with_bundled(
         bundled=config.model_id,
         auc=auc(logits[real], logits[fake], seed=seed),
         auc_bundled=auc(theirs[real], theirs[fake], seed=seed),
-        difference=auc_difference(logits, theirs, labels, seed=seed),
+        difference=auc_apart(logits, theirs, labels, seed=seed)[0],
         false_positive_rate=rate(int(called[real].sum()), int(real.sum())),
         called_ai=rate(int(called[fake].sum()), int(fake.sum())),
     )
-
-
-def auc_difference(
-    first: NDArray[np.float64], second: NDArray[np.float64], labels: NDArray[np.int64], *, seed: int
-) -> Estimate:
-    """Return the difference of two AUCs on the same images; each resample draws the same images for both.
-
-    Args:
-        first: Scores of one detector, (N,).
-        second: Scores of the other, (N,).
-        labels: 0 real, 1 fake, (N,), at least two of each.
-        seed: Of the resampling.
-    """
-    real, fake = labels == 0, labels == 1
-    drawn = [draws(scores[real], scores[fake], {"auc": auc_of}, seed=seed)["auc"] for scores in (first, second)]
-    whole = [auc(scores[real], scores[fake], seed=seed).value for scores in (first, second)]
-    low, high = np.percentile(drawn[0] - drawn[1], (2.5, 97.5))
-    return Estimate(whole[0] - whole[1], float(low), float(high), len(labels))

@@ -16,7 +16,7 @@ from pathlib import Path
 from cinemae.config import AugmentConfig
 from cinemae.core.features import FeatureExtractor
 from cinemae.errors import StoreError
-from cinemae.features.extract import extract, make_header
+from cinemae.features.extract import describe, extract, make_header
 from cinemae.features.extract_job import DEFAULT_SHARD_SIZE
 from cinemae.fit.data import Sample
 from cinemae.stores.features import FeatureStore, prepare_store, write_shard
@@ -36,8 +36,11 @@ class FeaturePool:
 
     def __init__(self, folder: Path, extractor: FeatureExtractor, augment: AugmentConfig | None = None) -> None:
         self.extractor, self.augment = extractor, augment
-        dtype = str(next(extractor.parameters()).dtype).removeprefix("torch.")
-        parts = (extractor.fingerprint, dtype, *(() if augment is None else (f"copies-{augment.seed}",)))
+        parts = (
+            extractor.fingerprint,
+            describe(extractor).dtype,
+            *(() if augment is None else (f"copies-{augment.seed}",)),
+        )
         self.folder = folder / "-".join(parts)
 
     def missing(self, samples: Sequence[Sample]) -> list[Sample]:

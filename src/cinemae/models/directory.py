@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from cinemae.config import ModelConfig
-from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
+from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError, first_line
 
 CONFIG_FILE = "config.json"
 ONNX_FILE = "model.onnx"
@@ -95,8 +95,9 @@ def resolve_model(
         )
         return Path(found)
     except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelDirError(f"there is no directory {name}, and the Hub gave no such model: {reason}") from error
+        raise ModelDirError(
+            f"there is no directory {name}, and the Hub gave no such model: {first_line(error)}"
+        ) from error
 
 
 def read_model_config(directory: Path) -> ModelConfig:

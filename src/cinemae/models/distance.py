@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save
 
 from cinemae.config import ModelConfig
 from cinemae.core.mahalanobis import MahalanobisDistance, summary_dim
-from cinemae.errors import ModelDirError
+from cinemae.errors import ModelDirError, first_line
 from cinemae.models.directory import OOD_FILE
 
 
@@ -36,8 +36,9 @@ def load_distance(directory: Path, config: ModelConfig, *, required: bool = True
         whitening = weights["whitening"].astype(np.float32, copy=False)
         found = MahalanobisDistance(weights["mean"], whitening, side_by_side)
     except (OSError, KeyError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelDirError(f"{path} cannot be used ({reason}): restore it or run cinemae calibrate.") from error
+        raise ModelDirError(
+            f"{path} cannot be used ({first_line(error)}): restore it or run cinemae calibrate."
+        ) from error
     if found.mean.shape != (size,) or found.whitening.ndim != 2 or found.whitening.shape[1] != size:
         raise ModelDirError(
             f"{path} cannot be used (this model's summary of an image has {size} values, the file's "

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cinemae.errors import ModelDirError
+from cinemae.errors import ModelDirError, first_line
 from cinemae.models.directory import (
     BACKBONE_FILE,
     BACKBONE_KEY,
@@ -58,8 +58,9 @@ def open_session(directory: Path, precision: str, fingerprint: str, num_threads:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a family of its own without a common root
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelDirError(f"{path} cannot be used ({reason}): fetch the model again, or run {again}.") from error
+        raise ModelDirError(
+            f"{path} cannot be used ({first_line(error)}): fetch the model again, or run {again}."
+        ) from error
     given = {node.name for node in (*session.get_inputs(), *session.get_overridable_initializers())}
     given |= {node.name for node in session.get_outputs()}
     missing = sorted({*_INPUTS, *OUTPUTS} - given)

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cinemae.config import DecisionConfig, ModelConfig
-from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError
+from cinemae.errors import ConfigError, MissingDependencyError, ModelDirError, first_line
 from cinemae.models.directory import CARD_FILE
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
     from cinemae.models.bundle import ModelBundle
 
 CODE_FILE = "cinemae_transformers.py"
@@ -102,14 +104,20 @@ class Publishable:
             raise ConfigError(
                 "a threshold set by hand is not pushed: write the model with save_pretrained, load that, and push it."
             )
-        return push_model(
-            self._require_directory(),
-            repo_id,
-            private=private,
-            token=token,
-            branch=branch,
-            commit_message=commit_message,
-        )
+        with tempfile.TemporaryDirectory(prefix="cinemae-hub-") as work:
+            directory = save_model(self._require_directory(), Path(work) / "model", transformers=True)
+            _add_front_matter(directory / CARD_FILE)
+            api = _hub_api(token)
+            try:
+                repository = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+                if branch is not None:
+                    api.create_branch(repository, branch=branch, exist_ok=True)
+                commit = api.upload_folder(
+                    repo_id=repository, folder_path=directory, revision=branch, commit_message=commit_message
+                )
+            except (OSError, ValueError) as error:  # the Hub's own errors are of either kind
+                raise ModelDirError(f"the Hub did not take {repo_id}: {first_line(error)}") from error
+        return str(commit.commit_url)
 
     def _require_directory(self) -> Path:
         if self.directory is None:
@@ -148,54 +156,6 @@ def save_model(
     return bundle.write(directory)
 
 
-def push_model(
-    source: Path,
-    repo_id: str,
-    *,
-    private: bool | None = None,
-    token: str | None = None,
-    branch: str | None = None,
-    commit_message: str = COMMIT_MESSAGE,
-) -> str:
-    """Push a model to the Hub as one commit, with what transformers needs and a card that the Hub can sort.
-
-    Args:
-        source: A model directory.
-        repo_id: ``owner/name``; made if there is none.
-        private: Of a new repository; None for the owner's default.
-        token: A write token; None for the one that ``hf auth login`` keeps.
-        branch: Where to; None for main.
-        commit_message: Of the commit.
-
-    Returns:
-        The URL of the commit.
-
-    Raises:
-        ModelDirError: If the source is no model, or the Hub does not take it.
-        MissingDependencyError: If huggingface_hub is not installed.
-    """
-    try:
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    except ImportError as error:
-        raise MissingDependencyError("to push to the Hub, run: pip install 'cinemae[torch]'") from error
-    with tempfile.TemporaryDirectory(prefix="cinemae-hub-") as work:
-        directory = save_model(source, Path(work) / "model", transformers=True)
-        _add_front_matter(directory / CARD_FILE)
-        api = HfApi(token=token, library_name="cinemae")
-        try:
-            repository = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-            if branch is not None:
-                api.create_branch(repository, branch=branch, exist_ok=True)
-            commit = api.upload_folder(
-                repo_id=repository, folder_path=directory, revision=branch, commit_message=commit_message
-            )
-        except (HFValidationError, HfHubHTTPError, OSError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelDirError(f"the Hub did not take {repo_id}: {reason}") from error
-    return str(commit.commit_url)
-
-
 def _for_transformers(bundle: ModelBundle) -> ModelBundle:
     """Add what transformers reads of config.json, which cinemae itself passes over, and the files that it loads."""
     entries = {
@@ -213,6 +173,14 @@ def _for_transformers(bundle: ModelBundle) -> ModelBundle:
     }
     files = {PROCESSOR_FILE: (json.dumps(processor, indent=2) + "\n").encode(), CODE_FILE: _CODE.encode()}
     return dataclasses.replace(bundle.changed(files=files), for_others={**bundle.for_others, **entries})
+
+
+def _hub_api(token: str | None) -> HfApi:
+    try:
+        from huggingface_hub import HfApi
+    except ImportError as error:
+        raise MissingDependencyError("to push to the Hub, run: pip install 'cinemae[torch]'") from error
+    return HfApi(token=token, library_name="cinemae")
 
 
 def _reference(name: str) -> str:

@@ -13,7 +13,7 @@ from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
 from cinemae.core.head import CinemaeHead
 from cinemae.core.model import CinemaeModel
-from cinemae.errors import FingerprintMismatchError, ModelDirError
+from cinemae.errors import FingerprintMismatchError, ModelDirError, first_line
 from cinemae.models.directory import BACKBONE_DIR, HEAD_FILE, read_model_config
 
 
@@ -86,6 +86,5 @@ def load_head(directory: Path, config: ModelConfig) -> CinemaeHead:
     try:
         head.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelDirError(f"{path} cannot be used ({reason}): restore it or train again.") from error
+        raise ModelDirError(f"{path} cannot be used ({first_line(error)}): restore it or train again.") from error
     return head

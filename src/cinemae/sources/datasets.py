@@ -7,14 +7,14 @@ by `cinemae.sources.archives`.
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
 from cinemae.errors import SourceError
 from cinemae.sources.archives import read_archives
-from cinemae.sources.labels import LABEL_WORDS, label_from_folders
+from cinemae.sources.labels import label_from_folders
 from cinemae.sources.local_files import Listing, find_source, has_suffix, suffix_list
+from cinemae.sources.manifest import read_manifest
 from cinemae.sources.records import ARCHIVE_SUFFIXES, ImageRecord, RemotePlace, Unlisted
 from cinemae.sources.remote_object import is_remote
 from cinemae.sources.sources import read_far_records, spell_out
@@ -50,7 +50,7 @@ def read_records(source: str | os.PathLike[str], listing: Listing | None = None)
     text = os.fspath(source)
     path = Path(text)
     if path.suffix.lower() == ".csv" and path.is_file():
-        return _read_manifest(path)
+        return _read_listed(path)
     far = not os.path.lexists(text) and (is_remote(text) or "{" in text)
     if far or (path.suffix.lower() == ".txt" and path.is_file()):
         names = spell_out(text)
@@ -73,56 +73,14 @@ def _record_from_tree(found: ImageRecord, root: Path) -> ImageRecord:
     return ImageRecord(found.path, *label_from_folders(folders, root.name), found.place)
 
 
-def _read_manifest(manifest: Path) -> list[ImageRecord]:
-    try:
-        with manifest.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip().casefold() for name in next(reader, [])]
-            _check_header(header, manifest)
-            records = [
-                _record_from_row(dict(zip(header, row, strict=True)), manifest, reader.line_num)
-                for row in reader
-                if _has_width(row, len(header), manifest, reader.line_num)
-            ]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"the manifest {manifest} could not be read as UTF-8 text: {error}.") from error
-    except csv.Error as error:
-        raise SourceError(f"{manifest}, line {reader.line_num}: this is not valid CSV ({error}).") from error
+def _read_listed(manifest: Path) -> list[ImageRecord]:
+    """Return the records of a manifest; local paths are relative to its folder."""
+    records = [
+        ImageRecord(row.path, row.label, row.generator, RemotePlace())
+        if is_remote(row.path)
+        else ImageRecord(str(manifest.parent / row.path), row.label, row.generator)
+        for row in read_manifest(manifest, ("path", "label"))
+    ]
     if not records:
         raise SourceError(f"the manifest {manifest} lists no image: it has a header and nothing below it.")
     return records
-
-
-def _check_header(header: list[str], manifest: Path) -> None:
-    missing = [name for name in ("path", "label") if name not in header]
-    if missing:
-        raise SourceError(
-            f"{manifest}, line 1: a manifest needs the columns path and label (and may have generator); "
-            f"{' and '.join(missing)} is missing among {', '.join(header) or 'nothing'}. Labels may be left empty."
-        )
-    twice = sorted({name for name in header if name in ("path", "label", "generator") and header.count(name) > 1})
-    if twice:
-        raise SourceError(f"{manifest}, line 1: the column {twice[0]} appears more than once: keep one.")
-
-
-def _has_width(row: list[str], width: int, manifest: Path, line: int) -> bool:
-    if row and len(row) != width:
-        raise SourceError(
-            f"{manifest}, line {line}: the header has {width} columns, this line has {len(row)}: "
-            "quote values that contain a comma."
-        )
-    return bool(row)
-
-
-def _record_from_row(row: dict[str, str], manifest: Path, line: int) -> ImageRecord:
-    path = row["path"]
-    if not path.strip() or "\0" in path:
-        raise SourceError(f"{manifest}, line {line}: path must name a file, got {path!r}.")
-    word = row["label"].strip().casefold()
-    if word not in LABEL_WORDS:
-        raise SourceError(
-            f"{manifest}, line {line}: a label is 0, 1, real, fake or empty, got {row['label']!r}: correct this line."
-        )
-    place = RemotePlace() if is_remote(path) else None
-    where = path if place else str(manifest.parent / path)
-    return ImageRecord(where, LABEL_WORDS[word], row.get("generator", "").strip() or None, place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import urllib.request
+from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from cinemae.sources.remote_object import (
     RefusedError,
     RemoteObject,
     TransientError,
-    first_line,
+    in_short,
 )
 from cinemae.version import __version__
 
@@ -35,38 +36,29 @@ class HttpStore:
 
     def read(self, uri: str, size: int | None, limit: int) -> bytes:
         """Return the whole body."""
-        response = self._request("GET", uri, {})
-        try:
+        with closing(self._request("GET", uri, {})) as response:
             data = _read_body(response, limit)
-        finally:
-            response.close()
         if size is not None and len(data) != size:
             raise TransientError(f"{len(data):,} bytes came in place of {size:,}")
         return data
 
     def read_part(self, uri: str, start: int, length: int) -> bytes:
         """Return `length` bytes from `start`."""
-        response = self._request("GET", uri, {"Range": f"bytes={start}-{start + length - 1}"})
-        try:
+        with closing(self._request("GET", uri, {"Range": f"bytes={start}-{start + length - 1}"})) as response:
             if response.status != 206:
                 raise RefusedError(_NO_RANGES)
             data = _read_body(response, length)
-        finally:
-            response.close()
         if len(data) != length:
             raise TransientError(f"{len(data):,} bytes came in place of {length:,}")
         return data
 
     def size(self, uri: str) -> int:
         """Return the size that the server states for one byte's range: not all answer HEAD."""
-        response = self._request("GET", uri, {"Range": "bytes=0-0"})
-        try:
+        with closing(self._request("GET", uri, {"Range": "bytes=0-0"})) as response:
             total = response.headers.get("Content-Range", "").rpartition("/")[2]
             if response.status != 206 or not total.isdigit():
                 raise RefusedError(_NO_RANGES)
             return int(total)
-        finally:
-            response.close()
 
     def find(self, uri: str) -> list[RemoteObject]:
         """Return the object itself, unseen: nothing can be listed over HTTP."""
@@ -89,7 +81,7 @@ class HttpStore:
                 timeout=timeout,
             )
         except (urllib3.exceptions.LocationValueError, UnicodeError) as error:  # no host, or an unknown scheme
-            raise RefusedError(first_line(error)) from error
+            raise RefusedError(in_short(error)) from error
         except urllib3.exceptions.MaxRetryError as error:
             if isinstance(error.reason, urllib3.exceptions.ResponseError):
                 raise RefusedError(f"more than {MAX_REDIRECTS} redirections") from error

@@ -25,6 +25,7 @@ from cinemae.sources.whole_files import replacing
 COLUMNS = ("path", "label", "generator", "split", "sha256", "bytes", "width", "height", "format")
 """In this order; what is not known is left empty."""
 
+_READ = ("path", "label", "generator", "split", "sha256")
 _CLASS_NAMES = {0: "real", 1: "fake", None: ""}
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -154,24 +155,34 @@ def read_manifest(manifest: Path, needed: Sequence[str] = ("path",)) -> list[Man
 
     Args:
         manifest: A CSV file in UTF-8.
-        needed: Columns that must be there.
+        needed: Columns that must be there; checksums are looked at where they are among them.
 
     Raises:
         SourceError: If it cannot be read, or a line is malformed (it is named).
     """
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            reader.fieldnames = [name.strip().casefold() for name in reader.fieldnames or ()]
-            missing = [name for name in needed if name not in reader.fieldnames]
-            if missing:
-                raise SourceError(
-                    f"{manifest}, line 1: a manifest to check against needs the columns {', '.join(needed)}; "
-                    f"{', '.join(missing)} is missing: write one with `cinemae data manifest`."
-                )
-            return [_row(line, f"{manifest}, line {reader.line_num}") for line in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"the manifest {manifest} could not be read as CSV in UTF-8: {error}.") from error
+            reader = csv.reader(file, strict=True)
+            header = [name.strip().casefold() for name in next(reader, [])]
+            _check_header(header, needed, manifest)
+            return [_row(header, line, needed, f"{manifest}, line {reader.line_num}") for line in reader if line]
+    except csv.Error as error:
+        raise SourceError(f"{manifest}, line {reader.line_num}: this is not valid CSV ({error}).") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"the manifest {manifest} could not be read as UTF-8 text: {error}.") from error
+
+
+def _check_header(header: Sequence[str], needed: Sequence[str], manifest: Path) -> None:
+    missing = [name for name in needed if name not in header]
+    if missing:
+        raise SourceError(
+            f"{manifest}, line 1: a manifest needs the columns {' and '.join(needed)} here (labels may be empty); "
+            f"{' and '.join(missing)} is missing among {', '.join(header) or 'nothing'}: write one with `cinemae data "
+            "manifest`."
+        )
+    twice = sorted({name for name in header if name in _READ and header.count(name) > 1})
+    if twice:
+        raise SourceError(f"{manifest}, line 1: the column {twice[0]} appears more than once: keep one.")
 
 
 def _describe(record: ImageRecord, split: str | None, folder: str) -> ManifestRow | str:
@@ -205,20 +216,19 @@ def _cells(row: ManifestRow) -> list[object]:
     ]
 
 
-def _row(line: dict[str, str], where: str) -> ManifestRow:
-    if None in line or None in line.values():
-        raise SourceError(f"{where}: this line has more or fewer values than the header: quote values with a comma.")
-    path, label, digest = line["path"], line.get("label", "").strip().casefold(), line.get("sha256", "").strip().lower()
+def _row(header: Sequence[str], line: Sequence[str], needed: Sequence[str], where: str) -> ManifestRow:
+    if len(line) != len(header):
+        raise SourceError(
+            f"{where}: the header has {len(header)} columns, this line has {len(line)}: quote values that contain a "
+            "comma."
+        )
+    said = dict.fromkeys(_READ, "") | dict(zip(header, line, strict=True))
+    path, label, digest = said["path"], said["label"].strip().casefold(), said["sha256"].strip().lower()
     if not path.strip() or "\0" in path:
         raise SourceError(f"{where}: path must name a file, got {path!r}.")
     if label not in LABEL_WORDS:
-        raise SourceError(f"{where}: a label is 0, 1, real, fake or empty, got {line['label']!r}: correct this line.")
-    if digest and not _SHA256.fullmatch(digest):
+        raise SourceError(f"{where}: a label is 0, 1, real, fake or empty, got {said['label']!r}: correct this line.")
+    if digest and "sha256" in needed and not _SHA256.fullmatch(digest):
         raise SourceError(f"{where}: a SHA-256 has 64 hex digits, got {digest!r}: correct this line.")
-    return ManifestRow(
-        path,
-        LABEL_WORDS[label],
-        line.get("generator", "").strip() or None,
-        line.get("split", "").strip() or None,
-        digest or None,
-    )
+    generator, split = (said[name].strip() or None for name in ("generator", "split"))
+    return ManifestRow(path, LABEL_WORDS[label], generator, split, digest or None)

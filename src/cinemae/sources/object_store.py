@@ -16,7 +16,7 @@ from cinemae.sources.remote_object import (
     RefusedError,
     RemoteObject,
     TransientError,
-    first_line,
+    in_short,
     is_hopeless,
 )
 
@@ -79,7 +79,7 @@ class ObjectStore:
         try:
             return function(*arguments, **options)
         except Exception as error:  # each store has a family of errors of its own
-            reason = "there is no such object" if isinstance(error, FileNotFoundError) else first_line(error)
+            reason = "there is no such object" if isinstance(error, FileNotFoundError) else in_short(error)
             raise (RefusedError if is_hopeless(error) else TransientError)(reason) from error
 
 

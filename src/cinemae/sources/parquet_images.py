@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError
+from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError, first_line
 from cinemae.sources.labels import LABEL_WORDS, generator_of_value, label_from_folders, label_of_name, label_of_value
 from cinemae.sources.records import ImageRecord, ParquetPlace
 from cinemae.sources.remote import open_binary
@@ -88,9 +88,8 @@ def read_row(path: str, place: ParquetPlace) -> bytes:
     try:
         data = _READER.read(place)
     except (pa.ArrowException, OSError, ValueError, LookupError, StopIteration) as error:
-        reason = _first_line(error)
         raise ImageError(
-            f"image {path!r} could not be read from its Parquet file ({reason}): check the file."
+            f"image {path!r} could not be read from its Parquet file ({first_line(error)}): check the file."
         ) from error
     if data is None:
         raise ImageError(f"image {path!r} has no bytes in its Parquet file: write it again with the images embedded.")
@@ -182,13 +181,9 @@ def _reading(file: str) -> Iterator[None]:
         raise SourceError(str(error)) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SourceError(
-            f"the Parquet file {shown(file)} could not be read ({_first_line(error)}); it is damaged or cut short: "
+            f"the Parquet file {shown(file)} could not be read ({first_line(error)}); it is damaged or cut short: "
             "copy it again."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].strip()
 
 
 def _image_column(schema: Any, file: str) -> str:  # noqa: ANN401 - pyarrow has no types

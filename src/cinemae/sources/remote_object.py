@@ -78,10 +78,10 @@ def shown(uri: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def first_line(error: BaseException, limit: int = 200) -> str:
-    """Return an error's own words on one short line, or its name where it has none."""
+def in_short(error: BaseException) -> str:
+    """Return an error's own words on one line of 200 characters at most, or its name where it has none."""
     words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= limit else words[: limit - 3] + "..."
+    return words if len(words) <= 200 else words[:197] + "..."
 
 
 def is_hopeless(error: BaseException) -> bool:

@@ -115,6 +115,29 @@ def draws(
     return _joined([_of(tally, statistics) for tally in tallies])
 
 
+def auc_apart(
+    first: NDArray[Any], second: NDArray[Any], labels: NDArray[Any], *, seed: int = 0
+) -> tuple[Estimate, NDArray[np.float64]]:
+    """Return how far two scores' AUCs lie apart on the same images, and what each resample says of it.
+
+    Each resample draws the same images for both.
+
+    Args:
+        first: Scores of one detector, (N,).
+        second: Scores of the other, (N,).
+        labels: 0 real, 1 fake, (N,), at least two of each.
+        seed: Of the resampling.
+
+    Returns:
+        First less second with its interval, and the differences, (RESAMPLES,).
+    """
+    classes = [(scores[labels == 0], scores[labels == 1]) for scores in (first, second)]
+    a, b = (point(real, fake, {"auc": auc_of})["auc"] for real, fake in classes)
+    drawn_a, drawn_b = (draws(real, fake, {"auc": auc_of}, seed=seed)["auc"] for real, fake in classes)
+    low, high = np.percentile(drawn_a - drawn_b, (2.5, 97.5)).tolist()
+    return Estimate(a - b, low, high, len(labels)), drawn_a - drawn_b
+
+
 def estimate_groups(
     groups: Sequence[tuple[NDArray[Any], NDArray[Any]]], statistics: Mapping[str, Statistic], *, seed: int = 0
 ) -> tuple[list[dict[str, Estimate]], dict[str, Estimate]]:

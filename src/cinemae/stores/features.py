@@ -8,7 +8,6 @@ their sum.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +23,6 @@ from cinemae.stores.store_format import (
     FEATURES,
     HEADER_NAME,
     Status,
-    StoreCounts,
     StoreHeader,
     StoreRow,
     check_row,
@@ -230,26 +228,6 @@ class FeatureStore:
                 arrays[name][filled : filled + count] = batch[name]
             filled += count
         return {name: array[:filled] for name, array in arrays.items()}
-
-    def counts(self) -> StoreCounts:
-        """Count rows, labels and generators; reads no features.
-
-        Raises:
-            StoreError: If a shard cannot be read; the file is named.
-        """
-        arrays = self.load(("status", "label", "generator"), status=None)
-        good = arrays["status"] == "ok"
-        labels = Counter(arrays["label"][good].tolist())
-        generators = Counter(name for name in arrays["generator"][good] if name is not None)
-        return StoreCounts(
-            num_rows=len(good),
-            num_ok=int(good.sum()),
-            num_failed=int((~good).sum()),
-            num_real=labels[0],
-            num_fake=labels[1],
-            num_unlabelled=labels[NO_NUMBER],
-            generators=dict(sorted(generators.items())),
-        )
 
     def _empty(self, name: str) -> NDArray[Any]:
         """Room for every row of a column; pages that stay unused cost no memory."""

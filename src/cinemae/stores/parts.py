@@ -125,10 +125,7 @@ class PartsFolder:
         Raises:
             StoreError: If it cannot be read.
         """
-        with self._writing():
-            if not self._folder.has(self.form.header_name):
-                return None
-        return read_header(self.path, self.form)
+        return read_header(self.path, self.form) if self.holds(self.form.header_name) else None
 
     def finished(self) -> list[int]:
         """Return the parts that are written, in the order of the list.
@@ -153,14 +150,18 @@ class PartsFolder:
         """Return the name of a part's file."""
         return self.form.part_name.format(part)
 
-    def has(self, part: int) -> bool:
-        """Tell whether a part is written.
+    def holds(self, name: str) -> bool:
+        """Tell whether there is a file of this name, a part or another.
 
         Raises:
             StoreError: If the folder cannot be looked at.
         """
         with self._writing():
-            return self._folder.has(self.name_of(part))
+            return self._folder.has(name)
+
+    def has(self, part: int) -> bool:
+        """Tell whether a part is written, as `holds` does."""
+        return self.holds(self.name_of(part))
 
     def write(self, part: int, rows: pa.Table) -> None:
         """Write one part: under a temporary name, flushed to the disk, then renamed.
@@ -175,23 +176,11 @@ class PartsFolder:
         expected = len(self.header.rows_of(part))
         if len(rows) != expected:
             raise StoreError(f"{self.form.part} {part} holds {expected} rows, got {len(rows)}.")
-        file = pa.BufferOutputStream()
-        with self._writing():
-            table = rows.replace_schema_metadata({_JOB_KEY: self.header.job_of(part).encode()})
-            pq.write_table(table, file, **self.form.parquet)
-            self._folder.write(self.name_of(part), file.getvalue().to_pybytes())
-
-    def has_beside(self, name: str) -> bool:
-        """Tell whether there is a file beside the parts.
-
-        Raises:
-            StoreError: If the folder cannot be looked at.
-        """
-        with self._writing():
-            return self._folder.has(name)
+        job = {_JOB_KEY: self.header.job_of(part).encode()}
+        self.write_beside(self.name_of(part), rows.replace_schema_metadata(job))
 
     def write_beside(self, name: str, rows: pa.Table) -> None:
-        """Write a file of rows beside the parts, which is no part.
+        """Write a file of rows beside the parts, which is no part, as `write` does.
 
         Raises:
             StoreError: If the disk refuses.

@@ -229,7 +229,7 @@ def write_unlisted(folder: PartsFolder, rows: Sequence[Mapping[str, Any]]) -> No
     Raises:
         StoreError: If the disk refuses.
     """
-    if rows or folder.has_beside(UNLISTED_NAME):
+    if rows or folder.holds(UNLISTED_NAME):
         folder.write_beside(UNLISTED_NAME, _table_of(rows))
 
 

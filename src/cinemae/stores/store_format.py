@@ -228,19 +228,6 @@ class StoreHeader(JobHeader):
                 raise StoreError(f"{folder} was begun with {name} {before}, now it is {now}: {remedy}")
 
 
-@dataclass(frozen=True)
-class StoreCounts:
-    """What a store holds. Labels and generators are counted over the rows that are ok."""
-
-    num_rows: int
-    num_ok: int
-    num_failed: int
-    num_real: int
-    num_fake: int
-    num_unlabelled: int
-    generators: Mapping[str, int]
-
-
 def check_row(row: StoreRow, header: StoreHeader) -> None:
     """Refuse a row whose features are not those of the store.
 

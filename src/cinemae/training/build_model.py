@@ -19,9 +19,8 @@ from cinemae.calibration.record import calibration_files
 from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE, MaskedAutoencoder
 from cinemae.core.checkpoint import save_pretrained_folder
-from cinemae.core.features import FeatureExtractor
+from cinemae.core.features import FeatureExtractor, terms_to_lcas
 from cinemae.core.head import pooled_dim
-from cinemae.core.lcas import combine_terms
 from cinemae.core.mahalanobis import MahalanobisDistance
 from cinemae.core.model import CinemaeModel
 from cinemae.errors import FingerprintMismatchError, TrainingError
@@ -197,13 +196,8 @@ def lcas_reference(stores: Sequence[FeatureStore], lcas: LcasConfig) -> LcasRefe
     for store in stores:
         columns = store.load(names, most_rows=REFERENCE_ROWS)
         real = columns["label"] == 0
-        scores = combine_terms(
-            torch.from_numpy(columns["deviation"][real]),
-            torch.from_numpy(columns["fidelity"][real]),
-            fidelity_weight=lcas.fidelity_weight,
-            reduction=lcas.reduction,
-            patch_dim=store.backbone.patch_dim,
-        )
+        deviation, fidelity = (torch.from_numpy(columns[name][real]) for name in names[1:])
+        scores = terms_to_lcas(deviation, fidelity, lcas, store.backbone.patch_dim)
         values.append(scores[~scores.isnan()].numpy())
     return lcas_quantiles(np.concatenate(values))
 

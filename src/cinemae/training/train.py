@@ -83,8 +83,8 @@ def train(
         ConfigError: If settings do not go together.
     """
     _check_settings(head_config, config)
-    require_both_classes(training, "the training set")
-    require_both_classes(validation, "the validation set")
+    require_both_classes(training.labels, "the training set")
+    require_both_classes(validation.labels, "the validation set")
     history: list[EpochLine] = []
     heads, logits = [], []
     for seed in range(config.seed, config.seed + config.num_seeds):

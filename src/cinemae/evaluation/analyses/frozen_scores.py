@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from cinemae.config import LcasConfig
 from cinemae.core.anomaly_stats import anomaly_stats
-from cinemae.core.lcas import combine_terms
-from cinemae.errors import EvaluationError, FingerprintMismatchError
+from cinemae.core.features import terms_to_lcas
+from cinemae.errors import EvaluationError
+from cinemae.features.training_set import require_one_fingerprint
 from cinemae.statistics.scored_set import ScoredSet
 from cinemae.stores.features import FeatureStore
 
@@ -94,13 +95,8 @@ class FrozenScores:
         """
         if not stores:
             raise EvaluationError("scores of the frozen half are read from at least one feature store, got none.")
+        require_one_fingerprint(stores)
         first = stores[0]
-        for store in stores[1:]:
-            if store.fingerprint != first.fingerprint:
-                raise FingerprintMismatchError(
-                    f"stores that are judged together must come from one frozen half; {first.path} has fingerprint "
-                    f"{first.fingerprint} and {store.path} has {store.fingerprint}: extract one of them again."
-                )
         parts = [_read(store, lcas) for store in stores]
         result = cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
         if not len(result):
@@ -115,9 +111,7 @@ def _read(store: FeatureStore, lcas: LcasConfig) -> tuple[NDArray[Any], ...]:
     labelled = columns["label"] >= 0
     deviation, fidelity = (torch.from_numpy(columns[name][labelled]).double() for name in ("deviation", "fidelity"))
     patch_dim = store.backbone.patch_dim
-    scores = combine_terms(
-        deviation, fidelity, fidelity_weight=lcas.fidelity_weight, reduction=lcas.reduction, patch_dim=patch_dim
-    )
+    scores = terms_to_lcas(deviation, fidelity, lcas, patch_dim)
     stats = anomaly_stats(scores.flatten(0, 1)).unflatten(0, scores.shape[:2]).mean(1)
     # The store keeps the squared error averaged over a patch's values; Eq. 2 sums it and divides by 2 sigma^2.
     nll = (patch_dim / 2) * fidelity.nanmean((-3, -2, -1))
