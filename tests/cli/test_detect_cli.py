@@ -420,6 +420,33 @@ def test_interrupted_work_ends_quietly_and_keeps_its_rows(tiny_model: Path, phot
     assert all(json.loads(line)["status"] == "ok" for line in partial.read_text().splitlines())
 
 
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_finished_parts_and_the_same_command_goes_on(tiny_model: Path, tmp_path: Path, picture):
+    folder, results = tmp_path / "in", tmp_path / "results"
+    folder.mkdir()
+    for index in range(300):
+        picture(index, 32, 24).save(folder / f"{index:03d}.png")
+    command = ("detect", folder, "--model", tiny_model, "--format", "jsonl", "--results", results)
+    with started(*command, stdin=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (results / "part-000000.parquet").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stdout) == (130, b"")
+    assert stderr.decode() == "interrupted: run the same command again to go on.\n"
+    kept = {file.name: file.stat().st_mtime_ns for file in results.glob("part-*")}
+    assert "part-000000.parquet" in kept
+    assert len(kept) < 8, "it was stopped before the end"
+    with started(*command, stdin=subprocess.DEVNULL) as process:
+        stdout, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert [Path(json.loads(line)["path"]).name for line in stdout.splitlines()] == [f"{i:03d}.png" for i in range(300)]
+    assert {name: (results / name).stat().st_mtime_ns for name in kept} == kept
+    report = json.loads((results / "report.json").read_text())
+    assert (report["num_rows"], report["num_skipped_parts"]) == (300, len(kept))
+
+
 def test_rows_come_while_the_list_is_open_and_a_reader_may_go_away(tiny_model: Path, photos: Path):
     arguments = ("detect", "-", "--model", tiny_model, "--format", "jsonl", "--batch-size", "1")
     with started(*arguments, stdin=subprocess.PIPE) as process:

@@ -63,16 +63,16 @@ def names(records: list[ImageRecord]) -> list[str]:
 def test_the_first_part_is_small_and_the_others_grow(tmp_path):
     header, _ = continue_results(tmp_path, header_of(records_of(*range(1000))), records_of(*range(1000)))
     sizes = [len(header.rows_of(part)) for part in header.part_numbers]
-    assert sizes == [8, 16, 32, 64, 128, 256, 256, 240]
+    assert sizes == [2, 4, 8, 16, 32, 64, 128, 256, 256, 234]
     assert [row for part in header.part_numbers for row in header.rows_of(part)] == list(range(1000))
-    assert header.num_parts == 8
+    assert header.num_parts == 10
 
 
 def test_an_interrupted_run_goes_on(tmp_path):
     records = records_of(*range(60))
-    assert Run(tmp_path, records, parts=1).seen == names(records[:8])
+    assert Run(tmp_path, records, parts=1).seen == names(records[:2])
     second = Run(tmp_path, records)
-    assert second.seen == names(records[8:])
+    assert second.seen == names(records[2:])
     assert second.paths() == names(records)
     assert Run(tmp_path, records).seen == []
 
@@ -109,7 +109,7 @@ def test_a_part_that_was_deleted_is_made_anew(tmp_path):
     records = records_of(*range(60))
     Run(tmp_path, records)
     (tmp_path / "part-000001.parquet").unlink()
-    assert Run(tmp_path, [*records, ImageRecord("more.jpg")]).seen == [*names(records[8:24]), "more.jpg"]
+    assert Run(tmp_path, [*records, ImageRecord("more.jpg")]).seen == [*names(records[2:6]), "more.jpg"]
 
 
 def test_an_image_named_twice_has_two_rows(tmp_path):
@@ -153,10 +153,12 @@ def test_files_that_changed_are_named_with_their_part(tmp_path):
     records = [ImageRecord(str(path)) for path in (same, other, gone)]
     header, _ = continue_results(tmp_path / "out", header_of(records), records)
     folder = results_folder(tmp_path / "out", header)
-    folder.prepare()
-    write_results(folder, 0, [row_of(record, digest) for record in records])
-    os.utime(tmp_path / "out" / "part-000000.parquet", (1, 1))  # so that each file has been touched since
-    assert list(find_changed(folder, [0])) == []
+    parts = folder.prepare()
+    assert parts == [0, 1]
+    for part in parts:
+        write_results(folder, part, [row_of(records[row], digest) for row in header.rows_of(part)])
+        os.utime(tmp_path / "out" / folder.name_of(part), (1, 1))  # so that each file has been touched since
+    assert list(find_changed(folder, parts)) == []
     other.write_bytes(b"abd")
     gone.unlink()
-    assert [(one.path, one.part_file) for one in find_changed(folder, [0])] == [(str(other), "part-000000.parquet")]
+    assert [(one.path, one.part_file) for one in find_changed(folder, parts)] == [(str(other), "part-000000.parquet")]

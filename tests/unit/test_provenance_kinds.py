@@ -105,6 +105,16 @@ def test_what_digitises_paper_is_no_camera(file):
         ("Canon", "CanoScan LiDE 220", None, False),
         ("Sony Interactive Entertainment", "PlayStation 5", None, False),
         ("NVIDIA", "Ansel", None, False),
+        ("Epson", "PerfectionV800", None, False),
+        ("Kodak", "Kodak i200", None, False),
+        ("FUJI PHOTO FILM CO., LTD.", "SP-2500", None, False),
+        ("Noritsu Koki", "QSS", None, False),
+        ("Oce", "Oce 9400", None, False),
+        ("Canon", "iR-ADV C3325", None, False),
+        ("EPSON", "DS-530", None, False),
+        ("KYOCERA", "FC-S3", None, True),
+        ("SAMSUNG", "GT-S5830", None, True),
+        ("EASTMAN KODAK COMPANY", "KODAK DX6490 ZOOM DIGITAL CAMERA", None, True),
     ],
 )
 def test_cameras_scanners_and_games(make, model, file_source, camera):
@@ -124,6 +134,25 @@ def test_cameras_scanners_and_games(make, model, file_source, camera):
 )
 def test_software(software, says):
     assert said(exif_jpeg({0x0131: software})) == {says}
+
+
+def test_a_text_of_exif_ends_at_its_first_zero():
+    """What follows is left over from a longer text: Sony wrote "MAVICA" over another model's name."""
+    file = exif_jpeg({0x010F: b"SONY\0", 0x0110: b"MAVICA\x003ghx7y\0", 0x0131: b"Adobe Photoshop 7.0\0Midjourney\0"})
+    assert {(one.name, one.value, one.says) for one in read_provenance(file)} == {
+        ("Make, Model", "SONY MAVICA", "camera"),
+        ("Software", "Adobe Photoshop 7.0", "edited"),
+    }
+
+
+def test_a_program_without_a_name_is_none():
+    assert read_provenance(exif_jpeg({0x0131: "\1\2 \x7f"})) == ()
+
+
+@pytest.mark.parametrize("name", ["xmp:creatortool", "xmp:CREATORTOOL", "exif:Software"])
+def test_properties_in_other_case_and_place(name):
+    file = xmp_jpeg(f'xmlns:exif="http://ns.adobe.com/exif/1.0/" {name}="Midjourney"')
+    assert said(file) == {"generated"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cinemae.app.options import DeviceOption
+from cinemae.app.options import DeviceOption, FollowLinksOption, tell_left_out
 from cinemae.config import TrainConfig
 from cinemae.errors import ConfigError
 
@@ -58,6 +58,7 @@ def calibrate(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the folds that figures are measured on.")] = _TRAIN.seed,
+    follow_links: FollowLinksOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Fit a model's probabilities and thresholds to one's own images; what it looks at stays as it is.
@@ -69,6 +70,7 @@ def calibrate(
     import cinemae.calibration.calibrate as job  # what is missing is found out here, at once
     from cinemae.models.directory import resolve_model
     from cinemae.models.scorers import find_device
+    from cinemae.sources.local_files import Listing
 
     directory = resolve_model(model)
     if out is None and (model is None or not Path(model).is_dir()):
@@ -80,10 +82,12 @@ def calibrate(
         trained_on=trained_on or (),
         targets=TrainConfig.from_dict({"target_fpr": target_fpr, "target_fnr": target_fnr, "seed": seed}),
         device=str(find_device(device)),
+        listing=Listing(follow_links),
     )
     found = _run(recipe)
     target = job.save_calibrated(found, out)
     typer.echo("\n".join(_summary(found, target)))
+    tell_left_out(recipe.listing)
     if found.images.unreadable:
         typer.echo(f"{len(found.images.unreadable)} images could not be read: {target / job.UNREADABLE}")
         raise typer.Exit(1)

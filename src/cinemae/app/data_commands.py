@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from cinemae.app.options import resuming
+from cinemae.app.options import FollowLinksOption, resuming, tell_left_out
 from cinemae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def check(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write a page with plots and pictures.", show_default=False),
     ] = None,
+    follow_links: FollowLinksOption = False,
     seed: Annotated[int, typer.Option(help="Of the format probe.")] = 0,
 ) -> None:
     """Examine a data set: broken, double and leaked images, and formats that give the classes away.
@@ -101,6 +102,7 @@ def check(
         against=tuple(against or ()),
         manifest=None if manifest is None else str(manifest),
         seed=seed,
+        follow_links=follow_links,
     )
     with ProgressBar("checking", None, log_every=60) as bar:
         report = check_dataset(source, options, progress=lambda done, total: bar.update(done, total=total))
@@ -148,6 +150,7 @@ def align(
     quality: Annotated[int | None, typer.Option(metavar="Q", help="Of the JPEG.", show_default="96")] = None,
     layout: LayoutOption = "auto",
     split: SplitOption = None,
+    follow_links: FollowLinksOption = False,
 ) -> None:
     """Write a data set anew with both classes through the same steps, in the folders they had.
 
@@ -157,12 +160,15 @@ def align(
     from cinemae.app.progress import ProgressBar
     from cinemae.doctor.align_dataset import align_dataset
     from cinemae.sources.layouts import read_dataset
+    from cinemae.sources.local_files import Listing
 
     steps = _steps(preset, size, window, quality)
-    dataset = read_dataset(source, cast("Layout", layout), split)
+    listing = Listing(follow_links)
+    dataset = read_dataset(source, cast("Layout", layout), split, listing=listing)
     with resuming(), ProgressBar("aligning", len(dataset.records), log_every=60) as bar:
         report = align_dataset(source, dataset, out, steps, progress=lambda done, total: bar.update(done, total=total))
     _tell_alignment(report, out)
+    tell_left_out(listing)
     counts = report.counts()
     empty = any(counts[label] and not counts[label]["aligned"] for label in (0, 1))
     unreadable = sum(count["unreadable"] for count in counts.values())
@@ -179,6 +185,7 @@ def manifest(
     ],
     layout: LayoutOption = "auto",
     split: SplitOption = None,
+    follow_links: FollowLinksOption = False,
 ) -> None:
     """List a data set as CSV with the SHA-256 of each file, to pass on, to evaluate and to check against.
 
@@ -188,10 +195,12 @@ def manifest(
     from cinemae.app.output import visible
     from cinemae.app.progress import ProgressBar
     from cinemae.sources.layouts import read_dataset
+    from cinemae.sources.local_files import Listing
     from cinemae.sources.manifest import write_manifest
 
     _require_folders(out)
-    dataset = read_dataset(source, cast("Layout", layout), split)
+    listing = Listing(follow_links)
+    dataset = read_dataset(source, cast("Layout", layout), split, listing=listing)
     with ProgressBar("hashing", len(dataset.records), log_every=60) as bar:
         report = write_manifest(
             dataset.records, dataset.splits, out, progress=lambda done, total: bar.update(done, total=total)
@@ -199,6 +208,7 @@ def manifest(
     for path, reason in report.left_out:
         typer.echo(visible(f"left out: {path}: {reason}"), err=True)
     typer.echo(visible(f"{out}: {report.num_rows:,} files, {len(report.left_out)} left out"))
+    tell_left_out(listing)
     raise typer.Exit(1 if report.left_out else 0)
 
 

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cinemae.app.options import FollowLinksOption, tell_left_out
 from cinemae.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cinemae.sources.local_files import Listing
 
 _CHECKED = "With --precision int8: {} to check the graph on; may be given several times."
 
@@ -37,6 +40,7 @@ def export(
         list[str] | None,
         typer.Option(metavar="SOURCE", help=_CHECKED.format("generated images, likewise,"), show_default=False),
     ] = None,
+    follow_links: FollowLinksOption = False,
     transformers: Annotated[
         Path | None,
         typer.Option(
@@ -52,6 +56,7 @@ def export(
     """
     from cinemae.models.directory import INT8_FILE, ONNX_FILE
     from cinemae.models.export import export_onnx
+    from cinemae.sources.local_files import Listing
 
     if precision not in ("fp32", "int8"):
         raise ConfigError(f"a graph is exported in fp32 or int8, got {precision!r}.")
@@ -64,7 +69,7 @@ def export(
         export_onnx(model)
     lines = []
     if precision == "int8":
-        lines, path = _export_int8(model, check_real or (), check_fake or ()), model / INT8_FILE
+        lines, path = _export_int8(model, check_real or (), check_fake or (), Listing(follow_links)), model / INT8_FILE
     size = sum(file.stat().st_size for file in (path, *model.glob(f"{path.stem}.{'[0-9a-f]' * 12}.data")))
     typer.echo("\n".join([f"{path}: {size / 1e6:.1f} MB", *lines]))
     if transformers is not None:
@@ -73,13 +78,16 @@ def export(
         typer.echo(f"{save_model(model, transformers, transformers=True)}: with what transformers needs")
 
 
-def _export_int8(model: Path, real: Sequence[str], fake: Sequence[str]) -> list[str]:
+def _export_int8(model: Path, real: Sequence[str], fake: Sequence[str], listing: Listing) -> list[str]:
     """Write the graph; return what is to be said of it."""
     from cinemae.app.progress import ProgressBar
     from cinemae.evaluation.precision import export_int8
 
     with ProgressBar("checking", None, log_every=60) as bar:
-        found = export_int8(model, real, fake, progress=lambda done, total: bar.update(done, total=total))
+        found = export_int8(
+            model, real, fake, listing=listing, progress=lambda done, total: bar.update(done, total=total)
+        )
+    tell_left_out(listing)
     return [
         f"  against float32 on {found.num_real} photographs and {found.num_fake} generated images"
         + (f", {found.num_unread} could not be read" if found.num_unread else ""),

@@ -21,6 +21,7 @@ from cinemae.app.options import (
     ModelOption,
     PresetOption,
     WorkersOption,
+    tell_left_out,
     whole_numbers,
     words,
 )
@@ -168,6 +169,5 @@ def extract(
         f"{report.num_shards} shards ({report.num_skipped_shards} from an earlier run); "
         f"fingerprint {report.fingerprint}"
     )
-    if summary := listing.summary():
-        typer.echo(summary)
+    tell_left_out(listing)
     raise typer.Exit(1 if report.num_failed else 0)

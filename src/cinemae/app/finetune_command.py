@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cinemae.app.options import FollowLinksOption, tell_left_out
 from cinemae.backbones.finetune_config import FinetuneConfig, FinetuneRecipe, StepLine
 from cinemae.errors import ConfigError
 
 if TYPE_CHECKING:
     from cinemae.backbones.finetune_nll import NllReport
+    from cinemae.sources.local_files import Listing
     from cinemae.sources.records import ImageRecord
     from cinemae.training.train import TrainReport
 
@@ -74,15 +76,18 @@ class UnfreezeOptions:
     ] = None
     max_steps: Annotated[int | None, _with_unfreeze("N", "end a run after so many steps.", "no limit")] = None
     max_seconds: Annotated[float | None, _with_unfreeze("X", "end a run after so many seconds.", "no limit")] = None
+    follow_links: FollowLinksOption = False
     device: Annotated[str | None, _with_unfreeze("auto|cpu|cuda|mps", "where to train.", "auto")] = None
 
     def given(self) -> dict[str, Any]:
         """Return what was given, by name."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        values = {option.name: (getattr(self, option.name), option.default) for option in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
 
     def config(self) -> FinetuneConfig:
         """Return the settings of fine-tuning."""
-        return FinetuneConfig.from_dict({k: v for k, v in self.given().items() if k not in ("model", "device")})
+        others = ("model", "device", "follow_links")
+        return FinetuneConfig.from_dict({k: v for k, v in self.given().items() if k not in others})
 
 
 def require_stores(sources: Sequence[Path], options: UnfreezeOptions) -> None:
@@ -125,12 +130,15 @@ def finetune_from_images(
     Raises:
         ConfigError: If there is nothing to validate on, a store was given, or two things to begin with.
     """
+    from cinemae.sources.local_files import Listing
+
     config = options.config()
     if not val:
         raise ConfigError("training from images needs images to validate on, of their own: name them with --val.")
+    listing = Listing(options.follow_links)
     recipe = FinetuneRecipe(
-        training=_read(sources),
-        validation=_read(val),
+        training=_read(sources, listing),
+        validation=_read(val, listing),
         finetune=config,
         device=_find_device(options.device),
         **_beginning(backbone, options.model) | shared,
@@ -142,6 +150,7 @@ def finetune_from_images(
         report = _finetune(recipe, out)
         summary, unreadable = summarise_model(report, out), sum((report.results.unreadable or {}).values())
     typer.echo(summary)
+    tell_left_out(listing)
     if unreadable:
         typer.echo(f"{unreadable} images could not be read: {out / 'unreadable.txt'}")
         raise typer.Exit(1)
@@ -163,7 +172,7 @@ def summarise_model(report: TrainReport, out: Path) -> str:
     )
 
 
-def _read(sources: Sequence[Path]) -> list[ImageRecord]:
+def _read(sources: Sequence[Path], listing: Listing) -> list[ImageRecord]:
     from cinemae.sources.datasets import read_records
 
     for source in sources:
@@ -172,7 +181,7 @@ def _read(sources: Sequence[Path]) -> list[ImageRecord]:
                 f"--unfreeze trains from images, and {source} is a feature store: give the images that it was "
                 "extracted from."
             )
-    return [record for source in sources for record in read_records(source)]
+    return [record for source in sources for record in read_records(source, listing)]
 
 
 def _beginning(backbone: Path | None, model: str | None) -> dict[str, Any]:

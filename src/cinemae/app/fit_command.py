@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from cinemae.app.options import DeviceOption, ModelOption, PresetOption, resuming
+from cinemae.app.options import DeviceOption, FollowLinksOption, ModelOption, PresetOption, resuming, tell_left_out
 from cinemae.fit.config import MIN_IMAGES, WHOLE_GROUPS_FROM, FitRecipe
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def fit(
         ),
     ] = None,
     preset: PresetOption = None,
+    follow_links: FollowLinksOption = False,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -85,6 +86,7 @@ def fit(
     """
     from cinemae.fit.fit import fit as job
     from cinemae.models.scorers import find_device
+    from cinemae.sources.local_files import Listing
 
     recipe = FitRecipe(
         real=tuple(real),
@@ -101,9 +103,11 @@ def fit(
         seed=seed,
         device=str(find_device(device)),
     )
+    listing = Listing(follow_links)
     with resuming(), _stages() as progress:
-        report = job(recipe, out, progress=progress, warn=_warn)
+        report = job(recipe, out, progress=progress, warn=_warn, listing=listing)
     typer.echo(json.dumps(report.to_dict(), indent=1) if as_json else summarise(report, out, recipe.work_folder(out)))
+    tell_left_out(listing, err=as_json)
     raise typer.Exit(1 if report.unread else 0)
 
 

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from cinemae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cinemae.sources.local_files import Listing
 
 ModelOption = Annotated[
     str | None,
@@ -179,6 +182,19 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def tell_left_out(listing: Listing, *, err: bool = False) -> None:
+    """Say what was met in folders and not taken, if anything was.
+
+    Args:
+        listing: What listed them.
+        err: Say it on standard error, beside what is written for programs.
+    """
+    from cinemae.app.output import visible
+
+    if summary := listing.summary():
+        typer.echo(visible(summary), err=err)
 
 
 @contextmanager

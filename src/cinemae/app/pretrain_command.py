@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cinemae.app.options import resuming
+from cinemae.app.options import FollowLinksOption, resuming, tell_left_out
+from cinemae.errors import SourceError
 from cinemae.pretrain_config import PretrainConfig
 
 if TYPE_CHECKING:
     from cinemae.backbones.pretrain import Progress
+    from cinemae.sources.local_files import Listing
 
 _DEFAULT = PretrainConfig()
 
@@ -79,10 +81,12 @@ def pretrain(
     ] = _DEFAULT.max_scale,
     recompress: Annotated[float, typer.Option(help="Share of crops that pass through JPEG.")] = _DEFAULT.recompress,
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = _DEFAULT.seed,
+    follow_links: FollowLinksOption = False,
 ) -> None:
     """Pretrain a masked autoencoder on photographs, or a decoder for a trained encoder.
 
     Stops after --steps or --hours, whichever of the two is given; the same command goes on with a stopped run.
+    Ends with 1 if an argument names nothing or a folder cannot be listed.
     """
     config = PretrainConfig.from_dict(
         {
@@ -111,11 +115,12 @@ def pretrain(
     from cinemae.backbones.pretrain import Budget
     from cinemae.backbones.pretrain import pretrain as run
     from cinemae.backbones.pretrain_start import Start
-    from cinemae.sources.local_files import find_images
+    from cinemae.sources.local_files import Listing
 
     start = Start(init_from, encoder, freeze_encoder)
     budget = Budget(steps, hours)
-    paths = list(find_images(folders))
+    listing = Listing(follow_links)
+    paths, unlisted = _photographs(folders, listing)
     with resuming(), ProgressBar("pretraining", 1.0, unit="", delay=0, log_every=60) as bar:
         last = run(
             paths,
@@ -126,6 +131,32 @@ def pretrain(
             progress=lambda line: bar.update(line.spent, note=_describe(line)),
         )
     typer.echo(f"{out}: {_describe(last)}")
+    tell_left_out(listing)
+    raise typer.Exit(1 if unlisted else 0)
+
+
+def _photographs(folders: list[str], listing: Listing) -> tuple[list[str], int]:
+    """Return the files to learn from, and how many folders could not be listed; each is named on standard error."""
+    from cinemae.app.output import visible
+    from cinemae.sources.local_files import list_images
+    from cinemae.sources.records import Unlisted
+
+    paths: list[str] = []
+    refusals: list[str] = []
+    for folder in folders:
+        try:
+            for record in list_images(folder, listing):
+                if isinstance(record.place, Unlisted):
+                    refusals.append(record.place.reason)
+                else:
+                    paths.append(record.path)
+        except SourceError as error:
+            refusals.append(str(error))
+    if not paths:
+        raise SourceError(refusals[0])
+    for refusal in refusals:
+        typer.echo(f"left out: {visible(refusal)}", err=True)
+    return paths, len(refusals)
 
 
 def _describe(line: Progress) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cinemae.app.options import DeviceOption, ModelOption, PresetOption
+from cinemae.app.options import DeviceOption, FollowLinksOption, ModelOption, PresetOption
 from cinemae.errors import ConfigError
 
 ALL = "all"
@@ -69,6 +69,7 @@ def reproduce(
     finetune_seeds: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Runs of fine-tuning.", show_default="as --seeds")
     ] = None,
+    follow_links: FollowLinksOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Run protocols of the paper's tables and figures; the paper's figures stand beside what is measured.
@@ -92,6 +93,7 @@ def reproduce(
         seeds=seeds,
         finetune=FinetuneOptions(finetune_steps, finetune_seeds),
         device=device,
+        follow_links=follow_links,
         tell=lambda line: typer.echo(line, err=True),
     )
     reproducer = Reproducer(options)

@@ -22,6 +22,7 @@ from cinemae.models.directory import OOD_FILE, UNREADABLE_FILES, is_hidden, read
 from cinemae.models.distance import distance_bytes, load_distance
 from cinemae.models.results import Results
 from cinemae.models.weights import load_model
+from cinemae.sources.local_files import Listing
 from cinemae.sources.one_class import read_class
 from cinemae.stores.features import FeatureStore
 
@@ -40,6 +41,7 @@ class CalibrationRecipe:
             calibration images, and say what the model has seen.
         targets: The two target rates, and the seed of the folds; nothing else of it counts.
         device: Where to run the model.
+        listing: How folders are listed; it counts what is left out.
     """
 
     model: Path
@@ -48,6 +50,7 @@ class CalibrationRecipe:
     trained_on: Sequence[Path] = ()
     targets: TrainConfig = field(default_factory=TrainConfig)
     device: str = "cpu"
+    listing: Listing = field(default_factory=Listing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +92,7 @@ def calibrate_model(
         FingerprintMismatchError: If a store was made by another frozen half than the model's.
     """
     config = read_model_config(recipe.model)
-    records = [*read_class(recipe.real, 0), *read_class(recipe.fake, 1)]
+    records = [*read_class(recipe.real, 0, recipe.listing), *read_class(recipe.fake, 1, recipe.listing)]
     numbers = [sum(record.label == label for record in records) for label in (0, 1)]
     require_enough(numbers[0], numbers[1], recipe.targets)  # at once: to score them may take hours
     stores = [FeatureStore.open(path) for path in recipe.trained_on]

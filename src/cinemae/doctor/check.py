@@ -17,7 +17,7 @@ from cinemae.doctor.class_checks import (
     check_classes,
 )
 from cinemae.doctor.copy_checks import check_copies
-from cinemae.doctor.file_checks import check_files, check_passed_over
+from cinemae.doctor.file_checks import check_files, check_links, check_passed_over
 from cinemae.doctor.file_rows import FileRow, find_passed_over, read_rows
 from cinemae.doctor.findings import SEVERITIES, Finding, Severity
 from cinemae.doctor.integrity import check_integrity, read_checksums
@@ -26,7 +26,7 @@ from cinemae.errors import SourceError
 from cinemae.settings import Settings
 from cinemae.sources.dataset_report import find_problems
 from cinemae.sources.layouts import DataSet, Layout, read_dataset
-from cinemae.sources.local_files import source_root
+from cinemae.sources.local_files import Listing, source_root
 from cinemae.sources.manifest import read_manifest
 from cinemae.sources.published import BENCHMARKS
 from cinemae.sources.records import ImageRecord, Unlisted
@@ -49,6 +49,7 @@ class CheckOptions(Settings):
         against: Other data sets that may share nothing with this one, such as the training set of a test set.
         manifest: A CSV file with SHA-256 to hold the files against; None for no such check.
         seed: Of the format probe.
+        follow_links: Enter links to folders that lead out of the folder named.
     """
 
     layout: Layout = "auto"
@@ -56,6 +57,7 @@ class CheckOptions(Settings):
     against: tuple[str, ...] = ()
     manifest: str | None = None
     seed: int = 0
+    follow_links: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,14 +165,15 @@ def check_dataset(
     """
     options = options or CheckOptions()
     text, root = os.fspath(source), source_root(source)
-    dataset, records, splits = _list(text, options)
+    listing = Listing(options.follow_links)
+    dataset, records, splits = _list(text, options, listing)
     manifest = None if options.manifest is None else Path(options.manifest)
     listed = [] if manifest is None else read_checksums(manifest)  # now: what is wrong with it is not found out later
     if manifest is not None:
         _require_files(records, manifest)
     count = len(records)
     for name in options.against:
-        _, theirs, _ = _list(name, CheckOptions())
+        _, theirs, _ = _list(name, CheckOptions(), listing)
         records += theirs
         splits += [name] * len(theirs)
     rows = read_rows(records, splits, root, progress=progress)
@@ -181,14 +184,15 @@ def check_dataset(
         findings += check_integrity(ours, listed, manifest, root)
     if Path(text).is_dir():
         findings += check_passed_over(*find_passed_over(root))
+    findings += check_links(listing.links)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return DoctorReport(text, dataset.layout, options, tuple(ours), tuple(others), tuple(findings), classes)
 
 
-def _list(text: str, options: CheckOptions) -> tuple[DataSet, list[ImageRecord], list[str | None]]:
+def _list(text: str, options: CheckOptions, listing: Listing) -> tuple[DataSet, list[ImageRecord], list[str | None]]:
     """Return data set, records and splits; a manifest names its splits in a column."""
     manifest = Path(text).suffix.lower() == ".csv" and Path(text).is_file()
-    dataset = read_dataset(text, options.layout, None if manifest else options.split)
+    dataset = read_dataset(text, options.layout, None if manifest else options.split, listing=listing)
     records, splits = list(dataset.records), list(dataset.splits)
     if manifest:
         splits = [row.split for row in read_manifest(Path(text))]

@@ -116,6 +116,22 @@ def check_passed_over(pictures: Sequence[str], others: Sequence[str]) -> list[Fi
     return found
 
 
+def check_links(links: Sequence[str]) -> list[Finding]:
+    """Say which links to folders outside were not followed.
+
+    Args:
+        links: As `cinemae.sources.local_files.Listing` has them.
+    """
+    if not links:
+        return []
+    sentence = (
+        f"{count_of(len(links), 'link')} to a folder outside of the one named {'was' if len(links) == 1 else 'were'} "
+        "not followed; what lies behind was not examined."
+    )
+    advice = "Nothing, if it is no part of the set; else --follow-links."
+    return [Finding("links", "note", "Links that lead out", sentence, advice, singles(links))]
+
+
 def _unreadable(rows: Sequence[FileRow]) -> list[Finding]:
     found = []
     for check, (status, foreign, title, sentence, advice) in _UNREADABLE.items():

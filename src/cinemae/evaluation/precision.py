@@ -28,6 +28,7 @@ from cinemae.models.directory import CONFIG_FILE, HEAD_FILE, INT8_FILE, OOD_FILE
 from cinemae.models.export_int8 import quantize_graph
 from cinemae.models.results import PrecisionCheck
 from cinemae.models.scorers import OnnxScorer
+from cinemae.sources.local_files import Listing
 from cinemae.sources.one_class import read_class
 from cinemae.statistics.metrics import auc
 from cinemae.statistics.resampling import auc_apart
@@ -43,6 +44,7 @@ def export_int8(
     real: Sequence[str],
     fake: Sequence[str],
     *,
+    listing: Listing | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PrecisionCheck:
     """Write ``model.int8.onnx`` beside ``model.onnx``, and its figures into results.json and the model card.
@@ -52,6 +54,7 @@ def export_int8(
         real: Photographs to check on, as `cinemae.sources.datasets.read_records` takes them: like those that verdicts
             will be asked for, and none that the model was trained on.
         fake: Generated images, likewise.
+        listing: How folders here are listed; it counts what is left out.
         progress: Called with (images done, images in all).
 
     Returns:
@@ -64,7 +67,7 @@ def export_int8(
             `MAX_AUC_DROP`; nothing is written then.
     """
     exact = OnnxScorer(directory)
-    records = [record for label, sources in enumerate((real, fake)) for record in read_class(sources, label)]
+    records = [record for label, sources in enumerate((real, fake)) for record in read_class(sources, label, listing)]
     with tempfile.TemporaryDirectory(prefix=".exporting-", dir=directory) as folder:
         candidate = Path(folder)
         for name in (CONFIG_FILE, HEAD_FILE, OOD_FILE):

@@ -139,14 +139,15 @@ _BESIDE_A_NAME = re.compile(
 _SCANNERS = re.compile(
     "|".join(
         (
-            r"scan|\bplustek\b|\bopticfilm\b|\bmicrotek\b|\bumax\b|\blide ?\d|\bfi-\d{4}",
-            r"\bperfection\b|\bexpression \d+xl",
-            r"\bworkcentre\b|\bversalink\b|\baltalink\b|\bphaser\b|\bcolorqube\b|\bdocucentre|\bapeosport|\bdocuprint",
-            r"\bimagerunner|\bimagepress|\bimageclass|\bi-?sensys\b|\bpixma\b|\bmaxify\b|\bcanon mf\d|\bsharp mx-",
-            r"\bbizhub|\becosys\b|\btaskalfa\b|\baficio\b|\bricoh (?:im|mp|sp) |\be-studio|\bmfc-",
-            r"\bdcp-|\bmultifunction",
-            r"\bofficejet\b|\blaserjet\b|\bdeskjet\b|\bphotosmart c\d{4}|\bhp envy\b",
-            r"\bworkforce\b|\becotank\b|\bet-\d{4}\b",
+            r"scan|\bplustek\b|\bopticfilm\b|\bmicrotek\b|\bumax\b|\blide ?\d|\bfi-\d{4}|\bavision\b|\bczur\b",
+            r"\bperfection|\bexpression \d+xl|\bepson (?:ds|es|gt|xp)-|\bepson stylus\b|\bkodak i\d{2,4}|\bcanon dr-",
+            r"\bnikon ls-\d|\bflextight\b|\bprimefilm\b|\bnoritsu\b|\bfrontier\b|\bfuji photo film.{0,20}\bsp-\d{3,4}",
+            r"\bxerox\b|\bworkcentre\b|\bversalink\b|\baltalink\b|\bphaser\b|\bdocucentre|\bapeosport|\bdocuprint",
+            r"\blexmark\b|\boc[eé]\b|\bsharp (?:ar|mx)-|\b(?:scx|clx|kv-[sln])-?\d|\boki mc\d|\bcolorqube\b|\bdoxie\b",
+            r"\bcanon ir|\bimagerunner|\bimagepress|\bimageclass|\bi-?sensys\b|\bpixma\b|\bmaxify\b|\bcanon mf\d",
+            r"\bbizhub|\becosys\b|\btaskalfa\b|\baficio\b|\bricoh (?:im|mp|sp) |\be-studio|\bmultifunction",
+            r"\b(?:mfc|dcp)-|\bads-\d{4}|\bofficejet\b|\blaserjet\b|\bdeskjet\b|\bphotosmart c\d{4}",
+            r"\bhp (?:envy|psc)\b|\bworkforce\b|\becotank\b|\bet-\d{4}\b",
         )
     ),
     re.IGNORECASE,

@@ -41,6 +41,7 @@ _UNSIGNED = "anyone can write that"
 _MAX_CAMERA_CHARS = 80  # more than any make and model has: something else is kept there
 _AIGC_LABEL = re.compile(r'"Label"\s{0,4}:\s{0,4}"?([123])\b')  # GB 45438-2025, appendix E
 _AIGC_LABELS = {"1": "is generated", "2": "may be generated", "3": "is suspected to be generated"}
+_ENDED_BY_NUL = PROGRAM_FIELDS | {"Make", "Model"}  # what follows is left over from a longer text
 _AI_PROMPT = "holds the prompt that a generative model was given"
 _NO_CAMERA_SOURCES = {1: "film scanner", 2: "scanner"}  # EXIF FileSource; 3 is a digital camera
 
@@ -78,6 +79,8 @@ def _fields(item: MetadataItem) -> list[tuple[SignalSource, str, str]]:
 def _decode(item: MetadataItem) -> str:
     """Decode by the field's own rule; elsewhere UTF-8, or Latin-1 where it cannot be UTF-8."""
     data = item.data
+    if item.source == "exif" and item.name in _ENDED_BY_NUL:
+        data = data.partition(b"\0")[0]
     if item.name in ("XPComment", "XPTitle"):
         return data.decode("utf-16-le", "replace")
     if item.name == "UserComment" and item.source == "exif":
@@ -102,7 +105,7 @@ def _decode_unicode(data: bytes) -> str:
 
 
 def _signal(source: SignalSource, name: str, text: str, *, embedded: bool) -> ProvenanceSignal | None:
-    if not text or name in _PEOPLE:
+    if not clean(text) or name in _PEOPLE:
         return None
     if source == "iptc" and name in ("DigitalSourceType", "DigitalSourceFileType"):
         return _source_type(source, name, text)

@@ -19,6 +19,7 @@ _PROPERTIES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/ DigitalSourceFileType": "DigitalSourceFileType",
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/ AIPromptInformation": "AIPromptInformation",
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/ AISystemUsed": "AISystemUsed",
+    "http://ns.adobe.com/exif/1.0/ Software": "Software",
     "http://ns.adobe.com/exif/1.0/ UserComment": "UserComment",
     "http://ns.adobe.com/photoshop/1.0/ Credit": "Credit",
     "http://ns.adobe.com/tiff/1.0/ Software": "Software",
@@ -28,6 +29,8 @@ _PROPERTIES = {
     "http://purl.org/dc/terms/ provenance": "provenance",
     "http://www.tc260.org.cn/ns/AIGC/1.0/ AIGC": "AIGC",
 }
+_NAMES = {key.casefold(): name for key, name in _PROPERTIES.items()}
+"""In small letters: some writers have ``xmp:creatortool``."""
 _MAX_PROPERTIES = 64
 
 
@@ -46,14 +49,13 @@ class _Collector:
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         for key, value in attributes.items():
-            if key in _PROPERTIES:
-                self._keep(_PROPERTIES[key], value)
-            elif key == f"{_RDF} resource" and tag in _PROPERTIES:
-                self._keep(_PROPERTIES[tag], value)
+            field = tag if key == f"{_RDF} resource" else key
+            if name := _NAMES.get(field.casefold()):
+                self._keep(name, value)
         if self._name:
             self._depth += 1
-        elif tag in _PROPERTIES:
-            self._name, self._depth, self._text = _PROPERTIES[tag], 1, []
+        elif name := _NAMES.get(tag.casefold()):
+            self._name, self._depth, self._text = name, 1, []
 
     def end(self, tag: str) -> None:
         if not self._name:

@@ -11,6 +11,7 @@ from cinemae.fit.config import MIN_HELD_OUT, MIN_IMAGES, FitRecipe
 from cinemae.pictures.file_facts import FileFacts, read_facts
 from cinemae.pictures.picture import Picture
 from cinemae.sources.archives import read_encoded
+from cinemae.sources.local_files import Listing
 from cinemae.sources.one_class import read_class
 from cinemae.sources.records import ImageRecord
 from cinemae.sources.stream import read_ahead
@@ -77,19 +78,22 @@ class Gathered:
         return Gathered(pool, own, (*self.unread, *failed), self.num_duplicates, self.num_overlap)
 
 
-def gather(recipe: FitRecipe, progress: Callable[[int, int], None] | None = None) -> Gathered:
+def gather(
+    recipe: FitRecipe, progress: Callable[[int, int], None] | None = None, listing: Listing | None = None
+) -> Gathered:
     """Read the header of every file that a recipe names and hash its bytes.
 
     Args:
         recipe: Names the sources.
         progress: Called from this thread with (files done, files in all).
+        listing: How folders here are listed; it counts what is left out.
 
     Raises:
         SourceError: If a source is missing, empty or malformed, or names images of the other class.
         TrainingError: If a file is in both classes, or a class has too few images.
     """
     given, own = (
-        [record for label in (0, 1) for record in read_class(sources[label], label)]
+        [record for label in (0, 1) for record in read_class(sources[label], label, listing)]
         for sources in ((recipe.real, recipe.fake), (recipe.val_real, recipe.val_fake))
     )
     found = _survey([*given, *own], progress)

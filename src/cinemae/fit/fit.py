@@ -31,7 +31,7 @@ from cinemae.fit.warnings import no_better_than_chance, warn_of_data, warn_of_fo
 from cinemae.models.directory import CONFIG_FILE, STARTER, read_model_config
 from cinemae.models.results import Comparison, EpochLine, FitWarning
 from cinemae.models.weights import load_extractor
-from cinemae.sources.local_files import source_root
+from cinemae.sources.local_files import Listing, source_root
 from cinemae.sources.one_class import is_file
 from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.figures import CalledRates
@@ -64,6 +64,7 @@ def fit(
     *,
     progress: Progress | None = None,
     warn: Callable[[FitWarning], None] | None = None,
+    listing: Listing | None = None,
 ) -> FitReport:
     """Fit a model to one's own images and write its directory.
 
@@ -75,6 +76,7 @@ def fit(
         out: Model directory to write: new, empty, or a model that is replaced.
         progress: Called as the work goes on.
         warn: Called at once with what is found out before the long part begins.
+        listing: How folders here are listed; it counts what is left out.
 
     Returns:
         Figures on held-out images, and what to know of them.
@@ -89,7 +91,7 @@ def fit(
     work = recipe.work_folder(out)
     _refuse_places(recipe, out, work)
     start = begin(recipe)
-    images = gather(recipe, partial(tell, "reading"))
+    images = gather(recipe, partial(tell, "reading"), listing)
     probe = format_probe_of(*_facts(images.samples), seed=recipe.seed)
     biased = warn_of_format(probe)
     if warn:

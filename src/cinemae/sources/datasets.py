@@ -48,7 +48,7 @@ def read_records(source: str | os.PathLike[str], listing: Listing | None = None)
             archive.
     """
     text = os.fspath(source)
-    path = Path(text)
+    path, listing = Path(text), listing or Listing()
     if path.suffix.lower() == ".csv" and path.is_file():
         return _read_listed(path)
     far = not os.path.lexists(text) and (is_remote(text) or "{" in text)
@@ -63,7 +63,10 @@ def read_records(source: str | os.PathLike[str], listing: Listing | None = None)
         return [_record_from_tree(one, root) for one in images]
     archives = [one.path for one in found if one.place is None]
     if not archives:
-        raise SourceError(f"{text} holds no image: looked for files ending in {suffix_list()}, .tar or .parquet.")
+        links = f" {listing.summary()}" if listing.links else ""
+        raise SourceError(
+            f"{text} holds no image: looked for files ending in {suffix_list()}, .tar or .parquet.{links}"
+        )
     return [*read_archives(archives, root), *(_record_from_tree(one, root) for one in images)]
 
 

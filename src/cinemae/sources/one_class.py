@@ -10,14 +10,14 @@ from pathlib import Path
 from cinemae.errors import SourceError
 from cinemae.sources.datasets import read_records
 from cinemae.sources.labels import SPLIT_NAMES, label_of_name
-from cinemae.sources.local_files import source_root
+from cinemae.sources.local_files import Listing, source_root
 from cinemae.sources.records import ImageRecord
 
 CLASS = ("photographs", "generated images")
 _OPTION = ("--real", "--fake")
 
 
-def read_class(sources: Sequence[str], label: int) -> list[ImageRecord]:
+def read_class(sources: Sequence[str], label: int, listing: Listing | None = None) -> list[ImageRecord]:
     """List the images of sources that hold one class.
 
     An image's group is the first folder below the source whose name says more than a class or a split; where there is
@@ -26,6 +26,7 @@ def read_class(sources: Sequence[str], label: int) -> list[ImageRecord]:
     Args:
         sources: Folders, globs, manifests or archives.
         label: 0 real, 1 fake: what they were named as.
+        listing: How folders here are listed; it counts what is left out.
 
     Returns:
         The records, each with that label, and its group as generator.
@@ -36,7 +37,7 @@ def read_class(sources: Sequence[str], label: int) -> list[ImageRecord]:
     return [
         _as_class(record, source, name, label)
         for source, name in zip(sources, _names(sources), strict=True)
-        for record in read_records(source)
+        for record in read_records(source, listing)
     ]
 
 

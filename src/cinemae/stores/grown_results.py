@@ -20,8 +20,8 @@ from cinemae.sources.remote_object import is_remote
 from cinemae.stores.parts import PartsFolder
 from cinemae.stores.results import EarlierPart, ResultsHeader, results_folder
 
-FIRST_PART_SIZE = 8
-"""Images of the first new part, so that a run that is stopped early leaves something."""
+FIRST_PART_SIZE = 2
+"""Images of the first new part, so that a run that is stopped early leaves something, with large pictures too."""
 
 _SAME_WORK = ("model", "fingerprint", "threshold", "real_below", "stable")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cinemae.evaluation.pictures import refuse_shared_images, require_both, surv
 from cinemae.evaluation.predictions import Images
 from cinemae.evaluation.protocols.protocol import Protocol
 from cinemae.sources.layouts import DataSet, read_dataset
+from cinemae.sources.local_files import Listing
 from cinemae.sources.published import BENCHMARKS
 from cinemae.sources.records import ImageRecord
 
@@ -69,7 +71,9 @@ class BenchData:
         }
 
 
-def find_data(protocol: Protocol, root: Path, train_root: Path | None = None) -> BenchData:
+def find_data(
+    protocol: Protocol, root: Path, train_root: Path | None = None, *, follow_links: bool = False
+) -> BenchData:
     """Find a protocol's images.
 
     The paper's data sets are told by their layout. Other images stand in for them where `root` has a folder ``train``
@@ -79,17 +83,19 @@ def find_data(protocol: Protocol, root: Path, train_root: Path | None = None) ->
         protocol: What they are for.
         root: Of the test images.
         train_root: Of the training images, where they lie elsewhere.
+        follow_links: Enter links to folders that lead out of the folder named.
 
     Raises:
         SourceError: If a folder cannot be listed.
         EvaluationError: If neither is there, a class is empty, or an image is both trained and tested on.
     """
     folder = next((root / name for name in _TEST_FOLDERS if (root / name).is_dir()), None)
-    if (root / "train").is_dir() and folder is not None and read_dataset(folder).layout not in BENCHMARKS:
-        return _surveyed(read_dataset(root / "train").records, read_dataset(folder).records, root, stand_in=True)
+    read = partial(read_dataset, listing=Listing(follow_links))
+    if (root / "train").is_dir() and folder is not None and read(folder).layout not in BENCHMARKS:
+        return _surveyed(read(root / "train").records, read(folder).records, root, stand_in=True)
     wanted = protocol.data
-    tests = read_dataset(root, layout=wanted.test_layout)
-    trains = read_dataset(train_root or root, layout=wanted.train_layout)
+    tests = read(root, layout=wanted.test_layout)
+    trains = read(train_root or root, layout=wanted.train_layout)
     test = _of(tests, wanted.test, training=False)
     train = _of(trains, _all_trained(protocol), training=True)
     if not train or not test:

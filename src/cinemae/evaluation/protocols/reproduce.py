@@ -45,6 +45,7 @@ class ReproduceOptions:
         seeds: In place of the protocols' number of trainings.
         finetune: How long fine-tuning goes on.
         device: Where the frozen half runs.
+        follow_links: Whether links to folders that lead out of `data` and `train_data` are entered.
         tell: Called with a line about what is under way.
     """
 
@@ -58,6 +59,7 @@ class ReproduceOptions:
     seeds: int | None = None
     finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
     device: str = "auto"
+    follow_links: bool = False
     tell: Callable[[str], None] = lambda line: None
 
 
@@ -178,7 +180,7 @@ class Reproducer:
         for key in ("stand-in", (wanted.train_layout, wanted.train, trains, wanted.test_layout, wanted.test)):
             if key in self._data:
                 return self._data[key]
-        data = find_data(protocol, root, self.options.train_data)
+        data = find_data(protocol, root, self.options.train_data, follow_links=self.options.follow_links)
         self._data["stand-in" if data.stand_in else key] = data
         return data
 
