@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -17,7 +18,9 @@ import cinemae
 from cinemae.config import DecisionConfig, ModelConfig
 from cinemae.detect.detector import Detector
 from cinemae.detect.verdict import Verdict
+from cinemae.detect.words import limits_in_words
 from cinemae.errors import CinemaeError, ConfigError, ImageError, ModelDirError
+from cinemae.models.checked_scores import CheckedScores
 from cinemae.models.directory import STARTER, read_model_config
 from cinemae.models.scorers import Scores
 from cinemae.sources.stream import NUM_WORKERS
@@ -190,6 +193,30 @@ def test_a_threshold_by_hand_replaces_the_models(detector: Detector, picture, th
     assert {verdict.threshold for verdict in verdicts} == {threshold}
     assert by_hand.model_id == detector.model_id
     assert by_hand.decision.rule == "set by hand"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "risks"),
+    [
+        (None, ["10 % of the AI-generated ones", "could not tell for 30 %", "2.5 % of the photographs"]),
+        (0.5, ["10 % of the AI-generated ones", None, "was not measured: the threshold was set by hand"]),
+        (0.3, ["was not measured: the threshold was set by hand"] * 3),
+    ],
+)
+def test_no_error_rate_is_claimed_for_a_threshold_set_by_hand(detector: Detector, picture, threshold, risks):
+    measured = dataclasses.replace(
+        detector.decision, target_fpr=0.02, target_fnr=0.1, measured_fpr=0.025, measured_fnr=0.1
+    )
+    scorer = StubScorer(dataclasses.replace(detector.config, decision=measured), 0.35, 0.45, 0.65)
+    checked = CheckedScores(10, 10, real=(-4.0, 0.0), fake=(0.0, 4.0), uncertain=0.3)
+    by_hand = Detector(scorer, threshold=threshold, checked=checked)
+    for verdict, risk in zip(by_hand.detect_batch([picture(0)] * 3), risks, strict=True):
+        said = dict(zip(verdict.reason_kinds, verdict.reasons, strict=True)).get("risk")
+        assert said is None if risk is None else risk in said
+        assert (verdict.false_positive_rate is None) == (threshold is not None)
+    foot = limits_in_words(by_hand.decision)
+    assert ("was set by hand: how often it errs was not measured" in foot) == (threshold is not None)
+    assert ("it was 2.5 % and 10 %" in foot) == (threshold is None)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cinemae.config import BY_HAND
 from cinemae.core.calibration import is_out_of_distribution, ood_score
 from cinemae.core.preprocess import preprocess, share_examined
 from cinemae.detect.heatmap import shrink, view_box
@@ -84,7 +85,7 @@ class Detector(Publishable):
                 self.decision,
                 threshold=threshold,
                 real_below=real_below,
-                rule="set by hand",
+                rule=BY_HAND,
                 target_fpr=None,
                 measured_fpr=None,
                 target_fnr=self.decision.target_fnr if real_below == self.decision.real_below else None,
