@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import re
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import cinemae
@@ -363,10 +365,33 @@ def test_it_says_what_it_is(detector: Detector):
     assert f"ai from {detector.decision.threshold:.3f}" in text
 
 
-@pytest.mark.parametrize("image", ["a.png", b"bytes", Path("a.png")])
-def test_one_image_is_no_batch(detector: Detector, image):
-    with pytest.raises(ConfigError, match="takes several images, got one, .*: call detect"):
+@pytest.mark.parametrize(
+    ("image", "named"),
+    [
+        ("a.png", "'a.png'"),
+        (b"bytes", "b'bytes'"),
+        (Path("a.png"), "a.png"),
+        (Image.new("RGB", (4, 4)), "PIL.Image"),
+        (np.zeros((8, 9, 3), np.uint8), r"an array of shape \(8, 9, 3\)"),
+        (torch.zeros(3, 8, 9), r"an array of shape \(3, 8, 9\)"),
+    ],
+)
+def test_one_image_is_no_batch(detector: Detector, image, named: str):
+    with pytest.raises(ConfigError, match=f"takes several images, got one, .*{named}.*: call detect"):
         detector.detect_batch(image)
+
+
+def test_an_array_of_several_images_is_a_batch(detector: Detector, picture):
+    pictures = [np.asarray(picture(seed)) for seed in range(2)]
+    assert list(detector.detect_batch(np.stack(pictures))) == list(detector.detect_batch(pictures))
+
+
+def test_a_tensor_is_refused_with_what_to_give_in_its_place(detector: Detector, picture):
+    tensor = torch.from_numpy(np.asarray(picture(0)).copy()).permute(2, 0, 1) / 255
+    with pytest.raises(ImageError, match="got Tensor: give tensor.*, not normalized") as refused:
+        detector.detect(tensor)
+    given = re.search(r"give (\S+\(.*?\)\.numpy\(\))", str(refused.value))[1]
+    assert detector.detect(eval(given, {"tensor": tensor})).logit == detector.detect(picture(0)).logit
 
 
 def test_a_revision_belongs_to_a_hub_id(tiny_model: Path):

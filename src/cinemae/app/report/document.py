@@ -36,8 +36,8 @@ LIMITS = (
     "most of it, and most sites remove it."
 )
 MAP_LIMITS = (
-    "How hard each part is to predict from what surrounds it, from dark (easy) to yellow (hard). Photographs are often "
-    "hard to predict: the map does not show what is fake."
+    "How hard each part is to predict from what surrounds it, from dark (easy) to yellow (hard). Photographs and "
+    "generated images both have hard parts: the map does not show what is fake."
 )
 
 

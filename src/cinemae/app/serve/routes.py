@@ -89,7 +89,7 @@ async def heatmap(
         bool, Query(description="Draw the colour bar below; without it the map has the proportions of the image.")
     ] = True,
 ) -> Response:
-    """Return a PNG. High values are what photographs score; the map does not show what is generated."""
+    """Return a PNG. Photographs and generated images both have parts that are hard to predict."""
     service = _service(request)
     service.require_heatmaps()
     scored = await service.score(request, Kind.HEATMAP if legend else Kind.BARE_HEATMAP)
