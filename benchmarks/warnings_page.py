@@ -21,8 +21,8 @@ ADVICE = {
     ),
     "high_texture": (
         "Take a verdict of real with care: noise, grass or gravel all over the picture is hard to predict, as "
-        "photographs are. The paper says that absurd, chaotic fakes are missed (Sec. 5.4); what is absurd cannot be "
-        "told from pixel counts, so only chaos of texture is caught here."
+        "photographs are in the paper. The paper says that absurd, chaotic fakes are missed (Sec. 5.4); what is absurd "
+        "cannot be told from pixel counts, so only chaos of texture is caught here."
     ),
     "grayscale": (
         "Look for the coloured original. The paper loses accuracy without colour (96.63 to 92.85 %, Sec. 5.2)."

@@ -193,6 +193,10 @@ class TrainConfig(Settings):
             require(0 < getattr(self, name) < 1, f"{name} must lie between 0 and 1, got {getattr(self, name)}.")
 
 
+BY_HAND = "set by hand"
+"""The rule of a threshold that somebody chose in place of the model's own."""
+
+
 @dataclass(frozen=True)
 class DecisionConfig(Settings):
     """From logit to verdict: calibration, then "ai" from `threshold`, "real" below `real_below`, else "uncertain".

@@ -272,7 +272,19 @@ def test_files_of_what_is_written_are_copied_and_absolute_paths_not_mirrored(
 def test_the_table_fits_the_terminal(tiny_model: Path, photos: Path, columns: str, run):
     table = run("detect", photos, "--model", tiny_model, "--stable", "--explain", COLUMNS=columns).stdout
     assert max(map(len, table.splitlines())) <= int(columns)
-    assert "Copies are the picture saved again as JPEG, made smaller" in " ".join(table.split())
+    assert "copies got the picture's own verdict: saved again as JPEG, made smaller" in " ".join(table.split())
+
+
+@pytest.mark.parametrize("columns", ["60", "100"])
+def test_warnings_stand_below_the_file_where_a_column_would_squeeze_it(
+    tiny_model: Path, tmp_path: Path, picture, columns: str, run
+):
+    name = tmp_path / "gray.png"
+    picture(1, 32, 32).convert("L").save(name)
+    lines = run("detect", name, name, "--model", tiny_model, COLUMNS=columns).stdout.splitlines()
+    assert lines[0].split()[2:] == (["file"] if columns == "60" else ["warnings", "file"])
+    below = [line for line in lines if line.startswith("    warnings: grayscale")]
+    assert len(below) == (2 if columns == "60" else 0)
 
 
 # --- how it ends ------------------------------------------------------------------------------------------------------

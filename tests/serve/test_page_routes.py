@@ -48,7 +48,8 @@ def test_the_interface_for_programs_does_not_know_the_page(server):
 def test_the_interface_can_be_read_and_tried_at_docs(server):
     for path, kind in {
         "/docs": "text/html",
-        "/docs/start.js": "text/javascript",
+        "/static/docs.js": "text/javascript",
+        "/static/docs.css": "text/css",
         "/docs/swagger-ui-bundle.js": "text/javascript",
         "/docs/swagger-ui.css": "text/css",
     }.items():

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
 import pickle
+import re
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -11,13 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import cinemae
 from cinemae.config import DecisionConfig, ModelConfig
 from cinemae.detect.detector import Detector
 from cinemae.detect.verdict import Verdict
+from cinemae.detect.words import limits_in_words
 from cinemae.errors import CinemaeError, ConfigError, ImageError, ModelDirError
+from cinemae.models.checked_scores import CheckedScores
 from cinemae.models.directory import STARTER, read_model_config
 from cinemae.models.scorers import Scores
 from cinemae.sources.stream import NUM_WORKERS
@@ -192,6 +197,30 @@ def test_a_threshold_by_hand_replaces_the_models(detector: Detector, picture, th
     assert by_hand.decision.rule == "set by hand"
 
 
+@pytest.mark.parametrize(
+    ("threshold", "risks"),
+    [
+        (None, ["10 % of the AI-generated ones", "could not tell for 30 %", "2.5 % of the photographs"]),
+        (0.5, ["10 % of the AI-generated ones", None, "was not measured: the threshold was set by hand"]),
+        (0.3, ["was not measured: the threshold was set by hand"] * 3),
+    ],
+)
+def test_no_error_rate_is_claimed_for_a_threshold_set_by_hand(detector: Detector, picture, threshold, risks):
+    measured = dataclasses.replace(
+        detector.decision, target_fpr=0.02, target_fnr=0.1, measured_fpr=0.025, measured_fnr=0.1
+    )
+    scorer = StubScorer(dataclasses.replace(detector.config, decision=measured), 0.35, 0.45, 0.65)
+    checked = CheckedScores(10, 10, real=(-4.0, 0.0), fake=(0.0, 4.0), uncertain=0.3)
+    by_hand = Detector(scorer, threshold=threshold, checked=checked)
+    for verdict, risk in zip(by_hand.detect_batch([picture(0)] * 3), risks, strict=True):
+        said = dict(zip(verdict.reason_kinds, verdict.reasons, strict=True)).get("risk")
+        assert said is None if risk is None else risk in said
+        assert (verdict.false_positive_rate is None) == (threshold is not None)
+    foot = limits_in_words(by_hand.decision)
+    assert ("was set by hand: how often it errs was not measured" in foot) == (threshold is not None)
+    assert ("it was 2.5 % and 10 %" in foot) == (threshold is None)
+
+
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
 def test_impossible_thresholds_are_refused(tiny_model: Path, threshold: float):
     with pytest.raises(ConfigError, match=r"threshold must lie in \[0, 1\]"):
@@ -336,10 +365,33 @@ def test_it_says_what_it_is(detector: Detector):
     assert f"ai from {detector.decision.threshold:.3f}" in text
 
 
-@pytest.mark.parametrize("image", ["a.png", b"bytes", Path("a.png")])
-def test_one_image_is_no_batch(detector: Detector, image):
-    with pytest.raises(ConfigError, match="takes several images, got one, .*: call detect"):
+@pytest.mark.parametrize(
+    ("image", "named"),
+    [
+        ("a.png", "'a.png'"),
+        (b"bytes", "b'bytes'"),
+        (Path("a.png"), "a.png"),
+        (Image.new("RGB", (4, 4)), "PIL.Image"),
+        (np.zeros((8, 9, 3), np.uint8), r"an array of shape \(8, 9, 3\)"),
+        (torch.zeros(3, 8, 9), r"an array of shape \(3, 8, 9\)"),
+    ],
+)
+def test_one_image_is_no_batch(detector: Detector, image, named: str):
+    with pytest.raises(ConfigError, match=f"takes several images, got one, .*{named}.*: call detect"):
         detector.detect_batch(image)
+
+
+def test_an_array_of_several_images_is_a_batch(detector: Detector, picture):
+    pictures = [np.asarray(picture(seed)) for seed in range(2)]
+    assert list(detector.detect_batch(np.stack(pictures))) == list(detector.detect_batch(pictures))
+
+
+def test_a_tensor_is_refused_with_what_to_give_in_its_place(detector: Detector, picture):
+    tensor = torch.from_numpy(np.asarray(picture(0)).copy()).permute(2, 0, 1) / 255
+    with pytest.raises(ImageError, match="got Tensor: give tensor.*, not normalized") as refused:
+        detector.detect(tensor)
+    given = re.search(r"give (\S+\(.*?\)\.numpy\(\))", str(refused.value))[1]
+    assert detector.detect(eval(given, {"tensor": tensor})).logit == detector.detect(picture(0)).logit
 
 
 def test_a_revision_belongs_to_a_hub_id(tiny_model: Path):

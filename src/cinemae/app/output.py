@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import typer
 
-from cinemae.detect.words import WORDS, decimals_for, percent, word_for
+from cinemae.detect.words import WORDS, decimals_for, limits_in_words, percent, word_for
 from cinemae.evidence.provenance import summarise
 from cinemae.evidence.redelivery import ALL_REDELIVERIES, in_words
 
@@ -164,8 +164,10 @@ class TableWriter:
             return
         decimals = decimals_for((verdict.prob_fake, self.decision.real_below, self.decision.threshold))
         probability = percent(verdict.prob_fake, decimals=decimals).replace("less than", "<").replace("more than", ">")
-        warnings = ", ".join(verdict.warnings) or "-"
-        self._row((WORDS[verdict.verdict or "uncertain"], probability, agree, warnings, path), word)
+        warnings = ", ".join(verdict.warnings)
+        self._row((WORDS[verdict.verdict or "uncertain"], probability, agree, warnings or "-", path), word)
+        if self._narrow and warnings:
+            self._below(f"warnings: {warnings}")
         conflict = (verdict.conflict,) if verdict.conflict else ()
         for sentence in verdict.reasons if self.explain else conflict:
             self._below(sentence)
@@ -191,11 +193,13 @@ class TableWriter:
         table.add_column(width=11, justify="right")
         if self.stable:
             table.add_column(width=6)
-        table.add_column(width=21 if (self.width or 200) >= 76 else 12, overflow="fold")
+        if not self._narrow:
+            table.add_column(width=21, overflow="fold")
         table.add_column(overflow="fold")
         between = [Text(agree)] if self.stable else []
+        between += [] if self._narrow else [Text(warnings)]
         style = _STYLES.get(word or "", "") if self.colour else ""
-        table.add_row(Text(verdict, style=style), Text(probability), *between, Text(warnings), Text(file))
+        table.add_row(Text(verdict, style=style), Text(probability), *between, Text(file))
         out = io.StringIO()
         kind: Literal["standard"] | None = "standard" if self.colour else None
         Console(
@@ -206,8 +210,15 @@ class TableWriter:
 
     def _below(self, sentence: str) -> None:
         text = visible(sentence).replace(" %", "\N{NO-BREAK SPACE}%")
-        for line in textwrap.wrap(text, self._text_width, initial_indent="    ", subsequent_indent="    "):
+        for line in textwrap.wrap(
+            text, self._text_width, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
+        ):
             self.emit(line.replace("\N{NO-BREAK SPACE}%", " %"))
+
+    @property
+    def _narrow(self) -> bool:
+        """Whether a column of warnings would leave too little room for the file: they then stand below it."""
+        return (self.width or 200) < 76
 
     @property
     def _text_width(self) -> int:
@@ -215,7 +226,7 @@ class TableWriter:
 
     def _say(self, sentence: str) -> None:
         text = sentence.replace(" %", "\N{NO-BREAK SPACE}%")
-        for line in textwrap.wrap(text, self.width or 100_000):
+        for line in textwrap.wrap(text, self.width or 100_000, break_on_hyphens=False):
             self.emit(line.replace("\N{NO-BREAK SPACE}%", " %"))
 
     def finish(self, summary: str = "") -> None:
@@ -231,30 +242,18 @@ class TableWriter:
         if self.stable:
             changed = f"{self._overruled} verdict{'s' if self._overruled != 1 else ''} became uncertain by that"
             made = in_words(ALL_REDELIVERIES)
-            self._say(f"Copies are the picture {made}: so many of them got its verdict; {changed}.")
+            self._say(
+                f"The column copies says how many altered copies got the picture's own verdict: {made}. {changed}."
+            )
         low, high = self._limits
-        self._say(
-            f"The probability is that of being AI-generated: from {high} on an image is called AI-generated, below "
-            f"{low} a photograph, in between the model cannot tell."
+        below = (
+            "below it a photograph" if low == high else f"below {low} a photograph, in between the model cannot tell"
         )
-        self._say(f"How that was set: {rule_in_words(self.decision)}.")
+        self._say(
+            f"The probability is that of being AI-generated: from {high} on an image is called AI-generated, {below}."
+        )
+        self._say(limits_in_words(self.decision))
         self._say("A score is a signal, not proof: judge nobody by it alone.")
-
-
-def rule_in_words(decision: DecisionConfig) -> str:
-    """Say how thresholds were set.
-
-    Example:
-        >>> from cinemae.config import DecisionConfig
-        >>> rule_in_words(DecisionConfig(rule="set by hand"))
-        'set by hand'
-    """
-    if decision.target_fpr is None or decision.target_fnr is None:
-        return decision.rule
-    return (
-        f"so that at most {100 * decision.target_fpr:g} % of photographs are called AI-generated, and at most "
-        f"{100 * decision.target_fnr:g} % of AI-generated images photographs"
-    )
 
 
 def visible(text: str) -> str:

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cinemae.config import BY_HAND
 from cinemae.core.calibration import is_out_of_distribution, ood_score
 from cinemae.core.preprocess import preprocess, share_examined
 from cinemae.detect.heatmap import shrink, view_box
-from cinemae.detect.prepared import Options, Prepared, path_of, read_image, split, succeed
+from cinemae.detect.prepared import Options, Prepared, path_of, read_image, require_several, split, succeed
 from cinemae.detect.reasons import reasons_for
 from cinemae.detect.verdict import KeptPixels, ScoredVerdict, Verdict, as_scored
 from cinemae.detect.words import flipped, word_for
@@ -84,7 +85,7 @@ class Detector(Publishable):
                 self.decision,
                 threshold=threshold,
                 real_below=real_below,
-                rule="set by hand",
+                rule=BY_HAND,
                 target_fpr=None,
                 measured_fpr=None,
                 target_fnr=self.decision.target_fnr if real_below == self.decision.real_below else None,
@@ -192,10 +193,7 @@ class Detector(Publishable):
             ConfigError: If an argument is none of those above.
             ImageError: With on_error="raise", at the first image that cannot be read.
         """
-        if isinstance(images, str | bytes | os.PathLike):
-            raise ConfigError(
-                f"detect_batch takes several images, got one, {str(images)[:80]!r}: call detect, or put it into a list."
-            )
+        require_several(images)
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
         if on_error not in ("record", "raise"):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cinemae.detect.verdict import ScoredVerdict, Verdict
-from cinemae.errors import ImageError
+from cinemae.errors import ConfigError, ImageError
 from cinemae.models.scorers import Scores
 from cinemae.pictures.image import DEFAULT_MAX_PIXELS
 from cinemae.pictures.picture import Picture
@@ -57,6 +57,18 @@ def read_image(image: ImageInput | EncodedImage) -> Picture | Image.Image | NDAr
             raise ImageError(image.error_message)
         return Picture.read(image.data)
     return image if isinstance(image, Image.Image | np.ndarray) else Picture.read(image)
+
+
+def require_several(images: object) -> None:
+    """Refuse a single image where several belong: its letters, rows or bytes would be taken for images.
+
+    Raises:
+        ConfigError: If it is one. An array of several has four axes; a list may hold what it will.
+    """
+    ndim = getattr(images, "ndim", 1)
+    if isinstance(images, str | bytes | os.PathLike | Image.Image) or ndim in (0, 2, 3):
+        got = f"an array of shape {tuple(getattr(images, 'shape', ()))}" if ndim != 1 else repr(images)[:80]
+        raise ConfigError(f"detect_batch takes several images, got one, {got}: call detect, or put it into a list.")
 
 
 def path_of(image: object) -> str | None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Self
 
-from cinemae.config import DecisionConfig
-from cinemae.detect.words import CALLED, Word, decimals_for, flipped, percent, word_for
+from cinemae.config import BY_HAND, DecisionConfig
+from cinemae.detect.words import CALLED, Word, decimals_for, error_rate, flipped, percent, word_for
 from cinemae.evidence.image_warnings import explain
 from cinemae.evidence.provenance import summarise
 from cinemae.evidence.redelivery import in_words
@@ -183,7 +183,13 @@ def _comparison(logit: float, word: Word, checked: CheckedScores) -> str:
 
 
 def _risk(word: Word, decision: DecisionConfig, checked: CheckedScores | None) -> str | None:
-    """Return the risk that belongs to this verdict; None where nobody measured it."""
+    """Return the risk that belongs to this verdict; None where nobody measured it.
+
+    A threshold set by hand leaves unknown how often images reach it, and for how many the model cannot tell.
+    """
+    if decision.rule == BY_HAND and not (word == "real" and decision.measured_fnr is not None):
+        said = "How often this verdict is wrong was not measured: the threshold was set by hand."
+        return None if word == "uncertain" else said
     checked_on = "the images that the model was checked on"
     if word == "uncertain":
         share = None if checked is None else checked.uncertain
@@ -194,7 +200,7 @@ def _risk(word: Word, decision: DecisionConfig, checked: CheckedScores | None) -
     else:
         share = decision.measured_fnr
         said = f"Among {checked_on}, {{}} of the AI-generated ones were called photographs by mistake."
-    return None if share is None else said.format(percent(share, decimals=int(share < 0.0995)))
+    return None if share is None else said.format(error_rate(share))
 
 
 def _deliveries(word: Word, redeliveries: Mapping[str, float], decision: DecisionConfig) -> Reason:

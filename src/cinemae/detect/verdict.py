@@ -158,7 +158,7 @@ class Verdict:
     def lcas_map(self) -> NDArray[np.float32]:
         """How hard each patch is to predict from its context, (rows, columns); computed at first use.
 
-        High is what photographs score: this is no map of what is fake.
+        Photographs and generated images both have hard parts: this is no map of what is fake.
 
         Raises:
             ConfigError: If no pixels were kept.

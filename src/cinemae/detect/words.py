@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from cinemae.config import DecisionConfig
+from cinemae.config import BY_HAND, DecisionConfig
 
 Word = Literal["ai", "uncertain", "real"]
 
@@ -49,6 +49,40 @@ def flipped(word: Word, redeliveries: Mapping[str, float], decision: DecisionCon
         return {}
     words = {name: word_for(prob_fake, decision) for name, prob_fake in redeliveries.items()}
     return {name: other for name, other in words.items() if other != word}
+
+
+def limits_in_words(decision: DecisionConfig) -> str:
+    """Say how the thresholds were set, and how often they err on images that they were not chosen by.
+
+    Example:
+        >>> limits_in_words(DecisionConfig(target_fpr=0.02, target_fnr=0.1, measured_fpr=0.036, measured_fnr=0.1))[-80:]
+        '. On the images that the model was checked on it was 3.6 % and 10 %, respectively.'
+        >>> limits_in_words(DecisionConfig(threshold=0.9, real_below=0.3, rule=BY_HAND, target_fnr=0.1))
+        'The limit of 90 % was set by hand: how often it errs was not measured.'
+    """
+    if decision.rule == BY_HAND:
+        high = percent(decision.threshold, decimals=decimals_for((decision.real_below, decision.threshold)))
+        return f"The limit of {high} was set by hand: how often it errs was not measured."
+    if decision.target_fpr is None or decision.target_fnr is None:
+        return f"How these limits were set: {decision.rule}."
+    aim = (
+        f"These limits were set to call at most {100 * decision.target_fpr:g} % of photographs AI-generated, and at "
+        f"most {100 * decision.target_fnr:g} % of AI-generated images photographs."
+    )
+    if decision.measured_fpr is None or decision.measured_fnr is None:
+        return aim
+    found = " and ".join(error_rate(share) for share in (decision.measured_fpr, decision.measured_fnr))
+    return f"{aim} On the images that the model was checked on it was {found}, respectively."
+
+
+def error_rate(share: float) -> str:
+    """Return a share that is often small: with a decimal below ten percent.
+
+    Example:
+        >>> error_rate(0.0364), error_rate(0.1003)
+        ('3.6 %', '10 %')
+    """
+    return percent(share, decimals=int(share < 0.0995))
 
 
 def percent(share: float, *, decimals: int = 0) -> str:

@@ -166,8 +166,8 @@ def example_sections(
     scores = predictions.of(column)
     detector = Detector.from_pretrained(model)
     text = (
-        "Bright means hard to predict from its context, on the fixed scale of photographs. That is what photographs "
-        "tend to be; it is no map of what is fake."
+        "Bright means hard to predict from its context, on the fixed scale of photographs, as parts of "
+        "photographs and of generated images are; it is no map of what is fake."
     )
     sections = [Section("Example maps", [text])]
     for title, label, sign in _EXAMPLES:

@@ -30,8 +30,8 @@ MUST_NOT = """\
 * To accuse a person, to grade, to moderate without a human look, or as the only evidence of anything. A score is a
   signal, not proof.
 * On pictures unlike those below: other generators, screenshots, drawings, scans, heavy edits. It was not measured there.
-* As a map of "fake regions". The heat map shows what is hard to predict from its surroundings; photographs have more
-  of that, not less.
+* As a map of "fake regions". The heat map shows what is hard to predict from its surroundings; photographs and
+  generated images both have such parts.
 """  # noqa: E501 - a line of Markdown
 
 

@@ -148,7 +148,7 @@ class _ModelScorer:
         Returns:
             (rows, columns) over what `cinemae.detect.heatmap.view_box` names: the centre view, or all tiles put
             together, nan where a tile is not looked at.
-            High means hard to predict from context, which photographs are; it is not a fake score.
+            High means hard to predict from context; it is not a fake score.
 
         Raises:
             ConfigError: If the shape is not the model's.

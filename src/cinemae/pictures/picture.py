@@ -140,7 +140,11 @@ def _read_bytes(source: object, name: str) -> bytes:
         return bytes(source)
     if not hasattr(source, "read"):
         tensor = hasattr(source, "numpy") and hasattr(source, "ndim")
-        advice = "take tensor.numpy(), channels last" if tensor else "convert it first"
+        advice = "convert it first"
+        if tensor:
+            advice = (
+                "give tensor.permute(1, 2, 0).cpu().numpy() of one image (3, H, W), uint8 or in [0, 1], not normalized"
+            )
         raise ImageError(
             "an image is given as a path, bytes, a binary file object, a PIL image or a NumPy array, got "
             f"{type(source).__name__}: {advice}."

@@ -126,6 +126,16 @@ def test_paste(server, open_page, give, one, detector):
     expect(page.locator(".value")).to_have_text(shown(probability))
 
 
+def test_paste_while_the_slider_of_the_map_has_the_focus(server, open_page, give, one):
+    page = open_page(server)
+    give(page, one)
+    page.get_by_role("button", name="Show the map").click()
+    expect(page.get_by_role("slider", name="Blend of picture and map")).to_be_focused()
+    page.evaluate("navigator.clipboard.writeText('https://example.org/photo.jpg')")
+    page.keyboard.press("Control+V")
+    expect(page.locator("#status")).to_contain_text("That is the address of a picture")
+
+
 def test_drop(server, open_page, give, images):
     page = open_page(server)
     files = [[name, list(data)] for name, data in list(images.items())[:2]]
@@ -263,7 +273,7 @@ def test_a_folder_is_searched_to_the_bottom(server, open_page, give, folder):
     expect(page.get_by_role("button", name="Choose a folder")).to_be_visible()
     page.set_input_files("#folder", folder)
     give.wait(page)
-    assert sorted(row[0].strip() for row in table(page)) == FOUND
+    assert [row[0].strip() for row in table(page)] == FOUND
     expect(page.locator("#status")).to_contain_text("3 other files are no picture by name and were left out.")
 
 

@@ -18,7 +18,7 @@ from cinemae.app.report.drawings import PICTURE_SIDE, Drawings
 from cinemae.config import DecisionConfig
 from cinemae.detect.reasons import ReasonGroup, Reasons
 from cinemae.detect.verdict import Verdict
-from cinemae.detect.words import WORDS, decimals_for, percent
+from cinemae.detect.words import WORDS, decimals_for, limits_in_words, percent
 from cinemae.version import __version__
 
 _START, _, _END = (Path(__file__).resolve().parent / "report.html").read_text(encoding="utf-8").partition("$articles")
@@ -36,8 +36,8 @@ LIMITS = (
     "most of it, and most sites remove it."
 )
 MAP_LIMITS = (
-    "How hard each part is to predict from what surrounds it, from dark (easy) to yellow (hard). Photographs are often "
-    "hard to predict: the map does not show what is fake."
+    "How hard each part is to predict from what surrounds it, from dark (easy) to yellow (hard). Photographs and "
+    "generated images both have hard parts: the map does not show what is fake."
 )
 
 
@@ -210,7 +210,7 @@ def _facts(verdict: Verdict, drawings: Drawings, context: ReportContext) -> str:
         "SHA-256": verdict.content_hash or "",
         "Examined": f"{context.examined_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         "Model": f"{verdict.model}, cinemae {__version__}",
-        "Limits set": context.decision.rule,
+        "Limits": limits_in_words(context.decision),
     }
     pairs = "".join(f"<div><dt>{term}</dt><dd>{html.escape(value)}</dd></div>" for term, value in facts.items())
     return f"<dl>{pairs}</dl>"

@@ -39,6 +39,13 @@ async def _require_key(
         raise Problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
+_Stable = Annotated[
+    bool,
+    Query(
+        description="Score re-deliveries of each image too (saved anew, smaller, mirrored, other masks); where one of "
+        "them gets another verdict, the verdict is uncertain. Takes six times as long."
+    ),
+]
 keyed = APIRouter(dependencies=[Depends(_require_key)])
 """What needs an API key, if there are any."""
 
@@ -48,6 +55,7 @@ open_to_all = APIRouter()
 
 @keyed.post(
     "/v1/detect",
+    tags=["images"],
     summary="Score images",
     response_class=JSONResponse,
     responses={
@@ -58,9 +66,7 @@ open_to_all = APIRouter()
 )
 async def detect(
     request: Request,
-    stable: Annotated[
-        bool, Query(description="Score re-deliveries of each image as well, some times the work.")
-    ] = False,
+    stable: _Stable = False,
 ) -> Response:
     """Return one row an image, as `cinemae detect --format jsonl` writes it; `path` is the file name given."""
     kind = Kind.STABLE if stable else Kind.PLAIN
@@ -71,6 +77,7 @@ async def detect(
 
 @keyed.post(
     "/v1/heatmap",
+    tags=["images"],
     summary="Draw how hard each part of an image is to predict from its surroundings",
     response_class=Response,
     responses={200: {"content": _PNG}, **describe(404), **_REFUSED},
@@ -82,7 +89,7 @@ async def heatmap(
         bool, Query(description="Draw the colour bar below; without it the map has the proportions of the image.")
     ] = True,
 ) -> Response:
-    """Return a PNG. High values are what photographs score; the map does not show what is generated."""
+    """Return a PNG. Photographs and generated images both have parts that are hard to predict."""
     service = _service(request)
     service.require_heatmaps()
     scored = await service.score(request, Kind.HEATMAP if legend else Kind.BARE_HEATMAP)
@@ -92,6 +99,7 @@ async def heatmap(
 
 @keyed.post(
     "/v1/report",
+    tags=["images"],
     summary="Make a report to keep: one HTML page on some images",
     response_class=Response,
     responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **_REFUSED},
@@ -99,9 +107,7 @@ async def heatmap(
 )
 async def report(
     request: Request,
-    stable: Annotated[
-        bool, Query(description="Score re-deliveries of each image as well, some times the work.")
-    ] = False,
+    stable: _Stable = False,
 ) -> Response:
     """Return the page that `cinemae detect --report` writes; an image that cannot be read is told in it."""
     service = _service(request)
@@ -114,6 +120,7 @@ async def report(
 
 @keyed.get(
     "/v1/model",
+    tags=["service"],
     summary="Tell the model, its thresholds and the limits",
     responses={200: {"content": _JSON}, **describe(401, 500)},
 )
@@ -135,6 +142,7 @@ async def model(request: Request) -> JSONResponse:
 
 @keyed.get(
     "/metrics",
+    tags=["service"],
     summary="Tell Prometheus how the service does",
     responses={200: {"content": {"text/plain": {}}}, **describe(401, 500)},
 )
@@ -144,14 +152,19 @@ async def metrics(request: Request) -> Response:
     return Response(content, headers={"Content-Type": media_type})
 
 
-@open_to_all.get("/healthz", summary="Tell that the process lives", responses={200: {"content": _JSON}})
+@open_to_all.get(
+    "/healthz", tags=["service"], summary="Tell that the process lives", responses={200: {"content": _JSON}}
+)
 async def healthz() -> JSONResponse:
-    """Answer."""
+    """Answer 200 as long as the process lives."""
     return JSONResponse({"status": "ok"})
 
 
 @open_to_all.get(
-    "/readyz", summary="Tell whether images are scored", responses={200: {"content": _JSON}, **describe(503)}
+    "/readyz",
+    tags=["service"],
+    summary="Tell whether images are scored",
+    responses={200: {"content": _JSON}, **describe(503)},
 )
 async def readyz(request: Request) -> JSONResponse:
     """Answer 200 if so, else 503."""

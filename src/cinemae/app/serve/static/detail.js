@@ -162,7 +162,7 @@ function blend(map) {
       make("div", { class: "ends" }, make("span", { "aria-hidden": "true" }, "Picture"), slider, make("span", { "aria-hidden": "true" }, "Map"))),
     make("div", { class: "legend" },
       make("span", {}, "easy"), make("span", { class: "ramp", "aria-hidden": "true" }), make("span", {}, "hard to predict from its surroundings")),
-    make("p", { class: "note" }, "Photographs are often hard to predict: the map does not show what is fake. What lies outside a frame was not looked at."));
+    make("p", { class: "note" }, "Photographs and generated images both have such parts: the map does not show what is fake. What lies outside a frame was not looked at."));
 }
 
 function technical(row, file) {

@@ -9,7 +9,7 @@ const nothing = () => ({ pictures: [], leftOut: 0, address: false });
 export function fromInput(input, isPicture) {
   const found = nothing();
   for (const file of input.files) take(found, file, file.webkitRelativePath, isPicture);
-  return found;
+  return inOrder(found);
 }
 
 /** Return what was dropped or pasted. Call it within the event: afterwards the browser takes the items back. */
@@ -23,6 +23,11 @@ export async function fromTransfer(transfer, isPicture) {
     if (one instanceof File) take(found, one, "", isPicture);
     else await search(one, found, isPicture, one.isFile ? "" : one.name);
   }
+  return inOrder(found);
+}
+
+/** Put what lay in folders in the order of the names: a browser gives it as the disk has it. */
+function inOrder(found) {
   found.pictures.sort((a, b) => (a.path && b.path ? a.path.localeCompare(b.path, undefined, { numeric: true }) : 0));
   return found;
 }

@@ -287,7 +287,7 @@ async function handOver(transfer) {
   }
 }
 
-document.addEventListener("paste", (event) => event.target instanceof HTMLInputElement || handOver(event.clipboardData));
+document.addEventListener("paste", (event) => event.target === $("key") || handOver(event.clipboardData));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   $("drop").classList.add("over");
