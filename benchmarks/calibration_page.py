@@ -23,10 +23,11 @@ generated, if half of all images are. **Two thresholds** make three words of it:
 called "ai", at most 10 % of generated images "real", and what lies between is "uncertain". **`ood_score`** says how
 unlike the training images the image is. `cinemae calibrate` sets all three for one's own images.
 
-On this page curve and thresholds are chosen anew: on {{n_real}} photographs and {{n_fake}} generated images, each judged
-by what was chosen on the other four fifths of them, as `cinemae calibrate` does with one's own. Corrupted images are
-judged by what the clean ones of the other folds chose. 95 % intervals in brackets: they are wide, for the images are few.
-What curve and thresholds of the bundled model reach, by cross-fitting over all pictures: [starter.md](starter.md).
+On this page curve and thresholds are chosen anew: on {{n_real}} photographs and {{n_fake}} generated images, each
+judged by what was chosen on the other four fifths of them, as `cinemae calibrate` does with one's own. Corrupted images
+are judged by what the clean ones of the other folds chose. 95 % intervals in brackets: they are wide, for the images
+are few. What curve and thresholds of the bundled model reach, by cross-fitting over all pictures:
+[starter.md](starter.md).
 """
 BEFORE_AFTER = """## Before and after
 
@@ -100,9 +101,7 @@ def render() -> str:
         _coverage(measured["conditions"]),
         _plot("risk-coverage.png", "Risk and coverage, clean and under the stronger corruptions"),
         POOR,
-        OUTLIERS.format(
-            note=FIRST_STARTER,
-            trained=f"{outliers['n']['trained_on']:,}", pictures=outliers["pictures"]),
+        OUTLIERS.format(note=FIRST_STARTER, trained=f"{outliers['n']['trained_on']:,}", pictures=outliers["pictures"]),
         _candidates(outliers["candidates"]),
         NO_USE,
         _fifths(outliers["shipped"]["fifths"]),

@@ -100,8 +100,9 @@ print(*explain(names), sep="\\n")
 ```
 
 How to read the figures: they are that model's, on {{photographs}} photographs and {{fakes}} fakes of sources and
-generators that it has not seen. The set is small: intervals are wide. Neither limits nor thresholds were chosen on it. `called "ai"` is the share of photographs called so, `called "real"` the share
-of fakes; the rest are right or uncertain. In brackets: 95 % intervals."""
+generators that it has not seen. The set is small: intervals are wide. Neither limits nor thresholds were chosen on it.
+`called "ai"` is the share of photographs called so, `called "real"` the share of fakes; the rest are right or
+uncertain. In brackets: 95 % intervals."""
 
 
 def render(result: dict[str, Any]) -> str:
