@@ -52,7 +52,7 @@ def measure(options: argparse.Namespace) -> Record:
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
     samples: Samples = {"all cores": [], "one core": []}
     with tempfile.TemporaryDirectory() as folder:
-        megabytes = _write(Path(folder), options.images)
+        megabytes = write_folder(Path(folder), options.images)
         for _ in range(options.rounds):
             for name, some in (("all cores", cores), ("one core", cores[:1])):
                 seconds, scores, memory = _score(folder, some)
@@ -93,7 +93,7 @@ def measure(options: argparse.Namespace) -> Record:
     )
 
 
-def _write(folder: Path, images: int) -> float:
+def write_folder(folder: Path, images: int) -> float:
     """Write so many files; return their mean size in megabytes."""
     rng = np.random.default_rng(0)
     made: dict[tuple[int, int, int], bytes] = {}
