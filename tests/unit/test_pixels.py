@@ -132,12 +132,12 @@ def test_palettes_of_16_and_of_8_bits():
 
 
 def test_big_tiff_and_alpha_over_white():
-    for bits, kind, planar in itertools.product((4, 8, 12, 16), (1, 2), (False, True)):
+    for bits, kind, planar, order in itertools.product((4, 8, 12, 16), (1, 2), (False, True), "<>"):
         for photometric, count in ((RGB, 3), (BLACK_IS_ZERO, 1)):
             alpha = random_samples(bits, 1)
             colour = random_samples(bits, count)
             colour = np.minimum(colour, alpha) if kind == 1 else colour
-            variety = Tiff(bits, photometric, big=True, planar=planar, extra=(kind,))
+            variety = Tiff(bits, photometric, order=order, big=True, planar=planar, extra=(kind,))
             seen = pixels(variety.write(np.concatenate([colour, alpha], axis=2))).astype(float)
             top = (1 << bits) - 1
             share = alpha / top
@@ -145,7 +145,7 @@ def test_big_tiff_and_alpha_over_white():
             assert np.abs(seen - expected).max() <= 3, variety
 
 
-@pytest.mark.parametrize("variety", ["signed", "float", "mixed", "short palette", "predictor", "cut"])
+@pytest.mark.parametrize("variety", ["signed", "float", "mixed", "short palette", "predictor", "cut", "LERC"])
 def test_tiffs_that_are_refused(variety: str):
     samples = random_samples(8, 3)
     data = {
@@ -154,10 +154,12 @@ def test_tiffs_that_are_refused(variety: str):
         "mixed": lambda: Tiff(16).write(random_samples(16, 3), t258=(3, (5, 6, 5))),
         "short palette": lambda: Tiff(8, PALETTE, colours=(1,) * 30).write(random_samples(8, 1)),
         "predictor": lambda: Tiff(12, compression=8).write(random_samples(12, 3), t317=(3, (2,))),
+        "LERC": lambda: Tiff().write(samples, t259=(3, (34887,))),
         "cut": lambda: Tiff(16, strip_rows=HEIGHT).write(random_samples(16, 3), t257=(4, (HEIGHT + 9,))),
     }[variety]()
-    with pytest.raises(ImageError, match=r"is TIFF by its first bytes, but the rest is .*\.$"):
+    with pytest.raises(ImageError, match=r"is TIFF by its first bytes, but the rest is .*\.$") as refusal:
         load_image(data)
+    assert variety != "LERC" or "(compression 34887)" in str(refusal.value)
 
 
 def _thumbnail_first(main: tuple[int, int], place: str) -> bytes:

@@ -138,6 +138,8 @@ def decode(file: BinaryIO, picture: TiffPicture) -> Image.Image:
     """
     variety = _Variety.of(picture)
     if variety.by_pillow:
+        if variety.compression not in TiffImagePlugin.COMPRESSION_INFO:
+            raise ValueError(f"compression {variety.compression}")
         image = open_picture(file, picture)
         image.load()
         return image
@@ -297,7 +299,10 @@ def _from_bits(rows: NDArray[np.uint8], bits: int, count: int, order: str) -> ND
 
 
 def _reader(file: BinaryIO, layout: Layout, tags: dict[int, tuple[int, ...]]) -> TiffImagePlugin.TiffImageFile:
-    """Return Pillow's reader of `file` with these tags in place of its own."""
+    """Return Pillow's reader of `file` with these tags in place of its own, in a plain TIFF even of a BigTIFF.
+
+    (Pillow cannot read a BigTIFF with the high byte first; offsets in files that we read fit into 32 bits.)
+    """
     _silence_libtiff()
     file.seek(0)
     data = bytearray(file.read())
@@ -309,11 +314,8 @@ def _reader(file: BinaryIO, layout: Layout, tags: dict[int, tuple[int, ...]]) ->
         _require_whole(tags, len(data))
     data += b"\0" * (-len(data) % 8)
     at = len(data)
-    data += _write_directory(layout, tags, at)
-    if layout.big:
-        struct.pack_into(f"{layout.order}Q", data, 8, at)
-    else:
-        struct.pack_into(f"{layout.order}I", data, 4, at)
+    data[:8] = {"<": b"II", ">": b"MM"}[layout.order] + struct.pack(f"{layout.order}HI", 42, at)
+    data += _write_directory(layout.order, tags, at)
     return TiffImagePlugin.TiffImageFile(io.BytesIO(data))
 
 
@@ -351,23 +353,21 @@ def _silence_libtiff() -> None:
                 setter(None)
 
 
-def _write_directory(layout: Layout, tags: dict[int, tuple[int, ...]], at: int) -> bytes:
-    size, inline, wide = (20, 8, "Q") if layout.big else (12, 4, "I")
+def _write_directory(order: str, tags: dict[int, tuple[int, ...]], at: int) -> bytes:
     entries, behind = b"", b""
-    start = at + (16 if layout.big else 6) + size * len(tags)
+    start = at + 6 + 12 * len(tags)
     for tag in sorted(tags):
         values = tags[tag]
-        kind, code = (3, "H") if tag in _SHORT else (16, "Q") if layout.big else (4, "I")
+        kind, code, top = (3, "H", 0xFFFF) if tag in _SHORT else (4, "I", 0xFFFFFFFF)
         if tag == _JPEG_TABLES:
             kind, code = 7, "B"
         elif tag in _RATIONAL:
-            kind, code = 5, "I"
-        body = struct.pack(f"{layout.order}{len(values)}{code}", *values)
+            kind = 5
+        body = struct.pack(f"{order}{len(values)}{code}", *(min(value, top) for value in values))
         count = len(values) // 2 if tag in _RATIONAL else len(values)
-        place = body.ljust(inline, b"\0")
-        if len(body) > inline:
-            place = struct.pack(layout.order + wide, start + len(behind))
+        place = body.ljust(4, b"\0")
+        if len(body) > 4:
+            place = struct.pack(f"{order}I", start + len(behind))
             behind += body + b"\0" * (len(body) % 2)
-        entries += struct.pack(f"{layout.order}HH{wide}", tag, kind, count) + place
-    head = struct.pack(f"{layout.order}{'Q' if layout.big else 'H'}", len(tags))
-    return head + entries + b"\0" * inline + behind
+        entries += struct.pack(f"{order}HHI", tag, kind, count) + place
+    return struct.pack(f"{order}H", len(tags)) + entries + b"\0" * 4 + behind
