@@ -145,6 +145,23 @@ def test_big_tiff_and_alpha_over_white():
             assert np.abs(seen - expected).max() <= 3, variety
 
 
+@pytest.mark.parametrize("bits", [4, 8, 16])
+def test_palettes_and_inks_with_alpha_over_white(bits: int):
+    samples, alpha = random_samples(min(bits, 8), 1), random_samples(bits, 1)
+    share = alpha / ((1 << bits) - 1)
+    palette = RNG.integers(1, 256, (3, 1 << bits))
+    written = Tiff(bits, PALETTE, colours=tuple((palette * 257).ravel().tolist()), extra=(2,))
+    seen = pixels(written.write(np.concatenate([samples, alpha], axis=2))).astype(float)
+    assert np.abs(seen - (palette.T[samples[..., 0]] * share + 255 * (1 - share))).max() <= 2
+    inks = random_samples(bits, 4)
+    for kind in (1, 2):
+        given = np.floor(inks * share).astype(inks.dtype) if kind == 1 else inks
+        seen = pixels(Tiff(bits, CMYK, extra=(kind,)).write(np.concatenate([given, alpha], axis=2))).astype(float)
+        free = 1 - given / ((1 << bits) - 1)
+        over = free[..., :3] * free[..., 3:] * 255
+        assert np.abs(seen - (over if kind == 1 else over * share + 255 * (1 - share))).max() <= 3
+
+
 @pytest.mark.parametrize("variety", ["signed", "float", "mixed", "short palette", "predictor", "cut", "LERC"])
 def test_tiffs_that_are_refused(variety: str):
     samples = random_samples(8, 3)

@@ -192,7 +192,8 @@ class _Variety:
 
     def _pillow_is_right(self) -> bool:
         bilevel = self.bits == 1 and self.samples == 1 and self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
-        whole = self.bits == 8 and self.planes == 1 and self.photometric != _PALETTE
+        inks_with_alpha = self.photometric == _CMYK and bool(self.alpha)
+        whole = self.bits == 8 and self.planes == 1 and self.photometric != _PALETTE and not inks_with_alpha
         single = self.bits == 32 and self.samples == 1 and self.photometric == _BLACK_IS_ZERO
         packed = self.compression not in _LOSSLESS and self.bits == 8 and self.photometric != _PALETTE
         return bilevel or whole or single or packed
@@ -214,15 +215,20 @@ class _Variety:
         pixels = samples[0] if self.planes == 1 else np.moveaxis(samples[..., 0], 0, -1)
         count = self._num_colours
         if self.photometric == _PALETTE:
-            return Image.fromarray(self._palette()[pixels[..., 0]])
-        colours = to_bytes(pixels[..., : count + bool(self.alpha)], self.bits)
+            colours = self._palette()[pixels[..., 0]]
+        else:
+            colours = to_bytes(pixels[..., :count], self.bits)
         if self.photometric == _WHITE_IS_ZERO:
-            colours[..., 0] = 255 - colours[..., 0]
+            colours = 255 - colours
+        alpha = to_bytes(pixels[..., count : count + 1], self.bits) if self.alpha else colours[..., :0]
         if self.photometric == _CMYK:
-            return Image.frombytes("CMYK", colours.shape[1::-1], colours[..., :4].tobytes())
-        if not self.alpha or colours.shape[-1] == count:
-            return Image.fromarray(colours[..., 0] if count == 1 else colours)
-        shown = colours if count == 3 else colours[..., [0, 0, 0, 1]]
+            inks = Image.frombytes("CMYK", colours.shape[1::-1], colours.tobytes())
+            if self.alpha != "A" or not alpha.size:  # inks that alpha has thinned already are those over white
+                return inks
+            colours = np.asarray(inks.convert("RGB"))
+        if not alpha.size:
+            return Image.fromarray(colours[..., 0] if colours.shape[-1] == 1 else colours)
+        shown = np.concatenate([np.broadcast_to(colours, (*colours.shape[:2], 3)), alpha], axis=-1)
         return Image.frombytes(f"RGB{self.alpha}", shown.shape[1::-1], shown.tobytes())
 
     def _palette(self) -> NDArray[np.uint8]:
