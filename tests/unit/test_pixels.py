@@ -145,6 +145,17 @@ def test_big_tiff_and_alpha_over_white():
             assert np.abs(seen - expected).max() <= 3, variety
 
 
+@pytest.mark.parametrize("extra", [(0,), (0, 0), (0, 2), (999,), (2, 0, 0)])
+@pytest.mark.parametrize(("photometric", "count"), [(BLACK_IS_ZERO, 1), (RGB, 3), (CMYK, 4)])
+@pytest.mark.parametrize("predictor", [1, 2])
+def test_more_samples_than_colours(photometric: int, count: int, extra: tuple[int, ...], predictor: int):
+    samples = random_samples(8, count + len(extra))
+    samples[..., count] = 255  # opaque, where it is alpha
+    variety = Tiff(8, photometric, compression=8, predictor=predictor, extra=extra)
+    alone = Tiff(8, photometric).write(samples[..., :count])
+    assert np.array_equal(pixels(variety.write(samples)), pixels(alone))
+
+
 @pytest.mark.parametrize("bits", [4, 8, 16])
 def test_palettes_and_inks_with_alpha_over_white(bits: int):
     samples, alpha = random_samples(min(bits, 8), 1), random_samples(bits, 1)

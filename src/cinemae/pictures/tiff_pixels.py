@@ -192,8 +192,8 @@ class _Variety:
 
     def _pillow_is_right(self) -> bool:
         bilevel = self.bits == 1 and self.samples == 1 and self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
-        inks_with_alpha = self.photometric == _CMYK and bool(self.alpha)
-        whole = self.bits == 8 and self.planes == 1 and self.photometric != _PALETTE and not inks_with_alpha
+        more = 0 < self._num_colours < self.samples and self.compression in _LOSSLESS  # of which Pillow knows a few
+        whole = self.bits == 8 and self.planes == 1 and self.photometric != _PALETTE and not more
         single = self.bits == 32 and self.samples == 1 and self.photometric == _BLACK_IS_ZERO
         packed = self.compression not in _LOSSLESS and self.bits == 8 and self.photometric != _PALETTE
         return bilevel or whole or single or packed
