@@ -256,7 +256,7 @@ def test_what_breaks_inside_is_a_500_that_quotes_nothing(in_thread, detector, ca
     assert logged.exc_info[0] is RuntimeError
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/model", "/metrics", "/openapi.json", "/"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/model", "/metrics", "/openapi.json", "/docs", "/"])
 def test_head_is_get_without_the_body(server, path):
     with urllib.request.urlopen(urllib.request.Request(server.url + path, method="HEAD"), timeout=30) as answer:
         assert (answer.status, answer.read()) == (200, b"")

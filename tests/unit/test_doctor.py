@@ -28,7 +28,7 @@ from cinemae.evaluation.doctor_page import write_doctor_page
 from cinemae.pictures.image import load_image
 from cinemae.sources.layouts import read_dataset
 from cinemae.sources.manifest import write_manifest
-from cinemae.sources.records import ImageRecord
+from cinemae.sources.records import ImageRecord, Unlisted
 from cinemae.statistics.estimate import Estimate
 
 
@@ -169,6 +169,14 @@ def test_pictures_with_another_ending_are_named(sound, picture):
     assert found["passed_over_pictures"].severity == "warning"
     assert (found["passed_over"].groups, found["passed_over"].severity) == ((("notes.TXT",),), "note")
     assert "(1 .txt)" in found["passed_over"].sentence
+
+
+def test_a_folder_that_cannot_be_listed_is_no_damaged_picture(tmp_path):
+    found = read_row(ImageRecord(str(tmp_path / "locked"), place=Unlisted("the folder is locked.")), None, tmp_path)
+    assert (found.name, found.status, found.error_message) == ("locked", "unlisted", "the folder is locked.")
+    findings = checks(check_files([found, row("a.jpg")]))
+    assert (findings["unlisted"].severity, findings["unlisted"].groups) == ("serious", (("locked",),))
+    assert not findings.keys() & {"damaged", "unlabelled"}
 
 
 def test_endings_are_counted():

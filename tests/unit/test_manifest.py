@@ -11,6 +11,7 @@ from cinemae.errors import SourceError
 from cinemae.sources.datasets import read_records
 from cinemae.sources.layouts import read_dataset
 from cinemae.sources.manifest import COLUMNS, hash_file, read_manifest, relative_name, write_manifest
+from cinemae.sources.records import ImageRecord, Unlisted
 
 
 @pytest.fixture
@@ -72,6 +73,11 @@ def test_damaged_files_are_listed_and_missing_ones_named(dataset):
     (cut,) = (row for row in read_manifest(out) if row.path.endswith("cut.jpg"))
     assert cut.sha256 == hashlib.sha256(b"\xff\xd8\xff").hexdigest()
     assert "cut.jpg,real,phone,val" in out.read_text(encoding="utf-8")
+
+
+def test_a_folder_that_cannot_be_listed_is_left_out_for_that_reason(tmp_path):
+    record = ImageRecord(str(tmp_path / "locked"), place=Unlisted("the folder is locked."))
+    assert write_manifest([record], [None], tmp_path / "m.csv").left_out == ((record.path, "the folder is locked."),)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes only there")

@@ -132,12 +132,12 @@ def test_palettes_of_16_and_of_8_bits():
 
 
 def test_big_tiff_and_alpha_over_white():
-    for bits, kind, planar in itertools.product((4, 8, 12, 16), (1, 2), (False, True)):
+    for bits, kind, planar, order in itertools.product((4, 8, 12, 16), (1, 2), (False, True), "<>"):
         for photometric, count in ((RGB, 3), (BLACK_IS_ZERO, 1)):
             alpha = random_samples(bits, 1)
             colour = random_samples(bits, count)
             colour = np.minimum(colour, alpha) if kind == 1 else colour
-            variety = Tiff(bits, photometric, big=True, planar=planar, extra=(kind,))
+            variety = Tiff(bits, photometric, order=order, big=True, planar=planar, extra=(kind,))
             seen = pixels(variety.write(np.concatenate([colour, alpha], axis=2))).astype(float)
             top = (1 << bits) - 1
             share = alpha / top
@@ -145,7 +145,35 @@ def test_big_tiff_and_alpha_over_white():
             assert np.abs(seen - expected).max() <= 3, variety
 
 
-@pytest.mark.parametrize("variety", ["signed", "float", "mixed", "short palette", "predictor", "cut"])
+@pytest.mark.parametrize("extra", [(0,), (0, 0), (0, 2), (999,), (2, 0, 0)])
+@pytest.mark.parametrize(("photometric", "count"), [(BLACK_IS_ZERO, 1), (RGB, 3), (CMYK, 4)])
+@pytest.mark.parametrize("predictor", [1, 2])
+def test_more_samples_than_colours(photometric: int, count: int, extra: tuple[int, ...], predictor: int):
+    samples = random_samples(8, count + len(extra))
+    samples[..., count] = 255  # opaque, where it is alpha
+    variety = Tiff(8, photometric, compression=8, predictor=predictor, extra=extra)
+    alone = Tiff(8, photometric).write(samples[..., :count])
+    assert np.array_equal(pixels(variety.write(samples)), pixels(alone))
+
+
+@pytest.mark.parametrize("bits", [4, 8, 16])
+def test_palettes_and_inks_with_alpha_over_white(bits: int):
+    samples, alpha = random_samples(min(bits, 8), 1), random_samples(bits, 1)
+    share = alpha / ((1 << bits) - 1)
+    palette = RNG.integers(1, 256, (3, 1 << bits))
+    written = Tiff(bits, PALETTE, colours=tuple((palette * 257).ravel().tolist()), extra=(2,))
+    seen = pixels(written.write(np.concatenate([samples, alpha], axis=2))).astype(float)
+    assert np.abs(seen - (palette.T[samples[..., 0]] * share + 255 * (1 - share))).max() <= 2
+    inks = random_samples(bits, 4)
+    for kind in (1, 2):
+        given = np.floor(inks * share).astype(inks.dtype) if kind == 1 else inks
+        seen = pixels(Tiff(bits, CMYK, extra=(kind,)).write(np.concatenate([given, alpha], axis=2))).astype(float)
+        free = 1 - given / ((1 << bits) - 1)
+        over = free[..., :3] * free[..., 3:] * 255
+        assert np.abs(seen - (over if kind == 1 else over * share + 255 * (1 - share))).max() <= 3
+
+
+@pytest.mark.parametrize("variety", ["signed", "float", "mixed", "short palette", "predictor", "cut", "LERC"])
 def test_tiffs_that_are_refused(variety: str):
     samples = random_samples(8, 3)
     data = {
@@ -154,10 +182,12 @@ def test_tiffs_that_are_refused(variety: str):
         "mixed": lambda: Tiff(16).write(random_samples(16, 3), t258=(3, (5, 6, 5))),
         "short palette": lambda: Tiff(8, PALETTE, colours=(1,) * 30).write(random_samples(8, 1)),
         "predictor": lambda: Tiff(12, compression=8).write(random_samples(12, 3), t317=(3, (2,))),
+        "LERC": lambda: Tiff().write(samples, t259=(3, (34887,))),
         "cut": lambda: Tiff(16, strip_rows=HEIGHT).write(random_samples(16, 3), t257=(4, (HEIGHT + 9,))),
     }[variety]()
-    with pytest.raises(ImageError, match=r"is TIFF by its first bytes, but the rest is .*\.$"):
+    with pytest.raises(ImageError, match=r"is TIFF by its first bytes, but the rest is .*\.$") as refusal:
         load_image(data)
+    assert variety != "LERC" or "(compression 34887)" in str(refusal.value)
 
 
 def _thumbnail_first(main: tuple[int, int], place: str) -> bytes:

@@ -25,6 +25,13 @@ _UNREADABLE: dict[str, tuple[str, bool, str, str, str]] = {
         "A picture has bytes; {n} empty (0 bytes), mostly after a download that broke off.",
         "Fetch them again or delete them.",
     ),
+    "unlisted": (
+        "unlisted",
+        False,
+        "Folders that cannot be listed",
+        "What lies in a folder is examined file by file, and these folders may not be listed.",
+        "Make them readable, or leave them out.",
+    ),
     "not_a_picture": (
         "unreadable",
         True,
@@ -58,8 +65,8 @@ _TRAITS: dict[str, tuple[Severity, str, str, str]] = {
     "cmyk": (
         "note",
         "CMYK pictures",
-        "Pictures for print are converted to RGB without their colour profile; {n} CMYK",
-        "Convert them with their profile if colours matter.",
+        "Pictures for print are converted to RGB, by their colour profile if they have one; {n} CMYK",
+        "Nothing, if both classes hold such files; else save all as RGB.",
     ),
     "16-bit": (
         "note",
@@ -153,7 +160,7 @@ def _traits(rows: Sequence[FileRow]) -> list[Finding]:
 
 
 def _labels(rows: Sequence[FileRow]) -> list[Finding]:
-    unlabelled = [row.name for row in rows if row.label is None]
+    unlabelled = [row.name for row in rows if row.label is None and row.status != "unlisted"]
     found = [
         Finding(
             "unlabelled",

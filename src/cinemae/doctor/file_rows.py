@@ -19,11 +19,11 @@ from cinemae.pictures.file_facts import read_facts
 from cinemae.pictures.image import LoadedImage, load_image, open_header
 from cinemae.sources.archives import read_encoded
 from cinemae.sources.manifest import hash_file
-from cinemae.sources.records import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, ImageRecord
+from cinemae.sources.records import ARCHIVE_SUFFIXES, IMAGE_SUFFIXES, ImageRecord, Unlisted
 from cinemae.sources.stream import read_ahead
 from cinemae.statistics.format_probe import FactColumns
 
-Status = Literal["ok", "empty", "missing", "unreadable"]
+Status = Literal["ok", "empty", "missing", "unlisted", "unreadable"]
 
 _HEAD = 512  # bytes looked at to say what a file is that is no picture
 _KINDS = (
@@ -59,7 +59,7 @@ class FileRow:
         name: As reports show it: relative to the data set, or the path.
         record: Where it lies, its label and its generator.
         split: "train", "val", "test" or another word; None unknown.
-        status: "ok" if it could be decoded to the end.
+        status: "ok" if it could be decoded to the end, "unlisted" if it is a folder that could not be listed.
         error_message: Why not.
         kind: Of a file that is no picture, what it is instead ("a ZIP archive"); None where nobody can tell.
         sha256: Of the bytes; None where there are none to hash.
@@ -134,6 +134,8 @@ def read_row(record: ImageRecord, split: str | None, root: Path) -> FileRow:
         Its row, whatever is wrong with it.
     """
     name = shown_name(record.path, root)
+    if isinstance(record.place, Unlisted):
+        return FileRow(name, record, split, "unlisted", record.place.reason)
     try:
         encoded = read_encoded(record)
         loaded = load_image(encoded)

@@ -138,6 +138,8 @@ def decode(file: BinaryIO, picture: TiffPicture) -> Image.Image:
     """
     variety = _Variety.of(picture)
     if variety.by_pillow:
+        if variety.compression not in TiffImagePlugin.COMPRESSION_INFO:
+            raise ValueError(f"compression {variety.compression}")
         image = open_picture(file, picture)
         image.load()
         return image
@@ -190,7 +192,8 @@ class _Variety:
 
     def _pillow_is_right(self) -> bool:
         bilevel = self.bits == 1 and self.samples == 1 and self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
-        whole = self.bits == 8 and self.planes == 1 and self.photometric != _PALETTE
+        more = 0 < self._num_colours < self.samples and self.compression in _LOSSLESS  # of which Pillow knows a few
+        whole = self.bits == 8 and self.planes == 1 and self.photometric != _PALETTE and not more
         single = self.bits == 32 and self.samples == 1 and self.photometric == _BLACK_IS_ZERO
         packed = self.compression not in _LOSSLESS and self.bits == 8 and self.photometric != _PALETTE
         return bilevel or whole or single or packed
@@ -212,15 +215,20 @@ class _Variety:
         pixels = samples[0] if self.planes == 1 else np.moveaxis(samples[..., 0], 0, -1)
         count = self._num_colours
         if self.photometric == _PALETTE:
-            return Image.fromarray(self._palette()[pixels[..., 0]])
-        colours = to_bytes(pixels[..., : count + bool(self.alpha)], self.bits)
+            colours = self._palette()[pixels[..., 0]]
+        else:
+            colours = to_bytes(pixels[..., :count], self.bits)
         if self.photometric == _WHITE_IS_ZERO:
-            colours[..., 0] = 255 - colours[..., 0]
+            colours = 255 - colours
+        alpha = to_bytes(pixels[..., count : count + 1], self.bits) if self.alpha else colours[..., :0]
         if self.photometric == _CMYK:
-            return Image.frombytes("CMYK", colours.shape[1::-1], colours[..., :4].tobytes())
-        if not self.alpha or colours.shape[-1] == count:
-            return Image.fromarray(colours[..., 0] if count == 1 else colours)
-        shown = colours if count == 3 else colours[..., [0, 0, 0, 1]]
+            inks = Image.frombytes("CMYK", colours.shape[1::-1], colours.tobytes())
+            if self.alpha != "A" or not alpha.size:  # inks that alpha has thinned already are those over white
+                return inks
+            colours = np.asarray(inks.convert("RGB"))
+        if not alpha.size:
+            return Image.fromarray(colours[..., 0] if colours.shape[-1] == 1 else colours)
+        shown = np.concatenate([np.broadcast_to(colours, (*colours.shape[:2], 3)), alpha], axis=-1)
         return Image.frombytes(f"RGB{self.alpha}", shown.shape[1::-1], shown.tobytes())
 
     def _palette(self) -> NDArray[np.uint8]:
@@ -297,7 +305,10 @@ def _from_bits(rows: NDArray[np.uint8], bits: int, count: int, order: str) -> ND
 
 
 def _reader(file: BinaryIO, layout: Layout, tags: dict[int, tuple[int, ...]]) -> TiffImagePlugin.TiffImageFile:
-    """Return Pillow's reader of `file` with these tags in place of its own."""
+    """Return Pillow's reader of `file` with these tags in place of its own, in a plain TIFF even of a BigTIFF.
+
+    (Pillow cannot read a BigTIFF with the high byte first; offsets in files that we read fit into 32 bits.)
+    """
     _silence_libtiff()
     file.seek(0)
     data = bytearray(file.read())
@@ -309,11 +320,8 @@ def _reader(file: BinaryIO, layout: Layout, tags: dict[int, tuple[int, ...]]) ->
         _require_whole(tags, len(data))
     data += b"\0" * (-len(data) % 8)
     at = len(data)
-    data += _write_directory(layout, tags, at)
-    if layout.big:
-        struct.pack_into(f"{layout.order}Q", data, 8, at)
-    else:
-        struct.pack_into(f"{layout.order}I", data, 4, at)
+    data[:8] = {"<": b"II", ">": b"MM"}[layout.order] + struct.pack(f"{layout.order}HI", 42, at)
+    data += _write_directory(layout.order, tags, at)
     return TiffImagePlugin.TiffImageFile(io.BytesIO(data))
 
 
@@ -351,23 +359,21 @@ def _silence_libtiff() -> None:
                 setter(None)
 
 
-def _write_directory(layout: Layout, tags: dict[int, tuple[int, ...]], at: int) -> bytes:
-    size, inline, wide = (20, 8, "Q") if layout.big else (12, 4, "I")
+def _write_directory(order: str, tags: dict[int, tuple[int, ...]], at: int) -> bytes:
     entries, behind = b"", b""
-    start = at + (16 if layout.big else 6) + size * len(tags)
+    start = at + 6 + 12 * len(tags)
     for tag in sorted(tags):
         values = tags[tag]
-        kind, code = (3, "H") if tag in _SHORT else (16, "Q") if layout.big else (4, "I")
+        kind, code, top = (3, "H", 0xFFFF) if tag in _SHORT else (4, "I", 0xFFFFFFFF)
         if tag == _JPEG_TABLES:
             kind, code = 7, "B"
         elif tag in _RATIONAL:
-            kind, code = 5, "I"
-        body = struct.pack(f"{layout.order}{len(values)}{code}", *values)
+            kind = 5
+        body = struct.pack(f"{order}{len(values)}{code}", *(min(value, top) for value in values))
         count = len(values) // 2 if tag in _RATIONAL else len(values)
-        place = body.ljust(inline, b"\0")
-        if len(body) > inline:
-            place = struct.pack(layout.order + wide, start + len(behind))
+        place = body.ljust(4, b"\0")
+        if len(body) > 4:
+            place = struct.pack(f"{order}I", start + len(behind))
             behind += body + b"\0" * (len(body) % 2)
-        entries += struct.pack(f"{layout.order}HH{wide}", tag, kind, count) + place
-    head = struct.pack(f"{layout.order}{'Q' if layout.big else 'H'}", len(tags))
-    return head + entries + b"\0" * inline + behind
+        entries += struct.pack(f"{order}HHI", tag, kind, count) + place
+    return struct.pack(f"{order}H", len(tags)) + entries + b"\0" * 4 + behind

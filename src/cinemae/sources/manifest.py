@@ -187,6 +187,8 @@ def _check_header(header: Sequence[str], needed: Sequence[str], manifest: Path) 
 
 def _describe(record: ImageRecord, split: str | None, folder: str) -> ManifestRow | str:
     """Return a row, or why there can be none."""
+    if isinstance(record.place, Unlisted):
+        return record.place.reason
     name = relative_name(record.path, folder)
     try:
         name.encode("utf-8")

@@ -50,6 +50,7 @@ def test_a_full_service_is_waited_for_and_every_picture_gets_its_own_score(
         assert 503 in statuses
         assert statuses.count(200) == len(images)
         assert any(re.fullmatch(r"The service is busy\. Trying again in \d+ s\.", text) for text in said)
+        assert "Examining 5 images …" in said[said.index(next(text for text in said if "is busy" in text)) :]  # again
         expected = [f"{100 * detector.detect(data).prob_fake:.0f} %" for data in images.values()]
         assert page.locator("#rows td.number").all_inner_texts() == expected
 

@@ -8,13 +8,14 @@ import { join } from "./report.js";
 import { Refused, Service } from "./service.js";
 
 const LANES = 3; // images sent at the same time
+const BUSY = "The service is busy.";
 const ORDER = ["ai", "uncertain", "real", "error"];
 const $ = (id) => document.getElementById(id);
 const maxFiles = Number(document.body.dataset.maxFiles);
 const maxBytes = Number(document.body.dataset.maxBytes);
 const suffixes = document.body.dataset.suffixes.split(",");
 const isPicture = (name) => !name.startsWith(".") && suffixes.some((suffix) => name.toLowerCase().endsWith(suffix));
-const service = new Service(askKey, (seconds) => announce(`The service is busy. Trying again in ${seconds} s.`));
+const service = new Service(askKey, (seconds) => announce(`${BUSY} Trying again in ${seconds} s.`));
 
 let entries = []; // in the order in which they came
 let queue = [];
@@ -95,6 +96,7 @@ async function score(entry, signal) {
   layOut();
   pump();
   if (!busy && !queue.length) finish();
+  else if ($("status").textContent.startsWith(BUSY)) announce(`Examining ${entries.length} images …`);
 }
 
 function finish() {
