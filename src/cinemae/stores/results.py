@@ -179,19 +179,6 @@ class ResultsHeader(JobHeader):
         """
         self.check_same(self.read(values, folder), folder, [field.name for field in dataclasses.fields(self)])
 
-    def check_same(self, begun: ResultsHeader, folder: str, names: Sequence[str]) -> None:
-        """Check that the job that a folder was begun with agrees with this one in some fields.
-
-        Raises:
-            StoreError: If one differs.
-        """
-        for name in names:
-            if getattr(begun, name) != getattr(self, name):
-                raise StoreError(
-                    f"{folder} was begun with {name} {getattr(begun, name)}, now it is {getattr(self, name)}: go on "
-                    "with what it was begun with, or name another folder."
-                )
-
 
 _FORMAT = PartsFormat(
     what="results",
