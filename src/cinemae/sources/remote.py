@@ -94,13 +94,14 @@ def reading(what: str, *damaged: type[Exception]) -> Iterator[None]:
     Raises:
         SourceError: If it cannot be fetched, or read.
     """
+    kinds: tuple[type[Exception], ...] = (OSError, ValueError, *damaged)
     try:
         yield
     except (SourceError, MissingDependencyError):
         raise
     except RemoteError as error:
         raise SourceError(str(error)) from error
-    except (OSError, ValueError, *damaged) as error:
+    except kinds as error:
         reason = first_line(error)
         raise SourceError(f"{what} could not be read ({reason}); it is damaged or cut short: copy it again.") from error
 
