@@ -15,16 +15,36 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import TypeAlias, TypedDict, overload
 from urllib.parse import urlencode, urlsplit
 
 from cinemae.errors import ConfigError, ServiceError
+from cinemae.verdict_row import VerdictRow
 
 Image: TypeAlias = str | os.PathLike[str] | bytes
 """A path, or an encoded image."""
 
 MAX_WAIT_SECONDS = 60.0
 """Longest wait before a request is sent again, whatever the service asks for."""
+
+
+class ServiceLimits(TypedDict):
+    """What one request may hold, and the seconds that it may take."""
+
+    max_bytes: int
+    max_pixels: int
+    max_files: int
+    timeout: float
+
+
+class ServedModel(TypedDict):
+    """Which model a service scores with, how it decides (`cinemae.config.DecisionConfig`), and its limits."""
+
+    model: str
+    version: str
+    fingerprint: str
+    decision: dict[str, object]
+    limits: ServiceLimits
 
 
 @dataclass(frozen=True)
@@ -63,10 +83,10 @@ class Client:
         self.timeout, self.retries = timeout, retries
 
     @overload
-    def detect(self, image: Image, *, stable: bool = False) -> dict[str, Any]: ...
+    def detect(self, image: Image, *, stable: bool = False) -> VerdictRow: ...
     @overload
-    def detect(self, image: list[Image], *, stable: bool = False) -> list[dict[str, Any]]: ...
-    def detect(self, image: Image | list[Image], *, stable: bool = False) -> dict[str, Any] | list[dict[str, Any]]:
+    def detect(self, image: list[Image], *, stable: bool = False) -> list[VerdictRow]: ...
+    def detect(self, image: Image | list[Image], *, stable: bool = False) -> VerdictRow | list[VerdictRow]:
         """Score one image, or many in as few requests as the service's limits allow.
 
         Args:
@@ -84,7 +104,7 @@ class Client:
         path = "/v1/detect" + ("?" + urlencode({"stable": "true"}) if stable else "")
         if isinstance(image, str | os.PathLike | bytes):
             return _rows(self._send("POST", path, *_form([_read(image)])))[0]
-        verdicts: list[dict[str, Any]] = []
+        verdicts: list[VerdictRow] = []
         for group in self._groups(image):
             answer = self._send("POST", path, *_form(group), accept=(422,) if len(group) == 1 else ())
             verdicts += _rows(answer)
@@ -102,20 +122,19 @@ class Client:
         """
         return self._send("POST", "/v1/heatmap", *_form([_read(image)])).body
 
-    def model(self) -> dict[str, Any]:
+    def model(self) -> ServedModel:
         """Return which model scores, how it decides, and the service's limits.
 
         Raises:
             ServiceError: If the service refused.
             OSError: If the service cannot be reached.
         """
-        values: dict[str, Any] = json.loads(self._send("GET", "/v1/model").body)
+        values: ServedModel = json.loads(self._send("GET", "/v1/model").body)
         return values
 
     @cached_property
-    def _limits(self) -> dict[str, Any]:
-        limits: dict[str, Any] = self.model()["limits"]
-        return limits
+    def _limits(self) -> ServiceLimits:
+        return self.model()["limits"]
 
     def _groups(self, images: list[Image]) -> Iterator[list[tuple[str, bytes]]]:
         """Yield the images in groups that fit into one request; one that fits into none comes alone."""
@@ -187,9 +206,9 @@ def _form(files: Sequence[tuple[str, bytes]]) -> tuple[bytes, str]:
     return b"".join(parts) + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
 
 
-def _rows(answer: _Answer) -> list[dict[str, Any]]:
+def _rows(answer: _Answer) -> list[VerdictRow]:
     try:
-        rows: list[dict[str, Any]] = json.loads(answer.body)["results"]
+        rows: list[VerdictRow] = json.loads(answer.body)["results"]
     except (ValueError, TypeError, KeyError) as error:
         raise _refusal(answer) from error
     return rows

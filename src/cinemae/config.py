@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypedDict
 
 from cinemae.extractor_config import (
     IMAGENET_MEAN,
@@ -266,6 +266,40 @@ class OodReference(Settings):
     limit: float = 0.99
 
 
+class DataNote(TypedDict):
+    """A set of images that a model was trained or measured on, where it comes from, and on which terms."""
+
+    set: str
+    images: int
+    origin: str
+
+
+class Provenance(TypedDict, total=False):
+    """How a model came about, for config.json and the card; other keys are somebody's own notes.
+
+    Attributes:
+        data: Its images.
+        licence: Of the weights.
+        recipe: What is to be said of the training, a line each.
+        notes: What else is to be said, a line each.
+        preset: The name of the settings that go together, and what was set beside them.
+        train: Settings of training, `TrainConfig.to_dict`.
+        finetune: Those of fine-tuning, where parts of the backbone were unfrozen.
+        split: How validation was chosen, in words.
+        altered_copies: How the copies that were trained on as well were altered, `AugmentConfig.to_dict` each.
+    """
+
+    data: list[DataNote]
+    licence: str
+    recipe: list[str]
+    notes: list[str]
+    preset: object
+    train: dict[str, object]
+    finetune: dict[str, object]
+    split: str
+    altered_copies: list[dict[str, object]]
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """`config.json` of a model directory: all that a detector needs besides the weights."""
@@ -277,7 +311,7 @@ class ModelConfig:
     head: HeadConfig
     decision: DecisionConfig
     reference: LcasReference
-    provenance: dict[str, Any]
+    provenance: Provenance
     ood: OodReference = field(default_factory=OodReference)
     format_version: int = 1
 

@@ -151,7 +151,7 @@ def run_in_parts(
                 records,
                 engine,
                 max_failures=None if choice.max_failures is None else choice.max_failures - num_unlisted,
-                progress=lambda done, total: bar.update(done, total=total),
+                progress=bar.update,
             )
     except FailureLimitError as error:
         typer.echo(str(error), err=True)

@@ -98,7 +98,7 @@ def _run(recipe: CalibrationRecipe) -> CalibratedModel:
     from cinemae.calibration.calibrate import calibrate_model
 
     with ProgressBar("scoring", None, log_every=60) as bar:
-        return calibrate_model(recipe, progress=lambda done, total: bar.update(done, total=total))
+        return calibrate_model(recipe, progress=bar.update)
 
 
 def _summary(found: CalibratedModel, target: Path) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from cinemae.app.options import FollowLinksOption, resuming, tell_left_out
+from cinemae.app.options import FollowLinksOption, LayoutOption, SplitOption, resuming, tell_left_out
 from cinemae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,18 +25,6 @@ data = typer.Typer(
 
 _MOST_SHOWN = 5
 _CLASS_NAMES = {0: "real", 1: "fake", None: "no label"}
-
-LayoutOption = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="How it is laid out: genimage, aigcdetect, forensynths, chameleon, tree, manifest, tar, parquet, or auto, "
-        "which tells by the names of folders.",
-    ),
-]
-SplitOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Which part of a data set that has parts.", show_default="all")
-]
 
 
 class Preset(StrEnum):
@@ -105,7 +93,7 @@ def check(
         follow_links=follow_links,
     )
     with ProgressBar("checking", None, log_every=60) as bar:
-        report = check_dataset(source, options, progress=lambda done, total: bar.update(done, total=total))
+        report = check_dataset(source, options, progress=bar.update)
     for line in to_text(report).splitlines():
         typer.echo(visible(line))
     if json_file is not None:
@@ -166,7 +154,7 @@ def align(
     listing = Listing(follow_links)
     dataset = read_dataset(source, cast("Layout", layout), split, listing=listing)
     with resuming(), ProgressBar("aligning", len(dataset.records), log_every=60) as bar:
-        report = align_dataset(source, dataset, out, steps, progress=lambda done, total: bar.update(done, total=total))
+        report = align_dataset(source, dataset, out, steps, progress=bar.update)
     _tell_alignment(report, out)
     tell_left_out(listing)
     counts = report.counts()
@@ -202,9 +190,7 @@ def manifest(
     listing = Listing(follow_links)
     dataset = read_dataset(source, cast("Layout", layout), split, listing=listing)
     with ProgressBar("hashing", len(dataset.records), log_every=60) as bar:
-        report = write_manifest(
-            dataset.records, dataset.splits, out, progress=lambda done, total: bar.update(done, total=total)
-        )
+        report = write_manifest(dataset.records, dataset.splits, out, progress=bar.update)
     for path, reason in report.left_out:
         typer.echo(visible(f"left out: {path}: {reason}"), err=True)
     typer.echo(visible(f"{out}: {report.num_rows:,} files, {len(report.left_out)} left out"))

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from cinemae.app.options import DeviceOption, FollowLinksOption, ModelOption, PrecisionOption, words
+from cinemae.app.options import (
+    DeviceOption,
+    FollowLinksOption,
+    LayoutOption,
+    ModelOption,
+    PrecisionOption,
+    SplitOption,
+    words,
+)
 
 if TYPE_CHECKING:
     from cinemae.evaluation.compare import Side
@@ -38,17 +46,8 @@ def evaluate(
             show_default="cinemae",
         ),
     ] = None,
-    layout: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="How SOURCE is laid out: genimage, aigcdetect, forensynths, chameleon, tree, manifest, tar, parquet, "
-            "or auto, which tells by the names of folders.",
-        ),
-    ] = "auto",
-    split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which part of a data set that has parts.", show_default="all")
-    ] = None,
+    layout: LayoutOption = "auto",
+    split: SplitOption = None,
     train: Annotated[
         str | None,
         typer.Option(metavar="SOURCE", help="Images to train the baselines on.", show_default=False),
@@ -114,7 +113,7 @@ def evaluate(
         listing=Listing(follow_links),
     )
     with ProgressBar("evaluating", None, log_every=60) as bar:
-        predictions, results = job.evaluate(plan, out, progress=lambda done, total: bar.update(done, total=total))
+        predictions, results = job.evaluate(plan, out, progress=bar.update)
     _tell(results, out)
     unlisted = predictions.about["found"]["unlisted_folders"]
     raise typer.Exit(1 if results.images.num_unread or unlisted else 0)

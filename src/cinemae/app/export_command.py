@@ -84,9 +84,7 @@ def _export_int8(model: Path, real: Sequence[str], fake: Sequence[str], listing:
     from cinemae.evaluation.precision import export_int8
 
     with ProgressBar("checking", None, log_every=60) as bar:
-        found = export_int8(
-            model, real, fake, listing=listing, progress=lambda done, total: bar.update(done, total=total)
-        )
+        found = export_int8(model, real, fake, listing=listing, progress=bar.update)
     tell_left_out(listing)
     return [
         f"  against float32 on {found.num_real} photographs and {found.num_fake} generated images"

@@ -99,6 +99,18 @@ FollowLinksOption = Annotated[
     ),
 ]
 
+LayoutOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="How it is laid out: genimage, aigcdetect, forensynths, chameleon, tree, manifest, tar, parquet, or auto, "
+        "which tells by the names of folders.",
+    ),
+]
+SplitOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which part of a data set that has parts.", show_default="all")
+]
+
 
 class PresetName(StrEnum):
     """Settings that go together."""

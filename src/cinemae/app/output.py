@@ -73,14 +73,15 @@ class CsvWriter:
 
     def write(self, verdict: Verdict) -> None:
         """Write one row, and the header before the first."""
-        values = {**verdict.to_dict(), "error_message": verdict.error_message}
-        values["examined"] = ";".join(f"{name}:{value:.6g}" for name, value in (values["examined"] or {}).items())
+        plain = verdict.to_dict()
+        values: dict[str, object] = {**plain, "error_message": verdict.error_message}
+        values["examined"] = ";".join(f"{name}:{value:.6g}" for name, value in (plain["examined"] or {}).items())
         values["warnings"], values["reasons"] = ";".join(verdict.warnings), " ".join(verdict.reasons)
         values["reason_kinds"] = ";".join(verdict.reason_kinds)
         values["redeliveries"] = ";".join(f"{name}:{prob!r}" for name, prob in (verdict.redeliveries or {}).items())
         values["provenance"] = ";".join(signal.sentence for signal in verdict.provenance)
-        if values["path"] and values["path"].startswith(FORMULA_SIGNS):
-            values["path"] = "./" + values["path"]
+        if (path := plain["path"]) and path.startswith(FORMULA_SIGNS):
+            values["path"] = "./" + path
         if not self._started:
             self._emit_row(list(values))
             self._started = True

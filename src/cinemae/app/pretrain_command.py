@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cinemae.app.options import FollowLinksOption, resuming, tell_left_out
+from cinemae.app.options import FollowLinksOption, resuming, tell_left_out, with_groups
 from cinemae.errors import SourceError
 from cinemae.pretrain_config import PretrainConfig
 
@@ -18,6 +19,48 @@ if TYPE_CHECKING:
 _DEFAULT = PretrainConfig()
 
 
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions:
+    """Architecture and recipe, by the names of `PretrainConfig`."""
+
+    image_size: Annotated[int, typer.Option(help="Pixels of the square image.")] = _DEFAULT.image_size
+    patch_size: Annotated[int, typer.Option(help="Pixels of a square patch.")] = _DEFAULT.patch_size
+    hidden_size: Annotated[int, typer.Option(help="Width of the encoder.")] = _DEFAULT.hidden_size
+    num_hidden_layers: Annotated[int, typer.Option("--num-layers", help="Depth of the encoder.")] = (
+        _DEFAULT.num_hidden_layers
+    )
+    num_attention_heads: Annotated[int, typer.Option("--num-heads", help="Attention heads of the encoder.")] = (
+        _DEFAULT.num_attention_heads
+    )
+    decoder_hidden_size: Annotated[int, typer.Option(help="Width of the decoder.")] = _DEFAULT.decoder_hidden_size
+    decoder_num_hidden_layers: Annotated[int, typer.Option("--decoder-num-layers", help="Depth of the decoder.")] = (
+        _DEFAULT.decoder_num_hidden_layers
+    )
+    decoder_num_attention_heads: Annotated[
+        int, typer.Option("--decoder-num-heads", help="Attention heads of the decoder.")
+    ] = _DEFAULT.decoder_num_attention_heads
+    mask_ratio: Annotated[float, typer.Option(help="Share of hidden patches.")] = _DEFAULT.mask_ratio
+    batch_size: Annotated[int, typer.Option(help="Crops a step.")] = _DEFAULT.batch_size
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = _DEFAULT.learning_rate
+    weight_decay: Annotated[float, typer.Option(help="Of AdamW, on matrices only.")] = _DEFAULT.weight_decay
+    warmup_steps: Annotated[int, typer.Option(help="Steps until the highest learning rate.")] = _DEFAULT.warmup_steps
+    schedule: Annotated[str, typer.Option(metavar="cosine|constant", help="Course of the learning rate.")] = (
+        _DEFAULT.schedule
+    )
+    ema_decay: Annotated[
+        float, typer.Option(help="Of the moving average of the weights, which is what is written.")
+    ] = _DEFAULT.ema_decay
+    min_scale: Annotated[float, typer.Option(help="Smallest share of a photograph's area in a crop.")] = (
+        _DEFAULT.min_scale
+    )
+    max_scale: Annotated[float, typer.Option(help="Largest share of a photograph's area in a crop.")] = (
+        _DEFAULT.max_scale
+    )
+    recompress: Annotated[float, typer.Option(help="Share of crops that pass through JPEG.")] = _DEFAULT.recompress
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = _DEFAULT.seed
+
+
+@with_groups
 def pretrain(
     folders: Annotated[
         list[str],
@@ -52,35 +95,8 @@ def pretrain(
     freeze_encoder: Annotated[
         bool, typer.Option("--freeze-encoder", help="Train the decoder alone; the encoder stays bit for bit.")
     ] = False,
-    image_size: Annotated[int, typer.Option(help="Pixels of the square image.")] = _DEFAULT.image_size,
-    patch_size: Annotated[int, typer.Option(help="Pixels of a square patch.")] = _DEFAULT.patch_size,
-    hidden_size: Annotated[int, typer.Option(help="Width of the encoder.")] = _DEFAULT.hidden_size,
-    num_layers: Annotated[int, typer.Option(help="Depth of the encoder.")] = _DEFAULT.num_hidden_layers,
-    num_heads: Annotated[int, typer.Option(help="Attention heads of the encoder.")] = _DEFAULT.num_attention_heads,
-    decoder_hidden_size: Annotated[int, typer.Option(help="Width of the decoder.")] = _DEFAULT.decoder_hidden_size,
-    decoder_num_layers: Annotated[int, typer.Option(help="Depth of the decoder.")] = _DEFAULT.decoder_num_hidden_layers,
-    decoder_num_heads: Annotated[
-        int, typer.Option(help="Attention heads of the decoder.")
-    ] = _DEFAULT.decoder_num_attention_heads,
-    mask_ratio: Annotated[float, typer.Option(help="Share of hidden patches.")] = _DEFAULT.mask_ratio,
-    batch_size: Annotated[int, typer.Option(help="Crops a step.")] = _DEFAULT.batch_size,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = _DEFAULT.learning_rate,
-    weight_decay: Annotated[float, typer.Option(help="Of AdamW, on matrices only.")] = _DEFAULT.weight_decay,
-    warmup_steps: Annotated[int, typer.Option(help="Steps until the highest learning rate.")] = _DEFAULT.warmup_steps,
-    schedule: Annotated[
-        str, typer.Option(metavar="cosine|constant", help="Course of the learning rate.")
-    ] = _DEFAULT.schedule,
-    ema_decay: Annotated[
-        float, typer.Option(help="Of the moving average of the weights, which is what is written.")
-    ] = _DEFAULT.ema_decay,
-    min_scale: Annotated[
-        float, typer.Option(help="Smallest share of a photograph's area in a crop.")
-    ] = _DEFAULT.min_scale,
-    max_scale: Annotated[
-        float, typer.Option(help="Largest share of a photograph's area in a crop.")
-    ] = _DEFAULT.max_scale,
-    recompress: Annotated[float, typer.Option(help="Share of crops that pass through JPEG.")] = _DEFAULT.recompress,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = _DEFAULT.seed,
+    *,
+    settings: PretrainOptions,
     follow_links: FollowLinksOption = False,
 ) -> None:
     """Pretrain a masked autoencoder on photographs, or a decoder for a trained encoder.
@@ -88,29 +104,7 @@ def pretrain(
     Stops after --steps or --hours, whichever of the two is given; the same command goes on with a stopped run.
     Ends with 1 if an argument names nothing or a folder cannot be listed.
     """
-    config = PretrainConfig.from_dict(
-        {
-            "image_size": image_size,
-            "patch_size": patch_size,
-            "hidden_size": hidden_size,
-            "num_hidden_layers": num_layers,
-            "num_attention_heads": num_heads,
-            "decoder_hidden_size": decoder_hidden_size,
-            "decoder_num_hidden_layers": decoder_num_layers,
-            "decoder_num_attention_heads": decoder_num_heads,
-            "mask_ratio": mask_ratio,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-            "warmup_steps": warmup_steps,
-            "schedule": schedule,
-            "ema_decay": ema_decay,
-            "min_scale": min_scale,
-            "max_scale": max_scale,
-            "recompress": recompress,
-            "seed": seed,
-        }
-    )
+    config = PretrainConfig.from_dict(vars(settings))
     from cinemae.app.progress import ProgressBar
     from cinemae.backbones.pretrain import Budget
     from cinemae.backbones.pretrain import pretrain as run

@@ -45,7 +45,7 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, done: float, *, total: float | None = None, note: str | None = None) -> None:
+    def update(self, done: float, total: float | None = None, *, note: str | None = None) -> None:
         """Say how much is done.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -17,7 +17,7 @@ from cinemae.app.finetune_command import (
 )
 from cinemae.app.options import PresetOption, given_options, whole_numbers, with_groups, words
 from cinemae.backbones.finetune_config import FINETUNE_SEEDS
-from cinemae.config import HeadConfig, LcasConfig, TrainConfig
+from cinemae.config import HeadConfig, LcasConfig, Provenance, TrainConfig
 from cinemae.errors import ConfigError
 from cinemae.preset import PAPER, refuse_other_than_paper
 
@@ -215,7 +215,7 @@ def train(
     could not be read.
     """
     val, unfrozen = sets.val or (), options.unfreeze is not None
-    notes: dict[str, Any] = _read_json(provenance) if provenance else {}
+    notes = cast("Provenance", _read_json(provenance)) if provenance else Provenance()
     if preset:
         given = given_options(context)
         training, head = _preset(training, given), _preset(head, given)

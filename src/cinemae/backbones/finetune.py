@@ -34,7 +34,7 @@ from cinemae.backbones.finetune_data import (
 )
 from cinemae.calibration.outliers import learn_outliers
 from cinemae.calibration.report import report_calibration
-from cinemae.config import ExtractorConfig, ImageConfig, LcasConfig, ModelConfig
+from cinemae.config import ExtractorConfig, ImageConfig, LcasConfig, ModelConfig, Provenance
 from cinemae.core.backbone import FrozenMAE, MaskedAutoencoder
 from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.features import FeatureExtractor, features_to_stats
@@ -312,7 +312,7 @@ def _facts(recipe: FinetuneRecipe, data: _Data, steps: list[int]) -> dict[str, A
     }
 
 
-def _provenance(recipe: FinetuneRecipe, split: str, steps: int) -> dict[str, Any]:
+def _provenance(recipe: FinetuneRecipe, split: str, steps: int) -> Provenance:
     config, parts = recipe.finetune, recipe.finetune.parts
     rates = f"Adam at {recipe.train.learning_rate:g} for the head"
     rates += f" and {config.backbone_learning_rate:g} for the backbone" if parts else ""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from cinemae.config import ExtractorConfig, HeadConfig, LcasConfig, TrainConfig
+from cinemae.config import ExtractorConfig, HeadConfig, LcasConfig, Provenance, TrainConfig
 from cinemae.settings import Settings, require
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class FinetuneRecipe:
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     allow_overlap: bool = False
     device: str = "cpu"
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         if self.finetune.objective == "bce":

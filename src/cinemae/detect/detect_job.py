@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -26,6 +26,7 @@ from cinemae.stores.bulk import ScoreFunction
 from cinemae.stores.grown_results import continue_results
 from cinemae.stores.parts import PartsFolder
 from cinemae.stores.results import ResultsHeader, read_results, results_folder, write_results
+from cinemae.verdict_row import VerdictRow
 
 DEFAULT_PART_SIZE = 256
 
@@ -165,10 +166,11 @@ def continue_job(job: DetectJob, records: Sequence[ImageRecord]) -> tuple[Detect
     return dataclasses.replace(job, header=header), ordered
 
 
-def _to_verdict(row: dict[str, Any]) -> Verdict:
-    signals = tuple(ProvenanceSignal(**signal) for signal in row["provenance"] or ())
-    texts = {name: tuple(row.get(name) or ()) for name in ("reasons", "reason_kinds", "warnings")}
-    seen = row.get("examined")
-    kind = ScoredVerdict if row["status"] == "ok" else Verdict
-    later = {"examined": Examined(**seen) if seen else None, "schema_version": row.get("schema_version") or 1}
-    return kind(**{**row, **texts, "provenance": signals, **later})
+def _to_verdict(row: VerdictRow) -> Verdict:
+    plain: Mapping[str, Any] = row  # what older parts hold is narrower
+    signals = tuple(ProvenanceSignal(**signal) for signal in plain["provenance"] or ())
+    texts = {name: tuple(plain.get(name) or ()) for name in ("reasons", "reason_kinds", "warnings")}
+    seen = plain.get("examined")
+    kind = ScoredVerdict if plain["status"] == "ok" else Verdict
+    later = {"examined": Examined(**seen) if seen else None, "schema_version": plain.get("schema_version") or 1}
+    return kind(**{**plain, **texts, "provenance": signals, **later})

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from cinemae.detect.reasons import CONFLICT, ReasonKind, Reasons
 from cinemae.detect.words import Word
 from cinemae.errors import ConfigError
 from cinemae.models.scorers import Scorer
+from cinemae.verdict_row import VerdictRow
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -103,7 +104,7 @@ class Verdict:
     error_message: str | None = None
     _kept: KeptPixels | None = field(default=None, repr=False, compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> VerdictRow:
         r"""Return plain JSON types: always the same keys in the same order, and `error_message` on an error.
 
         The path is valid Unicode: bytes of a file name that are not UTF-8 are written as ``\xe9``.
@@ -114,13 +115,13 @@ class Verdict:
             values["path"] = os.fsencode(self.path).decode("utf-8", "backslashreplace")
         if self.status == "error":
             lists = dict.fromkeys(("reasons", "reason_kinds", "warnings", "provenance"))
-            return {**values, **lists, "error_message": self.error_message}
+            return cast("VerdictRow", {**values, **lists, "error_message": self.error_message})
         for name in ("reasons", "reason_kinds", "warnings"):
             values[name] = list(values[name])
         values["examined"] = None if self.examined is None else dataclasses.asdict(self.examined)
         values["redeliveries"] = None if self.redeliveries is None else dict(self.redeliveries)
         values["provenance"] = [signal.to_dict() for signal in self.provenance]
-        return values
+        return cast("VerdictRow", values)
 
     @property
     def explanation(self) -> Reasons:

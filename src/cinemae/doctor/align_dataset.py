@@ -23,6 +23,7 @@ from cinemae.pictures.alignment import AlignConfig, WindowConfig, align_to_file,
 from cinemae.pictures.file_facts import FileFacts, read_facts
 from cinemae.pictures.image import load_image
 from cinemae.sources.archives import read_encoded
+from cinemae.sources.labels import CLASS_NAMES
 from cinemae.sources.layouts import DataSet
 from cinemae.sources.local_files import source_root
 from cinemae.sources.manifest import relative_name, write_manifest
@@ -38,7 +39,6 @@ FORMAT_VERSION: Final = 1
 Status = Literal["aligned", "left_out", "unreadable"]
 Steps = AlignConfig | WindowConfig
 
-_CLASS_NAMES = {0: "real", 1: "fake", None: ""}
 _COLUMNS = (
     "path", "aligned_path", "status", "reason", "label", "generator", "split", "format", "width", "height",
     "jpeg_quality", "steps",
@@ -291,7 +291,7 @@ def _write_report(rows: Sequence[AlignedRow], out: Path) -> None:
                 _printable(row.target) if row.status == "aligned" else "",
                 row.status,
                 _printable(row.reason),
-                _CLASS_NAMES[row.record.label],
+                CLASS_NAMES[row.record.label],
                 _printable(row.record.generator or ""),
                 row.split or "",
                 facts.container if facts else "",

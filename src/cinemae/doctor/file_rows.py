@@ -7,8 +7,9 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,7 +229,7 @@ def _traits(record: ImageRecord, encoded: str | bytes, loaded: LoadedImage) -> t
 
 def _broken_row(name: str, record: ImageRecord, split: str | None, message: str) -> FileRow:
     """Say what can still be said: length, hash, and what the first bytes look like."""
-    given: dict[str, Any] = {"name": name, "record": record, "split": split, "error_message": message}
+    broken = partial(FileRow, name=name, record=record, split=split, error_message=message)
     try:
         if record.place is None:
             digest, num_bytes = hash_file(record.path)
@@ -240,10 +241,10 @@ def _broken_row(name: str, record: ImageRecord, split: str | None, message: str)
             digest, num_bytes, head = hashlib.sha256(data).hexdigest(), len(data), data[:_HEAD]
     except (SourceError, ImageError, OSError):
         missing = record.place is None and not os.path.exists(record.path)  # noqa: PTH110 - a broken link is missing
-        return FileRow(**given, status="missing" if missing else "unreadable")
+        return broken(status="missing" if missing else "unreadable")
     if num_bytes == 0:
-        return FileRow(**given, status="empty", sha256=digest)
-    return FileRow(**given, status="unreadable", kind=_kind(head), sha256=digest, num_bytes=num_bytes)
+        return broken(status="empty", sha256=digest)
+    return broken(status="unreadable", kind=_kind(head), sha256=digest, num_bytes=num_bytes)
 
 
 def _kind(head: bytes) -> str | None:

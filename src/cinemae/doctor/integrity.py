@@ -9,10 +9,10 @@ from pathlib import Path
 from cinemae.doctor.file_rows import FileRow
 from cinemae.doctor.findings import Finding, Severity, count_of, singles
 from cinemae.errors import SourceError
-from cinemae.sources.manifest import ManifestRow, hash_file, read_manifest
+from cinemae.sources.labels import CLASS_NAMES
+from cinemae.sources.manifest import ManifestRow, digest_of, read_manifest
 from cinemae.sources.stream import read_ahead
 
-_CLASS_NAMES = {0: "real", 1: "fake"}
 _TEXTS: dict[str, tuple[Severity, str, str, str]] = {
     "missing": (
         "serious",
@@ -70,12 +70,12 @@ def check_integrity(
     there = {_normal(row.record.path): row for row in rows if row.record.place is None}
     elsewhere = [path for path in expected if path not in there]
     digests = {path: row.sha256 for path, row in there.items() if row.status != "missing"}
-    digests |= dict(zip(elsewhere, read_ahead(_digest, elsewhere), strict=True))
+    digests |= dict(zip(elsewhere, read_ahead(digest_of, elsewhere), strict=True))
     missing = [row.path for path, row in expected.items() if digests.get(path) is None]
     changed = [row.path for path, row in expected.items() if row.sha256 and digests.get(path) not in (None, row.sha256)]
     extra = [row.name for path, row in there.items() if path not in expected]
     relabelled = [
-        f"{row.path} ({_CLASS_NAMES[row.label]} in the manifest)"
+        f"{row.path} ({CLASS_NAMES[row.label]} in the manifest)"
         for path, row in expected.items()
         if row.label is not None and path in there and there[path].label not in (None, row.label)
     ]
@@ -104,10 +104,3 @@ def _base(listed: Sequence[ManifestRow], manifest: Path, root: Path) -> Path:
 
 def _normal(path: str | os.PathLike[str]) -> str:
     return os.path.normpath(os.path.abspath(path))  # noqa: PTH100 - links in names stay as they were given
-
-
-def _digest(path: str) -> str | None:
-    try:
-        return hash_file(path)[0]
-    except SourceError:
-        return None

@@ -7,11 +7,11 @@ import textwrap
 from cinemae.doctor.check import DoctorReport
 from cinemae.doctor.class_checks import per_cent
 from cinemae.doctor.findings import Finding, count_of
+from cinemae.sources.labels import CLASS_NAMES
 from cinemae.sources.text_table import table_of
 
 _WIDTH = 100
 _EXAMPLES = 3
-_CLASS_NAMES = {0: "real", 1: "fake"}
 
 
 def to_text(report: DoctorReport) -> str:
@@ -46,7 +46,7 @@ def source_cells(report: DoctorReport) -> list[tuple[str, ...]]:
     """Return a row for each source of photographs and each generator."""
     return [
         (
-            _CLASS_NAMES[source.label],
+            CLASS_NAMES[source.label],
             source.name or "not stated",
             f"{source.num_files:,}",
             source.containers,

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader
 from matplotlib import rc_context
@@ -104,17 +103,10 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a folder's name may be no valid UTF-8
 
 
-def _as_mapping(section: Section, plot: str | None) -> dict[str, Any]:
+def _as_mapping(section: Section, plot: str | None) -> dict[str, object]:
+    """Return what a template is given of a section."""
     maps = [{"caption": caption, "png": _encode(png)} for caption, png in section.maps]
-    return {
-        "title": section.title,
-        "level": section.level,
-        "text": section.text,
-        "warning": section.warning,
-        "table": section.table,
-        "plot": plot,
-        "maps": maps,
-    }
+    return {**vars(section), "plot": plot, "maps": maps}
 
 
 def _environment(*, html: bool) -> Environment:

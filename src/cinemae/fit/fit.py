@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cinemae.config import DecisionConfig
+from cinemae.config import DecisionConfig, Provenance
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.features.training_set import TrainingSet
 from cinemae.fit.compare import bundled_fingerprint, compare_with_bundled
@@ -200,7 +199,7 @@ def _train(
     return train_model(model, progress=tell_epoch)
 
 
-def _provenance(split: _Split, start: Start, recipe: FitRecipe) -> dict[str, Any]:
+def _provenance(split: _Split, start: Start, recipe: FitRecipe) -> Provenance:
     trained, measured = (
         Counter((sample.label, sample.group) for sample in part) for part in (split.train, split.held_out)
     )

@@ -6,11 +6,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from cinemae.config import AugmentConfig, HeadConfig, LcasConfig, ModelConfig, TrainConfig
-from cinemae.core.backbone import FrozenMAE
 from cinemae.core.features import FeatureExtractor
+from cinemae.detect.extract_job import ExtractorSource
 from cinemae.fit.config import FitRecipe
 from cinemae.models.directory import BACKBONE_DIR, read_model_config, resolve_model
-from cinemae.models.weights import load_extractor
 from cinemae.preset import PAPER
 
 COPIES = AugmentConfig(seed=1)
@@ -49,43 +48,28 @@ def begin(recipe: FitRecipe) -> Start:
         ModelDirError: If there is no such model.
         CheckpointError: If there is no such backbone.
     """
-    start = _begin(recipe)
-    if not recipe.paper:
-        return start
-    frozen = start.extractor.backbone
-    return replace(
-        start,
-        extractor=FeatureExtractor(frozen, PAPER.extractor(frozen.image_size)).to(recipe.device),
-        head=PAPER.head,
-        lcas=PAPER.lcas,
-        train=_for(recipe, PAPER.train),
-        origin=f"{start.origin}; the settings replaced by those of the preset paper",
-        copies=None,
-    )
-
-
-def _begin(recipe: FitRecipe) -> Start:
     if recipe.backbone is not None:
-        frozen = FrozenMAE.from_pretrained(recipe.backbone, device=recipe.device)
-        return Start(
-            extractor=FeatureExtractor(frozen, PAPER.extractor(frozen.image_size)).to(recipe.device),
-            backbone=Path(recipe.backbone),
-            head=HeadConfig(),
-            lcas=LcasConfig(),
-            train=_for(recipe, TrainConfig()),
-            origin=f"backbone {Path(recipe.backbone).name}, settings at their defaults",
-            licence="not stated",
-        )
-    directory = resolve_model(recipe.model)
-    config = read_model_config(directory)
+        backbone, head, lcas, train = Path(recipe.backbone), HeadConfig(), LcasConfig(), TrainConfig()
+        origin, licence = f"backbone {backbone.name}, settings at their defaults", "not stated"
+    else:
+        directory = resolve_model(recipe.model)
+        config = read_model_config(directory)
+        backbone, head, lcas, train = directory / BACKBONE_DIR, config.head, config.lcas, _trained_with(config)
+        origin = f"backbone and settings of {config.name}"
+        licence = str(config.provenance.get("licence", "not stated"))
+    if recipe.paper:
+        head, lcas, train = PAPER.head, PAPER.lcas, PAPER.train
+        origin = f"{origin}; the settings replaced by those of the preset paper"
+    source = ExtractorSource(recipe.model, recipe.backbone, device=recipe.device, paper=recipe.paper)
     return Start(
-        extractor=load_extractor(directory, config, device=recipe.device),
-        backbone=directory / BACKBONE_DIR,
-        head=config.head,
-        lcas=config.lcas,
-        train=_for(recipe, _trained_with(config)),
-        origin=f"backbone and settings of {config.name}",
-        licence=str(config.provenance.get("licence", "not stated")),
+        extractor=source.build(),
+        backbone=backbone,
+        head=head,
+        lcas=lcas,
+        train=replace(train, seed=recipe.seed, target_fpr=recipe.target_fpr),
+        origin=origin,
+        licence=licence,
+        copies=None if recipe.paper else COPIES,
     )
 
 
@@ -94,7 +78,3 @@ def _trained_with(config: ModelConfig) -> TrainConfig:
     known = {each.name for each in fields(TrainConfig)}
     stated = config.provenance.get("train", {})
     return TrainConfig.from_dict({name: value for name, value in stated.items() if name in known})
-
-
-def _for(recipe: FitRecipe, train: TrainConfig) -> TrainConfig:
-    return replace(train, seed=recipe.seed, target_fpr=recipe.target_fpr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import urllib.request
 from contextlib import closing
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -100,8 +101,8 @@ class HttpStore:
         if proxy and urllib.request.proxy_bypass(parts.hostname or ""):
             proxy = None
         if proxy not in self._pools:
-            settings: dict[str, Any] = {"num_pools": 32, "maxsize": 32}
-            self._pools[proxy] = urllib3.ProxyManager(proxy, **settings) if proxy else urllib3.PoolManager(**settings)
+            kind = partial(urllib3.ProxyManager, proxy) if proxy else urllib3.PoolManager
+            self._pools[proxy] = kind(num_pools=32, maxsize=32)
         return self._pools[proxy]
 
 

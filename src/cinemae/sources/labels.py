@@ -9,6 +9,7 @@ from cinemae.errors import SourceError
 REAL_NAMES = frozenset({"real", "nature", "0_real"})
 FAKE_NAMES = frozenset({"fake", "ai", "1_fake"})
 SPLIT_NAMES = frozenset({"train", "val", "valid", "validation", "test"})
+CLASS_NAMES: dict[int | None, str] = {0: "real", 1: "fake", None: ""}
 LABEL_WORDS: dict[str, int | None] = {"0": 0, "real": 0, "1": 1, "fake": 1, "": None}
 
 

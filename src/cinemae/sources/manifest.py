@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cinemae.errors import ImageError, SourceError
 from cinemae.pictures.file_facts import read_facts
-from cinemae.sources.labels import LABEL_WORDS
+from cinemae.sources.labels import CLASS_NAMES, LABEL_WORDS
 from cinemae.sources.records import ImageRecord, Unlisted
 from cinemae.sources.stream import read_ahead
 from cinemae.sources.whole_files import replacing
@@ -26,7 +26,6 @@ COLUMNS = ("path", "label", "generator", "split", "sha256", "bytes", "width", "h
 """In this order; what is not known is left empty."""
 
 _READ = ("path", "label", "generator", "split", "sha256")
-_CLASS_NAMES = {0: "real", 1: "fake", None: ""}
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -88,6 +87,14 @@ def hash_file(path: str | os.PathLike[str]) -> tuple[str, int]:
             raise
         reason = getattr(error, "strerror", None) or error
         raise SourceError(f"{os.fspath(path)} could not be read ({reason}): check the path.") from error
+
+
+def digest_of(path: str | os.PathLike[str]) -> str | None:
+    """Return the SHA-256 of a regular file, 64 hex digits; None where there is none that can be read."""
+    try:
+        return hash_file(path)[0]
+    except SourceError:
+        return None
 
 
 def write_manifest(
@@ -211,7 +218,7 @@ def _cells(row: ManifestRow) -> list[object]:
     known = (row.sha256, row.num_bytes, row.width, row.height, row.container)
     return [
         row.path,
-        _CLASS_NAMES[row.label],
+        CLASS_NAMES[row.label],
         row.generator or "",
         row.split or "",
         *("" if value is None else value for value in known),

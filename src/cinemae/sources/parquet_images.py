@@ -16,10 +16,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError, first_line
+from cinemae.errors import ImageError, MissingDependencyError, SourceError, first_line
 from cinemae.sources.labels import LABEL_WORDS, generator_of_value, label_from_folders, label_of_name, label_of_value
 from cinemae.sources.records import ImageRecord, ParquetPlace
-from cinemae.sources.remote import open_binary
+from cinemae.sources.remote import open_binary, reading
 from cinemae.sources.remote_object import is_remote, shown
 
 try:
@@ -54,7 +54,7 @@ def read_parquet(file: str, root: Path, *, labelled: bool = True) -> Iterator[Im
     outer_label, outer_generator = None, None
     if labelled:
         outer_label, outer_generator = label_from_folders(Path(file).parts[len(root.parts) : -1], root.name)
-    with _reading(file), _open(file) as parquet:
+    with reading(f"the Parquet file {shown(file)}", pa.ArrowException), _open(file) as parquet:
         schema = parquet.schema_arrow
         image_column = _image_column(schema, file)
         columns = schema.names if labelled else ()
@@ -169,21 +169,6 @@ def _version(file: str) -> tuple[int, ...]:
 
 
 _READER = _RowReader()
-
-
-@contextmanager
-def _reading(file: str) -> Iterator[None]:
-    try:
-        yield
-    except (SourceError, MissingDependencyError):
-        raise
-    except RemoteError as error:
-        raise SourceError(str(error)) from error
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise SourceError(
-            f"the Parquet file {shown(file)} could not be read ({first_line(error)}); it is damaged or cut short: "
-            "copy it again."
-        ) from error
 
 
 def _image_column(schema: Any, file: str) -> str:  # noqa: ANN401 - pyarrow has no types

@@ -10,10 +10,11 @@ import functools
 import io
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeVar
 
-from cinemae.errors import MissingDependencyError, RemoteError
+from cinemae.errors import MissingDependencyError, RemoteError, SourceError, first_line
 from cinemae.pictures.picture import MAX_BYTES
 from cinemae.sources.remote_object import RefusedError, RemoteObject, RemoteStore, TransientError, is_remote, shown
 
@@ -80,6 +81,29 @@ def open_binary(file: str) -> BinaryIO:
     if is_remote(file):
         return io.BufferedReader(_RangeFile(file), READ_AHEAD)
     return open(file, "rb")  # noqa: PTH123 - the caller closes it
+
+
+@contextmanager
+def reading(what: str, *damaged: type[Exception]) -> Iterator[None]:
+    """Turn what goes wrong while an archive is listed into one sentence.
+
+    Args:
+        what: The archive, in words.
+        damaged: Errors of its reader that mean that it is damaged, besides OSError and ValueError.
+
+    Raises:
+        SourceError: If it cannot be fetched, or read.
+    """
+    kinds: tuple[type[Exception], ...] = (OSError, ValueError, *damaged)
+    try:
+        yield
+    except (SourceError, MissingDependencyError):
+        raise
+    except RemoteError as error:
+        raise SourceError(str(error)) from error
+    except kinds as error:
+        reason = first_line(error)
+        raise SourceError(f"{what} could not be read ({reason}); it is damaged or cut short: copy it again.") from error
 
 
 class _RangeFile(io.RawIOBase):

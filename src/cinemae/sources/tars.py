@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cinemae.errors import ImageError, MissingDependencyError, RemoteError, SourceError
+from cinemae.errors import ImageError, SourceError
 from cinemae.sources.labels import generator_of_value, label_from_folders, label_of_value
 from cinemae.sources.records import IMAGE_SUFFIXES, ImageRecord, TarPlace
-from cinemae.sources.remote import fetch_part, open_binary
+from cinemae.sources.remote import fetch_part, open_binary, reading
 from cinemae.sources.remote_object import is_remote, shown
 
 SIDECARS = (".json", ".cls")  # the decisive one last
@@ -103,18 +103,10 @@ def _read_bytes(place: TarPlace) -> bytes:
 
 @contextmanager
 def _open_tar(file: str) -> Iterator[tarfile.TarFile]:
-    try:
+    with reading(f"the tar {shown(file)}", tarfile.TarError, EOFError):
         _check_uncompressed(file)
         with open_binary(file) as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
             yield tar
-    except (SourceError, MissingDependencyError):
-        raise
-    except RemoteError as error:
-        raise SourceError(str(error)) from error
-    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-        raise SourceError(
-            f"the tar {shown(file)} could not be read to its end ({error}); it is damaged or cut short: copy it again."
-        ) from error
 
 
 def _check_uncompressed(file: str) -> None:

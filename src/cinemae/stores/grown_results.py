@@ -7,7 +7,6 @@ their names: what a file held when it was scored is compared only where it has b
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cinemae.errors import StoreError
+from cinemae.sources.manifest import digest_of
 from cinemae.sources.records import ImageRecord
 from cinemae.sources.remote_object import is_remote
 from cinemae.stores.parts import PartsFolder
@@ -109,7 +109,7 @@ def find_changed(folder: PartsFolder, parts: Sequence[int]) -> Iterator[ChangedI
         file = Path(folder.path, folder.name_of(part))
         written = file.stat().st_mtime
         for path, content_hash in _rows_of(folder, part):
-            if _is_touched(path, written) and _hash_of(path) != content_hash:
+            if _is_touched(path, written) and digest_of(path) != content_hash:
                 yield ChangedImage(path, file.name)
 
 
@@ -125,11 +125,3 @@ def _is_touched(path: str, since: float) -> bool:
     except (OSError, ValueError):
         return False  # it lies elsewhere, or is gone
     return max(status.st_mtime, status.st_ctime) > since
-
-
-def _hash_of(path: str) -> str | None:
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None

@@ -7,6 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cinemae.errors import StoreError
+
+REMEDY = "go on with what it was begun with, or name another folder."
+"""What to do where a folder is another job's."""
+
 
 class JobHeader(ABC):
     """A list of images that is worked on in parts.
@@ -38,6 +43,17 @@ class JobHeader(ABC):
         Raises:
             CinemaeError: If it may not; what differs is named.
         """
+
+    def check_same(self, begun: JobHeader, folder: str, names: Sequence[str]) -> None:
+        """Check that the job that a folder was begun with agrees with this one in some fields.
+
+        Raises:
+            StoreError: If one differs.
+        """
+        for name in names:
+            before, now = getattr(begun, name), getattr(self, name)
+            if before != now:
+                raise StoreError(f"{folder} was begun with {name} {before}, now it is {now}: {REMEDY}")
 
     @property
     def num_parts(self) -> int:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Self
 from cinemae.errors import MissingDependencyError, StoreError
 from cinemae.stores.job_header import JobHeader
 from cinemae.stores.parts import PartsFolder, PartsFormat
+from cinemae.verdict_row import VerdictRow
 
 try:
     import pyarrow as pa
@@ -178,19 +179,6 @@ class ResultsHeader(JobHeader):
         """
         self.check_same(self.read(values, folder), folder, [field.name for field in dataclasses.fields(self)])
 
-    def check_same(self, begun: ResultsHeader, folder: str, names: Sequence[str]) -> None:
-        """Check that the job that a folder was begun with agrees with this one in some fields.
-
-        Raises:
-            StoreError: If one differs.
-        """
-        for name in names:
-            if getattr(begun, name) != getattr(self, name):
-                raise StoreError(
-                    f"{folder} was begun with {name} {getattr(begun, name)}, now it is {getattr(self, name)}: go on "
-                    "with what it was begun with, or name another folder."
-                )
-
 
 _FORMAT = PartsFormat(
     what="results",
@@ -209,7 +197,7 @@ def results_folder(path: str | os.PathLike[str], header: ResultsHeader) -> Parts
     return PartsFolder(path, _FORMAT, header)
 
 
-def write_results(folder: PartsFolder, part: int, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_results(folder: PartsFolder, part: int, rows: Sequence[VerdictRow]) -> None:
     """Write one part.
 
     Args:
@@ -223,7 +211,7 @@ def write_results(folder: PartsFolder, part: int, rows: Sequence[Mapping[str, An
     folder.write(part, _table_of(rows))
 
 
-def write_unlisted(folder: PartsFolder, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_unlisted(folder: PartsFolder, rows: Sequence[VerdictRow]) -> None:
     """Write the rows of what is no image, in place of those of earlier runs.
 
     Raises:
@@ -233,19 +221,19 @@ def write_unlisted(folder: PartsFolder, rows: Sequence[Mapping[str, Any]]) -> No
         folder.write_beside(UNLISTED_NAME, _table_of(rows))
 
 
-def _table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def _table_of(rows: Sequence[VerdictRow]) -> pa.Table:
     whole = [{**row, "redeliveries": list((row["redeliveries"] or {}).items()) or None} for row in rows]
     return pa.Table.from_pylist(whole, schema=RESULT_SCHEMA)
 
 
-def read_results(folder: PartsFolder, part: int) -> list[dict[str, Any]]:
+def read_results(folder: PartsFolder, part: int) -> list[VerdictRow]:
     """Read the rows of one part, in order.
 
     Raises:
         StoreError: If it cannot be read, or is another job's.
     """
     with folder.open(part) as file:
-        rows: list[dict[str, Any]] = file.read(use_threads=False).to_pylist()
+        rows: list[VerdictRow] = file.read(use_threads=False).to_pylist()
     for row in rows:
         if row["redeliveries"] is not None:
             row["redeliveries"] = dict(row["redeliveries"])

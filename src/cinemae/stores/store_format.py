@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cinemae.config import AugmentConfig, BackboneInfo, ExtractorConfig
 from cinemae.errors import ConfigError, FingerprintMismatchError, StoreError
-from cinemae.stores.job_header import JobHeader
+from cinemae.stores.job_header import REMEDY, JobHeader
 
 Status = Literal["ok", "error"]
 
@@ -211,21 +211,17 @@ class StoreHeader(JobHeader):
             StoreError: If the images, the shard size or the precision differ, or the store cannot be used.
         """
         found = self.read(values, folder)
-        remedy = "go on with what it was begun with, or name another folder."
         if found.fingerprint != self.fingerprint:
             raise FingerprintMismatchError(
                 f"{folder} holds features of fingerprint {found.fingerprint}, this backbone and these settings have "
-                f"{self.fingerprint}: {remedy}"
+                f"{self.fingerprint}: {REMEDY}"
             )
         if found.records_hash != self.records_hash:
             raise StoreError(
                 f"{folder} was begun with another list of images: {found.num_rows} images, list "
-                f"{found.records_hash[:12]}; now {self.num_rows} images, list {self.records_hash[:12]}: {remedy}"
+                f"{found.records_hash[:12]}; now {self.num_rows} images, list {self.records_hash[:12]}: {REMEDY}"
             )
-        for name in ("num_rows", "shard_size", "dtype", "augment", "condition"):
-            before, now = getattr(found, name), getattr(self, name)
-            if before != now:
-                raise StoreError(f"{folder} was begun with {name} {before}, now it is {now}: {remedy}")
+        self.check_same(found, folder, ("num_rows", "shard_size", "dtype", "augment", "condition"))
 
 
 def check_row(row: StoreRow, header: StoreHeader) -> None:

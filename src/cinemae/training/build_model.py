@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from cinemae.calibration.outliers import learn_outliers
 from cinemae.calibration.record import calibration_files
-from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, TrainConfig
+from cinemae.config import HeadConfig, LcasConfig, LcasReference, ModelConfig, Provenance, TrainConfig
 from cinemae.core.backbone import FrozenMAE, MaskedAutoencoder
 from cinemae.core.checkpoint import save_pretrained_folder
 from cinemae.core.features import FeatureExtractor, terms_to_lcas
@@ -78,7 +78,7 @@ class ModelRecipe:
     lcas: LcasConfig = field(default_factory=LcasConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     allow_overlap: bool = False
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
     stream: bool | None = None
 
 

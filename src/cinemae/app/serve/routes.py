@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
@@ -17,6 +17,7 @@ from cinemae.app.serve.schema import RESULTS_SCHEMA, request_body
 from cinemae.app.serve.service import Service
 from cinemae.detect.verdict import Verdict
 from cinemae.errors import UNEXPECTED
+from cinemae.verdict_row import VerdictRow
 from cinemae.version import __version__
 
 _REFUSED = describe(400, 401, 408, 411, 413, 415, 422, 500, 503)
@@ -173,7 +174,7 @@ async def readyz(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok"})
 
 
-def _rows(scored: list[tuple[Upload, Scored]]) -> list[dict[str, Any]]:
+def _rows(scored: list[tuple[Upload, Scored]]) -> list[VerdictRow]:
     return [dataclasses.replace(one.verdict, path=upload.name).to_dict() for upload, one in scored]
 
 
