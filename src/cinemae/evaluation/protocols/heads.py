@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cinemae.config import HeadConfig, LcasConfig, TrainConfig
 from cinemae.core.head import CinemaeHead, pooled_dim
 from cinemae.evaluation.analyses.transfer import best_threshold
+from cinemae.evaluation.protocols.bench_data import trained_on
 from cinemae.features.training_set import TrainingSet, hold_out
 from cinemae.stores.features import FeatureStore
 from cinemae.training.train import fit_head, predict_logits
@@ -62,7 +63,7 @@ def train_heads(
     """
     data = load(store, recipe)
     if recipe.generators:
-        data = data[(data.labels == 0) | np.isin(data.generators, recipe.generators)]
+        data = data[trained_on(data.labels, data.generators, recipe.generators)]
     held_out = hold_out(data.labels, data.generators, seed=recipe.train.seed)
     fitted, judged = data[~held_out], data[held_out]
     views, dim = store.header.shapes["global_feature"]
