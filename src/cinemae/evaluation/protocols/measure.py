@@ -111,7 +111,6 @@ class Bench:
             base,
             head=row.head_config(base.head),
             lcas=row.lcas_config(base.lcas),
-            train=row.train_config(base.train),
             passes=passes,
             generators=row.train,
         )

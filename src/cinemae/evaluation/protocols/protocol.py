@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from cinemae.config import DeviationConfig, HeadConfig, LcasConfig, MaskConfig, TrainConfig
+from cinemae.config import DeviationConfig, HeadConfig, LcasConfig, MaskConfig
 from cinemae.errors import ConfigError
 from cinemae.evaluation.protocols.toml_settings import PaperFigure, build, build_all, within
 from cinemae.pictures.corruptions import parse_condition
@@ -61,14 +61,13 @@ _KINDS_OF: dict[str, tuple[str, ...]] = {
     "lcas": ("ablation",),
     "mask": ("ablation",),
     "deviation": ("ablation",),
-    "training": ("ablation",),
     "backbone": ("backbones", "finetune", "analysis"),
     "freeze_encoder": ("finetune", "analysis"),
     "freeze_decoder": ("finetune", "analysis"),
     "group": ("analysis",),
 }
 
-SettingsT = TypeVar("SettingsT", DeviationConfig, HeadConfig, LcasConfig, MaskConfig, TrainConfig)
+SettingsT = TypeVar("SettingsT", DeviationConfig, HeadConfig, LcasConfig, MaskConfig)
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,6 @@ class ProtocolRow(Settings):
         lcas: Changes to `LcasConfig`.
         mask: Changes to `MaskConfig`.
         deviation: Changes to `DeviationConfig`.
-        training: Changes to `TrainConfig`.
     """
 
     name: str
@@ -170,7 +168,6 @@ class ProtocolRow(Settings):
     lcas: Mapping[str, Any] = field(default_factory=dict)
     mask: Mapping[str, Any] = field(default_factory=dict)
     deviation: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -188,7 +185,6 @@ class ProtocolRow(Settings):
         self.lcas_config(LcasConfig())
         self.mask_config(MaskConfig())
         self.deviation_config(DeviationConfig())
-        self.train_config(TrainConfig())
 
     def head_config(self, default: HeadConfig) -> HeadConfig:
         """Return the head's settings with this row's changes.
@@ -210,10 +206,6 @@ class ProtocolRow(Settings):
     def deviation_config(self, default: DeviationConfig) -> DeviationConfig:
         """Return the settings of Eq. 5 with this row's changes."""
         return _changed(default, self.deviation)
-
-    def train_config(self, default: TrainConfig) -> TrainConfig:
-        """Return the settings of training with this row's changes."""
-        return _changed(default, self.training)
 
 
 @dataclass(frozen=True)
