@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Any
 
-from benchmarks import calibration_page, robustness_page, stability, starter_page
+from benchmarks import calibration_page, paper_cost, robustness_page, stability, starter_page
 from benchmarks.false_positives import page as accusations
 from benchmarks.measure import FIRST_STARTER, RESULTS, ROOT, Target
 from cinemae.evaluation.protocols.reproduce import Reproduced
@@ -213,6 +213,7 @@ def main() -> None:
         calibration_page.PAGE: calibration_page.render(),
         stability.PAGE: stability.render(),
         starter_page.PAGE: starter_page.render(),
+        paper_cost.PAGE: paper_cost.render(),
     }
     for path in set(ACCURACY_PAGES.glob("*.md")) - set(pages):
         if check:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,7 +41,10 @@ MOST_DEVIATION = {"fp32": 0.02, "bf16": 0.2}
 
 @dataclass(frozen=True)
 class FrozenSpeedConfig(Settings):
-    """What to measure: where the backbone runs and in what, batch sizes, pictures, rounds; USD an hour there."""
+    """What to measure: where the backbone runs and in what, batch sizes, pictures, rounds; USD an hour there.
+
+    The clock "cpu" counts the processor's seconds, all threads together: for a machine that is busy with other work.
+    """
 
     device: str = "auto"
     precision: str = "auto"
@@ -47,6 +52,7 @@ class FrozenSpeedConfig(Settings):
     images: int = 64
     rounds: int = 5
     price: float = 2.5
+    clock: Literal["wall", "cpu"] = "wall"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,18 +171,20 @@ def _time(
     count, image = len(records), extractor.config.image
     views = np.concatenate([preprocess(load_image(record.path).image, image) for record in records])
     pixel_values = torch.from_numpy(views).to(extractor.noise.device)
-    stages = [Stage("survey", 1, median_seconds(lambda: survey(records), config.rounds) / count)]
+    clock = time.perf_counter if config.clock == "wall" else time.process_time
+    seconds_of = partial(median_seconds, rounds=config.rounds, clock=clock)
+    stages = [Stage("survey", 1, seconds_of(lambda: survey(records)) / count)]
     for size in config.batch_sizes:
         batch = pixel_values[torch.arange(size) % len(pixel_values)]
-        seconds = median_seconds(lambda b=batch: _look(extractor, b), config.rounds)  # type: ignore[misc]
+        seconds = seconds_of(lambda b=batch: _look(extractor, b))  # type: ignore[misc]
         stages.append(Stage("frozen half", size, seconds / size))
     size = max(config.batch_sizes)
-    made = median_seconds(lambda: list(extract_rows(records, extractor, batch_size=size)), config.rounds)
+    made = seconds_of(lambda: list(extract_rows(records, extractor, batch_size=size)))
     features = _look(extractor, pixel_values[:1])
     values = sum(part.numel() for part in (features.global_feature, features.deviation, features.fidelity))
     head = replace(PAPER.head, global_dim=extractor.global_dim)
     drawn, train = _drawn(extractor.global_dim), replace(PAPER.train, epochs=1)
-    learnt = median_seconds(lambda: fit_head(drawn, drawn[:32], head, train, 0, []), config.rounds)
+    learnt = seconds_of(lambda: fit_head(drawn, drawn[:32], head, train, 0, []))
     stages += [Stage("row of a store", size, made / count)]
     stages += [Stage("head, an epoch", train.batch_size, learnt / HEAD_IMAGES)]
     return tuple(stages), 4 * values
