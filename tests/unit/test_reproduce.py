@@ -274,12 +274,34 @@ def test_a_row_may_have_other_pixels(root, tmp_path, tiny_model):
     rows = [ProtocolRow("ours"), ProtocolRow("in [0, 1]", deviation={"pixel_space": "unit"})]
     ours, unit = (bench.of_head(row, ["raw"], other_masks=0).scores["raw"] for row in rows)
     assert not np.allclose(ours, unit)
-    made = {path.name: FeatureStore.open(path).config.deviation.pixel_space for path in tmp_path.iterdir()}
+    made = {path.name: FeatureStore.open(path).config.deviation.pixel_space for path in tmp_path.glob("*.raw.*")}
     assert made == {
         f"{part}.raw.independent-2.seed-0{end}": space
         for part in ("train", "test")
         for end, space in (("", "normalized"), (".unit-False-0.001", "unit"))
     }  # and none for other seeds of the masks
+
+
+def test_heads_are_kept_as_they_are_done(bench, tmp_path):
+    """A run that was stopped trains no head again, and no head is taken for that of another recipe, seed or store."""
+    store, told = bench.cache.get("train", bench.data.train), []
+    recipe = replace(bench.base_recipe(), train=replace(PAPER.train, epochs=2, num_seeds=2))
+    first = train_heads(store, recipe, keep=tmp_path, tell=told.append)
+    again = train_heads(
+        store, replace(recipe, train=replace(recipe.train, num_seeds=3)), keep=tmp_path, tell=told.append
+    )
+    assert [line.split(",")[1] for line in told] == [" seed 0", " seed 1", " seed 2"]
+    for one, other in zip(first, again, strict=False):
+        assert (one.seed, one.chosen_threshold) == (other.seed, other.chosen_threshold)
+        assert not other.head.training
+        for name, values in one.head.state_dict().items():
+            assert values.equal(other.head.state_dict()[name])
+    test = bench.cache.get("test", bench.data.test)
+    others = [(store, replace(recipe, lcas=PAPER.lcas)), (test, recipe), (store, replace(recipe, passes=(0,)))]
+    for other_store, other_recipe in others:
+        before = len(told)
+        train_heads(other_store, other_recipe, keep=tmp_path, tell=told.append)
+        assert len(told) == before + 2
 
 
 def test_one_detector_alone_can_be_asked_for(root, work, tiny_model):

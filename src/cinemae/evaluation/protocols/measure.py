@@ -117,7 +117,7 @@ class Bench:
         key = ("cinemae", repr(recipe), repr(mask), repr(deviation))
         if key not in self._scored:
             store = self.cache.get("train", self.data.train, mask=mask, deviation=deviation)
-            heads = train_heads(store, recipe, tell=self.tell)
+            heads = train_heads(store, recipe, keep=self.cache.folder / "heads", tell=self.tell)
             self._heads[key] = heads
             chosen = tuple(one.chosen_threshold for one in heads)
             encoder = self.cache.frozen.backbone.model.vit
