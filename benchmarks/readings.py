@@ -68,8 +68,13 @@ def render() -> str:
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     parts = [_HEAD]
     for name, spaces in record.items():
-        values = json.loads((RESULTS / "protocols" / f"{name}.json").read_text(encoding="utf-8"))
-        parts += [f"## {values['frozen_half']}", "", *_terms_table(spaces), "", _PAGE_LINK.format(name=name), ""]
+        kept = RESULTS / "protocols" / f"{name}.json"
+        parts += [f"## {name}", "", *_terms_table(spaces), ""]
+        if not kept.is_file():
+            parts += ["Heads: not measured yet.", ""]
+            continue
+        values = json.loads(kept.read_text(encoding="utf-8"))
+        parts += [f"Frozen half: {values['frozen_half']}. " + _PAGE_LINK.format(name=name), ""]
         for metric, title in (("auc", "mean AUC over generators, %"), ("accuracy", "mean accuracy at 0.5, %")):
             parts += [*_grid(values, metric, title), ""]
     return "\n".join(parts).strip() + "\n"
@@ -121,7 +126,7 @@ _HEAD = """# Which reading of Eqs. 4 and 5
 
 Written by `python -m benchmarks.render` from `benchmarks/results/readings.json` and
 `benchmarks/results/protocols/ablation_reduction*.json`; do not edit. What follows from it is
-[decision 0024](decisions/0024-reading-of-eqs-4-5.md): **open until someone runs ViT-L on the paper's data**.
+[decision 0025](decisions/0025-reading-of-eqs-4-5.md): **open until someone runs ViT-L on the paper's data**.
 
 Heads were trained by `--preset paper` but for what a row names, three times each, on 927 pictures of seven old
 generators and sixteen sources of photographs, and judged on 636 of four other generators: small, old and other than the
