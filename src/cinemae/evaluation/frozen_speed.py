@@ -176,8 +176,7 @@ def _time(
     stages = [Stage("survey", 1, seconds_of(lambda: survey(records)) / count)]
     for size in config.batch_sizes:
         batch = pixel_values[torch.arange(size) % len(pixel_values)]
-        seconds = seconds_of(lambda b=batch: _look(extractor, b))  # type: ignore[misc]
-        stages.append(Stage("frozen half", size, seconds / size))
+        stages.append(Stage("frozen half", size, seconds_of(partial(_look, extractor, batch)) / size))
     size = max(config.batch_sizes)
     made = seconds_of(lambda: list(extract_rows(records, extractor, batch_size=size)))
     features = _look(extractor, pixel_values[:1])
