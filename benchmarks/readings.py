@@ -30,6 +30,7 @@ PAGE = ROOT / "docs" / "readings.md"
 PROTOCOL = "ablation_reduction"
 LAMBDAS = (0.0, 0.1, 0.3, 0.5, 1.0)
 TABLE_6B = {"accuracy": (66.19, 96.63, 92.10, 88.24, 74.95), "auc": (56.91, 99.28, 87.10, 86.50, 81.20)}
+ENCODERS = {PROTOCOL: "Bundled frozen half", f"{PROTOCOL}-first-starter": "MAE of the first starter"}
 SPACES = {"normalized": "normalised", "unit": "in [0, 1]"}
 
 
@@ -69,7 +70,7 @@ def render() -> str:
     parts = [_HEAD]
     for name, spaces in record.items():
         kept = RESULTS / "protocols" / f"{name}.json"
-        parts += [f"## {name}", "", *_terms_table(spaces), ""]
+        parts += [f"## {ENCODERS.get(name, name)}", "", *_terms_table(spaces), ""]
         if not kept.is_file():
             parts += ["Heads: not measured yet.", ""]
             continue
@@ -128,9 +129,9 @@ Written by `python -m benchmarks.render` from `benchmarks/results/readings.json`
 `benchmarks/results/protocols/ablation_reduction*.json`; do not edit. What follows from it is
 [decision 0025](decisions/0025-reading-of-eqs-4-5.md): **open until someone runs ViT-L on the paper's data**.
 
-Heads were trained by `--preset paper` but for what a row names, three times each, on 927 pictures of seven old
-generators and sixteen sources of photographs, and judged on 636 of four other generators: small, old and other than the
-paper's. Of the bundled model the frozen half is the first nine layers of DINOv2 ViT-S/14 with a decoder trained here,
+The two terms of Eq. 4 are those of 636 pictures of four old generators and fifteen sources of photographs; heads, where
+they are shown, learnt by `--preset paper` but for what a row names on 927 of seven other generators: small, old and other
+than the paper's. Of the bundled model the frozen half is the first nine layers of DINOv2 ViT-S/14 with a decoder trained here,
 not an MAE's encoder; the first starter is a small MAE trained here, which sees the picture shrunk to 64 pixels.
 "Literal": Eq. 5 averaged, Eq. 4's norm summed; "mean": both averaged; "sum": both summed. "As they are" and "scaled":
 the statistics before MLP_agg. After ± the deviation over trainings.
