@@ -130,9 +130,10 @@ Written by `python -m benchmarks.render` from `benchmarks/results/readings.json`
 [decision 0025](decisions/0025-reading-of-eqs-4-5.md): **open until someone runs ViT-L on the paper's data**.
 
 The two terms of Eq. 4 are those of 636 pictures of four old generators and fifteen sources of photographs; heads, where
-they are shown, learnt by `--preset paper` but for what a row names on 927 of seven other generators: small, old and other
-than the paper's. Of the bundled model the frozen half is the first nine layers of DINOv2 ViT-S/14 with a decoder trained here,
-not an MAE's encoder; the first starter is a small MAE trained here, which sees the picture shrunk to 64 pixels.
+they are shown, learnt by `--preset paper` but for what a row names on 927 of seven other generators: small, old and
+other than the paper's. Of the bundled model the frozen half is the first nine layers of DINOv2 ViT-S/14 with a decoder
+trained here, not an MAE's encoder; the first starter is a small MAE trained here, which sees the picture shrunk to 64
+pixels.
 "Literal": Eq. 5 averaged, Eq. 4's norm summed; "mean": both averaged; "sum": both summed. "As they are" and "scaled":
 the statistics before MLP_agg. After ± the deviation over trainings.
 """
