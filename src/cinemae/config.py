@@ -201,6 +201,9 @@ BY_HAND = "set by hand"
 class DecisionConfig(Settings):
     """From logit to verdict: calibration, then "ai" from `threshold`, "real" below `real_below`, else "uncertain".
 
+    All of it is ours: the paper states no threshold, and what 0.5 of the probability before calibration gives is told
+    beside it (`cinemae.models.results.TrainingResults.at_half`).
+
     prob_fake = sigmoid(f(logit)). For "platt" f(logit) = platt_scale * logit + platt_offset; for "isotonic" f is linear
     between knots, f(knot_logits) = knot_log_odds, and has the slope platt_scale beyond them (decision 0011).
 

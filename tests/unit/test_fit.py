@@ -249,7 +249,7 @@ def test_by_the_paper_nothing_of_the_models_settings_and_no_altered_copy_is_take
     assert (config.head.standardize_statistics, config.head.standardize_global) == (False, False)
     assert TrainConfig.from_dict(config.provenance["train"]) == replace(PAPER.train, seed=5)
     assert config.provenance["altered_copies"] == []
-    assert config.provenance["preset"]["name"] == "paper"
+    assert config.provenance["preset"] == {"name": "paper", "beside_it": {"seed": 5}}
     assert not (tmp_path / "model.work" / "train-copies").exists()
     assert report.training.results.at_half is not None
 

@@ -248,16 +248,16 @@ class TestChoice:
         assert isinstance(scorer, TorchScorer)
 
     def test_cuda_devices_take_bf16_where_they_have_it(self, tiny_model: Path, monkeypatch):
-        from cinemae.models.scorers import _torch_precision
+        from cinemae.models.scorers import torch_precision
 
         cuda = torch.device("cuda")
         for has in (True, False):
             monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has: has)
-            assert _torch_precision("auto", cuda) == ("bf16" if has else "fp32")
-            assert _torch_precision("fp32", cuda) == "fp32"
+            assert torch_precision("auto", cuda) == ("bf16" if has else "fp32")
+            assert torch_precision("fp32", cuda) == "fp32"
         with pytest.raises(ConfigError, match="cuda does not compute in bf16: take fp32"):
-            _torch_precision("bf16", cuda)
-        assert _torch_precision("auto", torch.device("mps")) == "fp32"
+            torch_precision("bf16", cuda)
+        assert torch_precision("auto", torch.device("mps")) == "fp32"
 
 
 class TestTorch:

@@ -1,14 +1,16 @@
 import dataclasses
 import shutil
+from collections import Counter
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import pytest
 
-from cinemae.config import STATISTICS, HeadConfig, LcasConfig, MaskConfig
+from cinemae.config import STATISTICS, DeviationConfig, HeadConfig, LcasConfig, MaskConfig
 from cinemae.errors import ConfigError
 from cinemae.evaluation.protocols.protocol import list_protocols, protocol_folder, read_protocol
 from cinemae.evaluation.protocols.table import Measurement, blank_table
+from cinemae.preset import PAPER
 
 OF_THE_PAPER = {
     "table1": (14, 9),
@@ -245,8 +247,21 @@ class TestSettings:
             (4, "complementary"),
         ]
         assert {mask.seed for mask in masks} == {5}
-        readings = [row.lcas_config(LcasConfig()) for row in read_protocol("ablation_reduction").rows]
-        assert len(set(readings)) == 3 * 5
+
+    def test_readings_of_eqs_4_and_5(self):
+        """All readings at each lambda, statistics as they are and scaled; "literal" with other pixels too."""
+        found = Counter()
+        for row in read_protocol("ablation_reduction").rows:
+            if row.head == {"statistics": ()}:
+                continue
+            head, lcas = row.head_config(PAPER.head), row.lcas_config(PAPER.lcas)
+            space = row.deviation_config(DeviationConfig()).pixel_space
+            found[lcas.reduction, space, head.standardize_statistics] += 1
+            assert row.name.startswith(lcas.reduction)
+            assert row.name.endswith(f"lambda {lcas.fidelity_weight}")
+            assert ("scaled" in row.name, "[0, 1]" in row.name) == (head.standardize_statistics, space == "unit")
+        kinds = [(reading, "normalized") for reading in ("mean", "sum", "literal")] + [("literal", "unit")]
+        assert found == {(*kind, scaled): 5 for kind in kinds for scaled in (False, True)}
 
     def test_rows_of_the_threshold_matrix_have_their_own_training_set(self):
         protocol = read_protocol("figure4")
@@ -313,6 +328,7 @@ class TestReading:
             ('"jpeg=50"]', '"jpg=50"]', "data: a condition is one of raw, aligned, jpeg, .* got 'jpg=50'"),
             ('"jpeg=50"]', '"jpeg=050"]', 'data: the condition "jpeg=050" is spelt "jpeg=50".'),
             ('"auc"]', '"aux"]', 'data: a metric is one of accuracy, .* got "aux".'),
+            ('"auc"]', '"auc"]\nother_masks = -1', "data: other_masks must not be negative, got -1."),
             ('"auc"]', '"auc"]\nseeds = 0', "data: seeds must be at least 1, got 0."),
             ('"auc"]', '"auc"]\nseeds = 2.5', r"data: seeds must be a whole number, got Decimal\('2.5'\)."),
             ("[table]", "[tables]", "a protocol has a \\[table\\] with the keys columns and rows, and no other."),

@@ -12,7 +12,9 @@ from sklearn.metrics import roc_auc_score
 from cinemae.errors import ConfigError, EvaluationError
 from cinemae.evaluation.compare import compare, pick
 from cinemae.evaluation.predictions import Predictions
-from cinemae.evaluation.protocols.bench_data import find_data
+from cinemae.evaluation.protocols import finetuning
+from cinemae.evaluation.protocols.bench_data import Surveyor, find_data
+from cinemae.evaluation.protocols.finetuning import FinetuneOptions
 from cinemae.evaluation.protocols.heads import HeadRecipe, train_heads
 from cinemae.evaluation.protocols.measure import Bench, Scored, cell
 from cinemae.evaluation.protocols.protocol import ProtocolColumn, ProtocolRow, read_protocol
@@ -23,6 +25,7 @@ from cinemae.evaluation.tables import tabulate
 from cinemae.features.training_set import hold_out
 from cinemae.preset import PAPER
 from cinemae.sources.layouts import read_dataset
+from cinemae.stores.features import FeatureStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -264,10 +267,142 @@ def test_by_the_paper_rows_change_the_papers_settings_in_a_folder_of_their_own(r
     assert readings == {"mean", "sum", "literal"}
 
 
+def test_a_row_may_have_other_pixels(root, tmp_path, tiny_model):
+    bench = Bench(
+        find_data(read_protocol("table1"), root), StoreCache(tmp_path, FrozenHalf.of_model(str(tiny_model))), 1, {}
+    )
+    rows = [ProtocolRow("ours"), ProtocolRow("in [0, 1]", deviation={"pixel_space": "unit"})]
+    ours, unit = (bench.of_head(row, ["raw"], other_masks=0).scores["raw"] for row in rows)
+    assert not np.allclose(ours, unit)
+    made = {path.name: FeatureStore.open(path).config.deviation.pixel_space for path in tmp_path.glob("*.raw.*")}
+    assert made == {
+        f"{part}.raw.independent-2.seed-0{end}": space
+        for part in ("train", "test")
+        for end, space in (("", "normalized"), (".unit-False-0.001", "unit"))
+    }  # and none for other seeds of the masks
+
+
+def test_heads_are_kept_as_they_are_done(bench, tmp_path):
+    """A run that was stopped trains no head again, and no head is taken for that of another recipe, seed or store."""
+    store, told = bench.cache.get("train", bench.data.train), []
+    recipe = replace(bench.base_recipe(), train=replace(PAPER.train, epochs=2, num_seeds=2))
+    first = train_heads(store, recipe, keep=tmp_path, tell=told.append)
+    again = train_heads(
+        store, replace(recipe, train=replace(recipe.train, num_seeds=3)), keep=tmp_path, tell=told.append
+    )
+    assert [line.split(",")[1] for line in told] == [" seed 0", " seed 1", " seed 2"]
+    for one, other in zip(first, again, strict=False):
+        assert (one.seed, one.chosen_threshold) == (other.seed, other.chosen_threshold)
+        assert not other.head.training
+        for name, values in one.head.state_dict().items():
+            assert values.equal(other.head.state_dict()[name])
+    test = bench.cache.get("test", bench.data.test)
+    others = [(store, replace(recipe, lcas=PAPER.lcas)), (test, recipe), (store, replace(recipe, passes=(0,)))]
+    for other_store, other_recipe in others:
+        before = len(told)
+        train_heads(other_store, other_recipe, keep=tmp_path, tell=told.append)
+        assert len(told) == before + 2
+
+
+def test_one_detector_alone_can_be_asked_for(root, work, tiny_model):
+    options = ReproduceOptions(data=root, work=work, model=str(tiny_model), seeds=1, detectors=("nll", "cinemae"))
+    reproduced = Reproducer(options).run("table1")
+    measured = {c.row for c in reproduced.tables[0] if c.measured is not None}
+    assert measured == {"CINEMAE (Ours)", "NLL alone"}
+    with pytest.raises(ConfigError, match="a protocol's rows are of the detectors cinemae, .*, got ours"):
+        ReproduceOptions(detectors=("ours",))
+
+
+def test_the_store_is_made_in_what_was_asked_for(root, tmp_path, tiny_model):
+    told = []
+    options = ReproduceOptions(
+        data=root,
+        work=tmp_path,
+        model=str(tiny_model),
+        seeds=1,
+        detectors=("nll",),
+        dtype="bfloat16",
+        batch_size=5,
+        progress=lambda *done: told.append(done),
+    )
+    Reproducer(options).run("table1")
+    assert FeatureStore.open(tmp_path / "model" / "test.raw.independent-2.seed-0").header.dtype == "bfloat16"
+    assert [done for name, done, _ in told if name.startswith("test.raw")] == [0, 5, 10, 15, 20, 24]
+
+
+def test_images_are_opened_once_and_not_again_after_a_stop(tmp_path, picture, monkeypatch):
+    monkeypatch.setattr("cinemae.evaluation.protocols.bench_data.SURVEYED_TOGETHER", 2)
+    images = tmp_path / "images"
+    for index in range(5):
+        (images / "real").mkdir(parents=True, exist_ok=True)
+        picture(index).save(images / "real" / f"{index}.png")
+    (images / "real" / "0.png").write_bytes(b"no picture")  # a row with fewer columns, and the first
+    records, told = read_dataset(images).records, []
+    surveyor = Surveyor(tmp_path / "kept", told.append)
+    first = surveyor.survey(records)
+    assert first.readable.tolist() == [False, True, True, True, True]
+    sorted((tmp_path / "kept").iterdir())[0].unlink()  # as after a kill
+    opened = list(told)
+    again = surveyor.survey(records)
+    assert len(told) == len(opened) + 1 == 4
+    for name in ("path", "content_hash", "label", "width", "jpeg_quality", "error_message"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+
+
+def test_of_several_training_sets_each_row_has_its_own_with_its_photographs(tmp_path, picture, tiny_model):
+    """Table 4 on layouts as released: half of its rows train on SD v1.4 alone, photographs included."""
+    seed = 0
+    for folder in ("stable_diffusion_v_1_4/imagenet_ai_0419_sdv4", "BigGAN/imagenet_ai_0419_biggan"):
+        for label in ("ai", "nature"):
+            target = tmp_path / "GenImage" / folder / "train" / label
+            target.mkdir(parents=True)
+            for index in range(8):
+                seed += 1
+                picture(seed).save(target / f"{index}.png")
+    for label in ("0_real", "1_fake"):
+        target = tmp_path / "Chameleon" / "test" / label
+        target.mkdir(parents=True)
+        for index in range(3):
+            seed += 1
+            picture(seed).save(target / f"{index}.png")
+    told = []
+    options = ReproduceOptions(
+        data=tmp_path / "Chameleon",
+        train_data=tmp_path / "GenImage",
+        work=tmp_path / "work",
+        model=str(tiny_model),
+        seeds=1,
+        detectors=("cinemae",),
+        tell=told.append,
+    )
+    reproduced = Reproducer(options).run("table4")
+    assert [line for line in told if line.startswith("training")] == [
+        "training the head, seed 0, on 12 images",
+        "training the head, seed 0, on 24 images",
+    ]
+    assert {c.row for c in reproduced.tables[0] if c.measured} == {"CINEMAE, SD v1.4", "CINEMAE, All GenImage"}
+
+
+def test_fine_tuning_runs_where_the_backbone_lies(bench, monkeypatch):
+    """No GPU here: what would train there is kept from beginning, and asked where it would."""
+    asked = []
+
+    class Begun(Exception):
+        pass
+
+    def begin(recipe, folder):
+        asked.append(recipe.device)
+        raise Begun
+
+    monkeypatch.setattr(finetuning, "finetune", begin)
+    monkeypatch.setattr(FrozenHalf, "device", "cuda:1")
+    with pytest.raises(Begun):
+        finetuning.scored_finetuned(bench, ProtocolRow("x", freeze_encoder=False), ["raw"], FinetuneOptions())
+    assert asked == ["cuda:1"]
+
+
 @pytest.mark.slow
 def test_freezing_is_measured_by_fine_tuning(root, work, tiny_model, tmp_path):
-    from cinemae.evaluation.protocols.finetuning import FinetuneOptions
-
     lines = []
     options = ReproduceOptions(
         data=root,
@@ -288,8 +423,6 @@ def test_freezing_is_measured_by_fine_tuning(root, work, tiny_model, tmp_path):
 
 
 def test_the_nll_is_followed_while_the_decoder_learns(root, work, tiny_model):
-    from cinemae.evaluation.protocols.finetuning import FinetuneOptions
-
     options = ReproduceOptions(data=root, work=work, model=str(tiny_model), finetune=FinetuneOptions(max_steps=3))
     reproduced = Reproducer(options).run("figure2")
     assert all(one.measured is not None for one in reproduced.tables[0])

@@ -690,6 +690,9 @@ def test_the_roc_curve_is_that_of_all_images(predictions: Predictions, results: 
     assert titles == ["ROC curve, raw", "ROC curve, aligned"]
 
 
+WORDS = {"ai": "AI-generated", "uncertain": "uncertain", "real": "photograph"}
+
+
 class TestVerdictShares:
     COLUMN = replace(OURS, threshold=0.6, real_below=0.4)
 
@@ -709,9 +712,16 @@ class TestVerdictShares:
         (section,) = [one for one in build_sections(found) if one.title.startswith("The three verdicts")]
         assert section.table is not None
         assert [row[0] for row in section.table.rows][:3] == ["photographs", "generated, all", "hard"]
+        photographs, generated = (
+            ", ".join(f"{row[word]['value']:.1%} {name}" for word, name in WORDS.items())
+            for row in (rows["photographs"], rows["generated, all"])
+        )
+        told = f"verdicts of ours, raw: photographs: {photographs}; generated, all: {generated}"
+        assert [line for line in summary_lines(found) if line.startswith("verdicts")] == [told]
 
     def test_two_verdicts_have_none(self, results: EvaluationResults, values: dict):
         assert "verdicts" not in values["detectors"][0]["conditions"]["raw"]
+        assert not [line for line in summary_lines(results) if line.startswith("verdicts")]
         assert not [one for one in build_sections(results) if one.title.startswith("The three verdicts")]
 
     def test_the_limits_are_kept_with_the_predictions(self, tmp_path: Path):

@@ -14,6 +14,7 @@ from cinemae.app.options import (
     BatchSizeOption,
     DeviceOption,
     Dtype,
+    DtypeOption,
     EngineName,
     EngineOption,
     FollowLinksOption,
@@ -88,9 +89,7 @@ def extract(
     workers: WorkersOption = None,
     device: DeviceOption = "auto",
     preset: PresetOption = None,
-    dtype: Annotated[
-        Dtype, typer.Option(metavar="float32|bfloat16", help="What the backbone computes in.")
-    ] = Dtype.FLOAT32,
+    dtype: DtypeOption = Dtype.FLOAT32,
     views: Annotated[
         str | None, _of_model("center|five|tiles|checkered|whole_native", "What of an image is looked at.")
     ] = None,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cinemae.fit.config import SplitBy
     from cinemae.fit.fit import Progress
     from cinemae.fit.report import FitReport
-    from cinemae.models.results import FitWarning
+    from cinemae.models.results import FitWarning, HalfFigures
     from cinemae.statistics.estimate import Estimate
     from cinemae.statistics.figures import GeneratorFigures
 
@@ -123,6 +123,7 @@ def summarise(report: FitReport, out: Path, work: Path) -> str:
         "",
         "on the held-out images (AUC: 1 is perfect, 0.5 is chance; 95 % intervals):",
         f"  AUC {results.auc:.3f}",
+        *_at_half(results.at_half),
         *_worst(results.per_generator),
         *_verdicts(report),
         *_comparison(report),
@@ -138,6 +139,13 @@ def summarise(report: FitReport, out: Path, work: Path) -> str:
         _next(report, out),
     ]
     return "\n".join(visible(line) for line in lines)
+
+
+def _at_half(found: HalfFigures | None) -> list[str]:
+    """Say what the middle gives, beside the thresholds that were chosen."""
+    if found is None:
+        return []
+    return [f"  balanced accuracy at 0.5 of the probability before calibration: {found.balanced_accuracy:.3f}"]
 
 
 def _next(report: FitReport, out: Path) -> str:

@@ -135,6 +135,9 @@ class Dtype(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+DtypeOption = Annotated[Dtype, typer.Option(metavar="float32|bfloat16", help="What the backbone computes in.")]
+
+
 def whole_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     """Read a list such as "256,64".
 

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from cinemae.app.options import DeviceOption, FollowLinksOption, ModelOption, PresetOption
+from cinemae.app.options import (
+    BatchSizeOption,
+    DeviceOption,
+    Dtype,
+    DtypeOption,
+    FollowLinksOption,
+    ModelOption,
+    PresetOption,
+)
+from cinemae.app.progress import ProgressBar
 from cinemae.errors import ConfigError
 
 ALL = "all"
@@ -60,6 +69,14 @@ def reproduce(
             show_default="as published",
         ),
     ] = None,
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Measure the rows of this detector alone, such as cinemae; may be given several times.",
+            show_default="all",
+        ),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Trainings.", show_default="the protocol's")
     ] = None,
@@ -71,16 +88,19 @@ def reproduce(
     ] = None,
     follow_links: FollowLinksOption = False,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = Dtype.FLOAT32,
+    batch_size: BatchSizeOption = None,
 ) -> None:
     """Run protocols of the paper's tables and figures; the paper's figures stand beside what is measured.
 
     With --preset paper heads are trained as the paper states, but for what a row of a protocol changes. On other images
     than the paper's the same rows and metrics are measured on the generators at hand, and the result
-    says so.
+    says so. Started again after a stop, it goes on where it was.
     """
     from cinemae.evaluation.protocols.finetuning import FinetuneOptions
     from cinemae.evaluation.protocols.protocol import list_protocols
     from cinemae.evaluation.protocols.reproduce import ReproduceOptions, Reproducer, save
+    from cinemae.features.extract_job import DEFAULT_BATCH_SIZE
 
     options = ReproduceOptions(
         data=data,
@@ -92,9 +112,13 @@ def reproduce(
         baselines={text.partition(",")[0]: text for text in baseline or ()},
         seeds=seeds,
         finetune=FinetuneOptions(finetune_steps, finetune_seeds),
+        detectors=tuple(detector or ()),
         device=device,
         follow_links=follow_links,
+        dtype=dtype.value,
+        batch_size=batch_size or DEFAULT_BATCH_SIZE,
         tell=lambda line: typer.echo(line, err=True),
+        progress=_Extraction().update,
     )
     reproducer = Reproducer(options)
     names = list_protocols() if ALL in protocols else protocols
@@ -104,6 +128,22 @@ def reproduce(
             typer.echo(reproduced.to_markdown())
         else:
             typer.echo(save(reproduced, out))
+
+
+class _Extraction:
+    """A bar for each store that is made."""
+
+    def __init__(self) -> None:
+        self._bar: ProgressBar | None = None
+
+    def update(self, store: str, done: int, total: int) -> None:
+        """Say how much of a store is made; the last call ends its bar."""
+        if self._bar is None:
+            self._bar = ProgressBar(store, total, log_every=60)
+        self._bar.update(done)
+        if done == total:
+            self._bar.close()
+            self._bar = None
 
 
 def _named_backbone(text: str) -> tuple[str, str]:

@@ -61,7 +61,12 @@ def load_row(record: ImageRecord) -> tuple[ImageRow, LoadedImage | None]:
 
 def survey(records: Sequence[ImageRecord]) -> Images:
     """Open every image once and return what is known of it."""
-    return Images.from_rows(list(read_ahead(_known, records)))
+    return Images.from_rows(survey_rows(records))
+
+
+def survey_rows(records: Sequence[ImageRecord]) -> list[ImageRow]:
+    """Open every image once and return a row for each."""
+    return list(read_ahead(_known, records))
 
 
 def _known(record: ImageRecord) -> ImageRow:

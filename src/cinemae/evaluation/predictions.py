@@ -40,6 +40,9 @@ _IMAGE_COLUMNS: dict[str, pa.DataType] = {
     "jpeg_quality": pa.float32(),
     "error_message": pa.string(),
 }
+IMAGE_SCHEMA = pa.schema(list(_IMAGE_COLUMNS.items()))
+"""Of rows that hold what is known of images."""
+
 _SCHEMA = pa.schema(
     [
         *(pa.field(name, kind) for name, kind in _IMAGE_COLUMNS.items()),

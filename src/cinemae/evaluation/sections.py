@@ -16,7 +16,7 @@ from cinemae.evaluation.results import (
 )
 from cinemae.evaluation.section import Section, Table, show
 from cinemae.evaluation.tables import FULL_CONDITIONS
-from cinemae.evaluation.verdict_shares import verdict_sections
+from cinemae.evaluation.verdict_shares import verdict_lines, verdict_sections
 from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.format_probe import ALARM
 from cinemae.statistics.reliability import plot_reliability
@@ -60,7 +60,7 @@ def summary_lines(results: EvaluationResults) -> list[str]:
     lines = [f"{images.num_real} photographs, {images.num_fake} generated, {images.num_unread} unreadable files"]
     lines += [f"data set: {fact}" for fact in (*_read_as(results), *results.problems)]
     if not images.num_fake:
-        return lines + _accusation_lines(results)
+        return lines + _accusation_lines(results) + verdict_lines(results)
     if (warning := _bias(results).warning) is not None:
         lines.append(f"WARNING: {warning}")
     elif results.format_probe is not None:
@@ -78,7 +78,7 @@ def summary_lines(results: EvaluationResults) -> list[str]:
                 f"{detector.detector:<14}  {condition:<9}  {show(mean['auc'], 'auc'):<22}  "
                 f"{show(mean.get('balanced_accuracy'), 'x'):<22}  {name} {show(worst.figure(key), key)}"
             )
-    return lines
+    return lines + verdict_lines(results)
 
 
 def _accusation_lines(results: EvaluationResults) -> list[str]:

@@ -133,14 +133,14 @@ def measure_speed(model: str | None, config: SpeedConfig) -> SpeedReport:
     """
     directory = resolve_model(model)
     scorer = make_scorer(directory, config.device, precision=config.precision, compiled=config.compiled)
-    files = [_draw(config, index) for index in range(config.images)]
+    files = [draw_photograph(config, index) for index in range(config.images)]
     image = scorer.config.extractor.image
     pixel_values = np.stack([preprocess(load_image(file).image, image) for file in files])
     cuda = _cuda(scorer)
     if cuda is not None:
         cuda.reset_peak_memory_stats()
     stages = _time_stages(scorer, files, pixel_values, config)
-    peak_memory, peak_device_memory = _peak_memory(), None if cuda is None else cuda.max_memory_allocated() / 1e6
+    of_process, on_device = peak_memory(), None if cuda is None else cuda.max_memory_allocated() / 1e6
     exact, deviation = _check(scorer, directory, pixel_values[:8])
     return SpeedReport(
         model_id=scorer.model_id,
@@ -150,13 +150,13 @@ def measure_speed(model: str | None, config: SpeedConfig) -> SpeedReport:
         stages=tuple(stages),
         exact=exact,
         deviation=deviation,
-        peak_memory=peak_memory,
-        peak_device_memory=peak_device_memory,
+        peak_memory=of_process,
+        peak_device_memory=on_device,
         when=datetime.now(UTC).date().isoformat(),
     )
 
 
-def _draw(config: SpeedConfig, index: int) -> bytes:
+def draw_photograph(config: SpeedConfig, index: int) -> bytes:
     """Draw smooth colour with a sensor's noise, which takes a camera's effort to decode, and write it as JPEG."""
     rng = np.random.default_rng([config.seed, index])
     coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
@@ -190,29 +190,32 @@ def _time_stages(
     image, count = scorer.config.extractor.image, len(files)
     pictures = [load_image(file).image for file in files]
     stages = [
-        Stage("decode", 1, _median(lambda: [load_image(file) for file in files], config.rounds) / count),
-        Stage("preprocess", 1, _median(lambda: [preprocess(one, image) for one in pictures], config.rounds) / count),
+        Stage("decode", 1, median_seconds(lambda: [load_image(file) for file in files], config.rounds) / count),
+        Stage(
+            "preprocess", 1, median_seconds(lambda: [preprocess(one, image) for one in pictures], config.rounds) / count
+        ),
     ]
     for size in config.batch_sizes:
         batch = pixel_values[np.arange(size) % count]
-        stages.append(Stage("model", size, _median(lambda b=batch: scorer.score(b), config.rounds) / size))  # type: ignore[misc]
+        stages.append(Stage("model", size, median_seconds(lambda b=batch: scorer.score(b), config.rounds) / size))  # type: ignore[misc]
     detector, size = Detector(scorer), max(config.batch_sizes)
-    whole = _median(lambda: list(detector.detect_batch(files, batch_size=size)), config.rounds)
+    whole = median_seconds(lambda: list(detector.detect_batch(files, batch_size=size)), config.rounds)
     return [*stages, Stage("whole", size, whole / count)]
 
 
-def _median(run: Callable[[], object], rounds: int) -> float:
+def median_seconds(run: Callable[[], object], rounds: int, clock: Callable[[], float] = time.perf_counter) -> float:
     """Return the median seconds of a run; the first, which fills caches and compiles, does not count."""
     run()
     seconds = []
     for _ in range(rounds):
-        begin = time.perf_counter()
+        begin = clock()
         run()
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(clock() - begin)
     return statistics.median(seconds)
 
 
-def _peak_memory() -> float | None:
+def peak_memory() -> float | None:
+    """Return the most memory that this process has held, in MB; None where the system does not say."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows

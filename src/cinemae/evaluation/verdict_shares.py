@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cinemae.evaluation.predictions import Column, Images
+from cinemae.evaluation.predictions import RAW, Column, Images
 from cinemae.evaluation.results import EvaluationResults, VerdictShares
 from cinemae.evaluation.section import Section, Table, show
 from cinemae.statistics.metrics import rate
@@ -41,6 +41,20 @@ def verdict_shares(images: Images, scores: NDArray[np.float64], column: Column) 
 def _shares(name: str, words: NDArray[np.str_]) -> VerdictShares:
     found = {word: rate(int((words == word).sum()), len(words)) for word, _, _ in _VERDICTS}
     return VerdictShares(name, len(words), **found)
+
+
+def verdict_lines(results: EvaluationResults) -> list[str]:
+    """Return a line for a terminal for each detector that has three verdicts, of the files as they are."""
+    lines = []
+    for detector in results.detectors:
+        groups = []
+        for row in getattr(detector.conditions.get(RAW), "verdicts", None) or ():
+            if row.group in (_PHOTOGRAPHS, _GENERATED):
+                shares = (f"{getattr(row, word).value:.1%} {title}" for word, title, _ in _VERDICTS)
+                groups.append(f"{row.group}: {', '.join(shares)}")
+        if groups:
+            lines.append(f"verdicts of {detector.detector}, {RAW}: {'; '.join(groups)}")
+    return lines
 
 
 def verdict_sections(results: EvaluationResults) -> list[Section]:

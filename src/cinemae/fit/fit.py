@@ -30,6 +30,7 @@ from cinemae.fit.warnings import no_better_than_chance, warn_of_data, warn_of_fo
 from cinemae.models.directory import CONFIG_FILE, STARTER, read_model_config
 from cinemae.models.results import Comparison, EpochLine, FitWarning
 from cinemae.models.weights import load_extractor
+from cinemae.preset import PAPER
 from cinemae.sources.local_files import Listing, source_root
 from cinemae.sources.one_class import is_file
 from cinemae.statistics.estimate import Estimate
@@ -199,6 +200,12 @@ def _train(
     return train_model(model, progress=tell_epoch)
 
 
+def _beside_paper(recipe: FitRecipe) -> dict[str, object]:
+    """Return the settings of training that are not the preset's."""
+    settings = {"seed": recipe.seed, "target_fpr": recipe.target_fpr}
+    return {name: value for name, value in settings.items() if value != getattr(PAPER.train, name)}
+
+
 def _provenance(split: _Split, start: Start, recipe: FitRecipe) -> Provenance:
     trained, measured = (
         Counter((sample.label, sample.group) for sample in part) for part in (split.train, split.held_out)
@@ -206,7 +213,7 @@ def _provenance(split: _Split, start: Start, recipe: FitRecipe) -> Provenance:
     return {
         "licence": f"of the head not stated, whoever fitted it knows the images; of the backbone: {start.licence}",
         "recipe": [f"made by cinemae fit, from {start.origin}"],
-        **({"preset": {"name": "paper", "beside_it": {}}} if recipe.paper else {}),
+        **({"preset": {"name": "paper", "beside_it": _beside_paper(recipe)}} if recipe.paper else {}),
         "data": [
             {
                 "set": f"{('real', 'fake')[key[0]]}/{key[1]}",

@@ -240,7 +240,7 @@ class TorchScorer(_ModelScorer):
             ) from error
         self._torch = torch
         self._device = find_device(device)
-        super().__init__(config, _torch_precision(precision, self._device), load_distance(directory, config))
+        super().__init__(config, torch_precision(precision, self._device), load_distance(directory, config))
         self.device = str(self._device)
         self.engine = f"torch on {self.device}{', compiled' if compiled else ''}"
         self.one_by_one = False
@@ -316,7 +316,7 @@ def make_scorer(
     return TorchScorer(model_dir, device=device, precision=precision, compiled=compiled)
 
 
-def _torch_precision(wanted: str, device: Any) -> str:  # noqa: ANN401 - torch is optional here
+def torch_precision(wanted: str, device: Any) -> str:  # noqa: ANN401 - torch is optional here
     """Return "fp32" or "bf16".
 
     Raises:

@@ -144,6 +144,7 @@ def nll_curve(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> Ana
         finetune=FinetuneConfig(
             unfreeze=unfrozen(row), objective="reconstruction", fresh_decoder=True, max_steps=options.max_steps
         ),
+        device=frozen.device,
     )
     bench.tell(f"training the decoder on {len(bench.data.train)} images")
     report = train_reconstruction(recipe, bench.cache.folder / "nll-curve")

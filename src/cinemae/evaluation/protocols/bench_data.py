@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from cinemae.errors import EvaluationError
-from cinemae.evaluation.pictures import refuse_shared_images, require_both, survey
-from cinemae.evaluation.predictions import Images
+from cinemae.evaluation.pictures import refuse_shared_images, require_both, survey_rows
+from cinemae.evaluation.predictions import IMAGE_SCHEMA, ImageRow, Images
 from cinemae.evaluation.protocols.protocol import Protocol
 from cinemae.sources.layouts import DataSet, read_dataset
 from cinemae.sources.local_files import Listing
 from cinemae.sources.published import BENCHMARKS
-from cinemae.sources.records import ImageRecord
+from cinemae.sources.records import ImageRecord, hash_records
+from cinemae.sources.whole_files import replacing
+
+SURVEYED_TOGETHER = 10_000
+"""Images whose survey is kept in one file: what a kill can cost."""
 
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
 
@@ -71,8 +78,44 @@ class BenchData:
         }
 
 
+@dataclass(frozen=True)
+class Surveyor:
+    """Opens images once and keeps what is known of them, so that a run that was stopped need not open them again.
+
+    Attributes:
+        folder: Where it is kept; None for nowhere.
+        tell: Called with a line about what is under way.
+    """
+
+    folder: Path | None = None
+    tell: Callable[[str], None] = lambda line: None
+
+    def survey(self, records: Sequence[ImageRecord]) -> Images:
+        """Return what is known of every image, of those whose paths are known from before without opening them."""
+        rows: list[ImageRow] = []
+        for start in range(0, len(records), SURVEYED_TOGETHER):
+            part = records[start : start + SURVEYED_TOGETHER]
+            kept = self.folder and self.folder / f"{hash_records(part)[:16]}.parquet"
+            if kept is None or not kept.is_file():
+                self.tell(f"opening images {start + 1:,} to {start + len(part):,} of {len(records):,}")
+                found = survey_rows(part)
+                if kept is not None:
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    with replacing(kept) as temporary:
+                        pq.write_table(pa.Table.from_pylist(found, IMAGE_SCHEMA), temporary)
+            else:
+                found = pq.read_table(kept).to_pylist()
+            rows += found
+        return Images.from_rows(rows)
+
+
 def find_data(
-    protocol: Protocol, root: Path, train_root: Path | None = None, *, follow_links: bool = False
+    protocol: Protocol,
+    root: Path,
+    train_root: Path | None = None,
+    surveyor: Surveyor | None = None,
+    *,
+    follow_links: bool = False,
 ) -> BenchData:
     """Find a protocol's images.
 
@@ -83,16 +126,19 @@ def find_data(
         protocol: What they are for.
         root: Of the test images.
         train_root: Of the training images, where they lie elsewhere.
+        surveyor: Opens the images; None for one that keeps nothing.
         follow_links: Enter links to folders that lead out of the folder named.
 
     Raises:
         SourceError: If a folder cannot be listed.
         EvaluationError: If neither is there, a class is empty, or an image is both trained and tested on.
     """
+    surveyor = surveyor or Surveyor()
     folder = next((root / name for name in _TEST_FOLDERS if (root / name).is_dir()), None)
     read = partial(read_dataset, listing=Listing(follow_links))
     if (root / "train").is_dir() and folder is not None and read(folder).layout not in BENCHMARKS:
-        return _surveyed(read(root / "train").records, read(folder).records, root, stand_in=True)
+        of_both = read(root / "train").records, read(folder).records
+        return _surveyed(*of_both, root, surveyor, stand_in=True)
     wanted = protocol.data
     tests = read(root, layout=wanted.test_layout)
     trains = read(train_root or root, layout=wanted.train_layout)
@@ -104,7 +150,23 @@ def find_data(
             f"{len(train)} training and {len(test)} test images below {root}: name the training images' folder with "
             "--train-data, or see what is missing with cinemae evaluate."
         )
-    return _surveyed(train, test, root, stand_in=False)
+    return _surveyed(train, test, root, surveyor, stand_in=False)
+
+
+def trained_on(labels: NDArray[np.int64], generators: NDArray[np.str_], wanted: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which images belong to some generators: their fakes, and the photographs of their sets.
+
+    Photographs that belong to no generator in particular go with every one of them.
+
+    Example:
+        >>> labels, names = np.array([0, 0, 1, 1]), np.array(["ADM", "GLIDE", "ADM", "GLIDE"])
+        >>> trained_on(labels, names, ["ADM"]).tolist()
+        [True, False, True, False]
+        >>> trained_on(labels, np.array(["x", "y", "ADM", "GLIDE"]), ["ADM"]).tolist()
+        [True, True, True, False]
+    """
+    chosen: NDArray[np.bool_] = np.isin(generators, list(wanted))
+    return chosen if chosen[labels == 0].any() else chosen | (labels == 0)
 
 
 def _all_trained(protocol: Protocol) -> tuple[str, ...]:
@@ -123,11 +185,13 @@ def _of(data: DataSet, generators: Sequence[str], *, training: bool) -> list[Ima
     ]
 
 
-def _surveyed(train: Sequence[ImageRecord], test: Sequence[ImageRecord], root: Path, *, stand_in: bool) -> BenchData:
+def _surveyed(
+    train: Sequence[ImageRecord], test: Sequence[ImageRecord], root: Path, surveyor: Surveyor, *, stand_in: bool
+) -> BenchData:
     kept = []
     unread = 0
     for records, name in ((train, "the training set"), (test, "the test set")):
-        images = survey(records)
+        images = surveyor.survey(records)
         readable = np.nonzero(images.readable & (images.label >= 0))[0].tolist()
         unread += len(records) - len(readable)
         images = images.chosen(readable)

@@ -86,9 +86,10 @@ def _model(
             lcas=base.lcas,
             train=replace(base.train, seed=seed, num_seeds=1),
             finetune=FinetuneConfig(unfreeze=part, max_steps=options.max_steps),
+            device=frozen.device,
         )
         finetune(recipe, folder)
-    trained = FrozenHalf.of_model(str(folder))
+    trained = FrozenHalf.of_model(str(folder), frozen.device)
     head = TrainedHead(load_head(folder, read_model_config(folder)), seed, 0.0)
     return StoreCache(folder / "stores", trained), [head], HeadRecipe(trained.head, trained.lcas, trained.train)
 

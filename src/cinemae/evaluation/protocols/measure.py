@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinemae.config import MaskConfig
+from cinemae.config import DeviationConfig, MaskConfig
 from cinemae.evaluation.analyses.frozen_scores import FrozenScore, FrozenScores
 from cinemae.evaluation.analyses.transfer import best_threshold
 from cinemae.evaluation.detectors import PictureSet, Setup, make_sources
 from cinemae.evaluation.pictures import PictureList
 from cinemae.evaluation.predictions import RAW
-from cinemae.evaluation.protocols.bench_data import BenchData
+from cinemae.evaluation.protocols.bench_data import BenchData, trained_on
 from cinemae.evaluation.protocols.heads import HeadRecipe, TrainedHead, logits_of, train_heads
 from cinemae.evaluation.protocols.protocol import MEAN, POOLED, ProtocolColumn, ProtocolRow
 from cinemae.evaluation.protocols.store_cache import StoreCache
@@ -24,9 +24,6 @@ from cinemae.evaluation.run import DetectorColumns, run
 from cinemae.evaluation.tables import pairs
 from cinemae.features.training_set import hold_out
 from cinemae.statistics import resampling
-
-MASK_SEEDS = (1, 2)
-"""Seeds of the masks, beside the model's own, that tell how much hangs on them."""
 
 _SHARES = {"accuracy", "accuracy_chosen", "fake_accuracy", "real_accuracy", "auc", "average_precision"}
 
@@ -81,25 +78,29 @@ class Bench:
         frozen = self.cache.frozen
         return HeadRecipe(frozen.head, frozen.lcas, replace(frozen.train, num_seeds=self.seeds))
 
-    def of_row(self, row: ProtocolRow, conditions: Iterable[str], most_passes: int = 0) -> Scored:
+    def of_row(self, row: ProtocolRow, conditions: Iterable[str], most_passes: int = 0, other_masks: int = 2) -> Scored:
         """Return the scores that a row of a protocol asks for.
 
         Args:
             row: Of a detector, or of settings of ours.
             conditions: Which conditions it needs.
             most_passes: Masked passes of the store to take the row's from; 0 for the model's own.
+            other_masks: How many other seeds of the masks our head's scores are taken with too, where all passes are.
         """
         if row.detector in (None, "cinemae"):
-            return self.of_head(row, conditions, most_passes)
+            return self.of_head(row, conditions, most_passes, other_masks)
         if row.detector == "nll":
             return self.of_frozen("nll", row.train, conditions)
         if row.detector == "lcas":
             return self.of_frozen("lcas", row.train, conditions)
         return self.of_detector(row.detector, row.train, conditions)
 
-    def of_head(self, row: ProtocolRow, conditions: Iterable[str], most_passes: int = 0) -> Scored:
+    def of_head(
+        self, row: ProtocolRow, conditions: Iterable[str], most_passes: int = 0, other_masks: int = 2
+    ) -> Scored:
         """Train our head with a row's settings and score."""
         base, mask = self.base_recipe(), self.cache.frozen.extractor.mask
+        deviation = row.deviation_config(self.cache.frozen.extractor.deviation)
         passes = None
         if most_passes:
             wanted = row.mask_config(mask)
@@ -113,10 +114,10 @@ class Bench:
             passes=passes,
             generators=row.train,
         )
-        key = ("cinemae", repr(recipe), repr(mask))
+        key = ("cinemae", repr(recipe), repr(mask), repr(deviation))
         if key not in self._scored:
-            store = self.cache.get("train", self.data.train, mask=mask)
-            heads = train_heads(store, recipe, tell=self.tell)
+            store = self.cache.get("train", self.data.train, mask=mask, deviation=deviation)
+            heads = train_heads(store, recipe, keep=self.cache.folder / "heads", tell=self.tell)
             self._heads[key] = heads
             chosen = tuple(one.chosen_threshold for one in heads)
             encoder = self.cache.frozen.backbone.model.vit
@@ -125,17 +126,22 @@ class Bench:
         scored, heads = self._scored[key], self._heads[key]
         for condition in conditions:
             if condition not in scored.scores:
-                store = self.cache.get("test", self.data.test, condition=condition, mask=mask)
+                store = self.cache.get("test", self.data.test, condition=condition, mask=mask, deviation=deviation)
                 scored.scores[condition] = logits_of(heads, {condition: store}, recipe)[condition]
-        if scored.of_masks is None and not most_passes:
-            scored.of_masks = self._of_other_masks(heads[:1], recipe, mask)
+        if scored.of_masks is None and other_masks and not most_passes:
+            masks = [replace(mask, seed=mask.seed + step) for step in range(1, other_masks + 1)]
+            scored.of_masks = self._of_other_masks(heads[:1], recipe, masks, deviation)
         return scored
 
     def _of_other_masks(
-        self, heads: Sequence[TrainedHead], recipe: HeadRecipe, mask: MaskConfig
+        self,
+        heads: Sequence[TrainedHead],
+        recipe: HeadRecipe,
+        masks: Sequence[MaskConfig],
+        deviation: DeviationConfig,
     ) -> NDArray[np.float64]:
         stores = {
-            str(seed): self.cache.get("test", self.data.test, mask=replace(mask, seed=seed)) for seed in MASK_SEEDS
+            str(mask.seed): self.cache.get("test", self.data.test, mask=mask, deviation=deviation) for mask in masks
         }
         return np.concatenate(list(logits_of(heads, stores, recipe).values()), axis=1)
 
@@ -150,7 +156,7 @@ class Bench:
         train = self.frozen("train")
         part = np.ones(len(train), bool)
         if generators:
-            part = (train.labels == 0) | np.isin(train.generators, generators)
+            part = trained_on(train.labels, train.generators, generators)
         train = train[part]
         held_out = hold_out(train.labels, train.generators, seed=0)
         judged = train[held_out].as_detector(name)
@@ -167,7 +173,7 @@ class Bench:
             images = self.data.train_images
             chosen = np.arange(len(images))
             if generators:
-                chosen = np.nonzero((images.label == 0) | np.isin(images.generator, generators))[0]
+                chosen = np.nonzero(trained_on(images.label, images.generator, generators))[0]
             train = PictureSet(PictureList(self.data.train), images).chosen(chosen)
             setup = Setup(train=train, seeds=self.seeds, keep=self.cache.folder.parent / "baselines", tell=self.tell)
             self._sources[key] = make_sources([self._specs.get(name, name)], setup)

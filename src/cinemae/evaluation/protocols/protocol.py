@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from cinemae.config import HeadConfig, LcasConfig, MaskConfig
+from cinemae.config import DeviationConfig, HeadConfig, LcasConfig, MaskConfig
 from cinemae.errors import ConfigError
 from cinemae.evaluation.protocols.toml_settings import PaperFigure, build, build_all, within
 from cinemae.pictures.corruptions import parse_condition
@@ -60,13 +60,14 @@ _KINDS_OF: dict[str, tuple[str, ...]] = {
     "head": ("ablation", "analysis"),
     "lcas": ("ablation",),
     "mask": ("ablation",),
+    "deviation": ("ablation",),
     "backbone": ("backbones", "finetune", "analysis"),
     "freeze_encoder": ("finetune", "analysis"),
     "freeze_decoder": ("finetune", "analysis"),
     "group": ("analysis",),
 }
 
-SettingsT = TypeVar("SettingsT", HeadConfig, LcasConfig, MaskConfig)
+SettingsT = TypeVar("SettingsT", DeviationConfig, HeadConfig, LcasConfig, MaskConfig)
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class ProtocolData(Settings):
         conditions: As `parse_condition` reads them, in its spelling.
         metrics: Of `METRICS`, what a run reports beside the columns of the table.
         seeds: How many times each training is done.
+        other_masks: Seeds of the masks, beside the model's own, that tell how much hangs on them.
     """
 
     train_layout: Layout
@@ -90,6 +92,7 @@ class ProtocolData(Settings):
     conditions: tuple[str, ...]
     metrics: tuple[str, ...]
     seeds: int = 3
+    other_masks: int = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,6 +107,7 @@ class ProtocolData(Settings):
         for metric in self.metrics:
             _require_metric(metric)
         require(self.seeds >= 1, f"seeds must be at least 1, got {self.seeds}.")
+        require(self.other_masks >= 0, f"other_masks must not be negative, got {self.other_masks}.")
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ class ProtocolRow(Settings):
         head: Changes to `HeadConfig`.
         lcas: Changes to `LcasConfig`.
         mask: Changes to `MaskConfig`.
+        deviation: Changes to `DeviationConfig`.
     """
 
     name: str
@@ -162,6 +167,7 @@ class ProtocolRow(Settings):
     head: Mapping[str, Any] = field(default_factory=dict)
     lcas: Mapping[str, Any] = field(default_factory=dict)
     mask: Mapping[str, Any] = field(default_factory=dict)
+    deviation: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -178,6 +184,7 @@ class ProtocolRow(Settings):
         self.head_config(HeadConfig())
         self.lcas_config(LcasConfig())
         self.mask_config(MaskConfig())
+        self.deviation_config(DeviationConfig())
 
     def head_config(self, default: HeadConfig) -> HeadConfig:
         """Return the head's settings with this row's changes.
@@ -195,6 +202,10 @@ class ProtocolRow(Settings):
     def mask_config(self, default: MaskConfig) -> MaskConfig:
         """Return the settings of the masks with this row's changes."""
         return _changed(default, self.mask)
+
+    def deviation_config(self, default: DeviationConfig) -> DeviationConfig:
+        """Return the settings of Eq. 5 with this row's changes."""
+        return _changed(default, self.deviation)
 
 
 @dataclass(frozen=True)

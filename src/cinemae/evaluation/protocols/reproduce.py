@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,15 +13,16 @@ from matplotlib.figure import Figure
 
 from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Predictions
 from cinemae.evaluation.protocols.analysis import ANALYSES
-from cinemae.evaluation.protocols.bench_data import BenchData, find_data
+from cinemae.evaluation.protocols.bench_data import BenchData, Surveyor, find_data
 from cinemae.evaluation.protocols.finetuning import FinetuneOptions, scored_finetuned
 from cinemae.evaluation.protocols.measure import Bench, Scored, cell
-from cinemae.evaluation.protocols.protocol import MEAN, Protocol, ProtocolColumn, ProtocolRow, read_protocol
+from cinemae.evaluation.protocols.protocol import DETECTORS, MEAN, Protocol, ProtocolColumn, ProtocolRow, read_protocol
 from cinemae.evaluation.protocols.stand_in import adapt
 from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
 from cinemae.evaluation.protocols.table import Measurement, ProtocolTable, blank_table
 from cinemae.evaluation.tables import format_probe
 from cinemae.evaluation.versions import versions
+from cinemae.features.extract_job import DEFAULT_BATCH_SIZE
 from cinemae.settings import require
 from cinemae.statistics.estimate import Estimate
 
@@ -44,9 +45,13 @@ class ReproduceOptions:
         baselines: How baselines are made, by name, such as ``{"npr": "npr,epochs=8"}``.
         seeds: In place of the protocols' number of trainings.
         finetune: How long fine-tuning goes on.
+        detectors: Which detectors' rows are measured, of those that a protocol names; empty for all.
         device: Where the frozen half runs.
         follow_links: Whether links to folders that lead out of `data` and `train_data` are entered.
+        dtype: What it computes in, "float32" or "bfloat16".
+        batch_size: Images handed to it together.
         tell: Called with a line about what is under way.
+        progress: Called while a store is made, with (store, images done, images in all).
     """
 
     data: Path | None = None
@@ -58,9 +63,19 @@ class ReproduceOptions:
     baselines: Mapping[str, str] = field(default_factory=dict)
     seeds: int | None = None
     finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
+    detectors: tuple[str, ...] = ()
     device: str = "auto"
     follow_links: bool = False
+    dtype: str = "float32"
+    batch_size: int = DEFAULT_BATCH_SIZE
     tell: Callable[[str], None] = lambda line: None
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.detectors if name not in DETECTORS]
+        require(
+            not unknown, f"a protocol's rows are of the detectors {', '.join(DETECTORS)}, got {', '.join(unknown)}."
+        )
 
 
 @dataclass(frozen=True)
@@ -168,6 +183,9 @@ class Reproducer:
             found = ANALYSES[protocol.analysis](protocol, bench, self.options.finetune)
             tables = [blank_table(protocol).with_measured(found.figures)]
             return Reproduced(protocol, tables, {**about, **found.about}, found.plots)
+        if any(row.train for row in protocol.rows):  # the store holds the largest training set
+            rows = tuple(replace(row, train=row.train or protocol.data.train) for row in protocol.rows)
+            protocol = replace(protocol, rows=rows)
         scored = {row.name: one for row in protocol.rows if (one := self._scored(protocol, row, bench)) is not None}
         tables = [_filled(table, scored, data) for table in _tables(protocol)]
         about |= {"mask_seeds": _mask_spread(protocol, scored, data)}
@@ -180,7 +198,8 @@ class Reproducer:
         for key in ("stand-in", (wanted.train_layout, wanted.train, trains, wanted.test_layout, wanted.test)):
             if key in self._data:
                 return self._data[key]
-        data = find_data(protocol, root, self.options.train_data, follow_links=self.options.follow_links)
+        surveyor = Surveyor(self.options.work / "survey", self.options.tell)
+        data = find_data(protocol, root, self.options.train_data, surveyor, follow_links=self.options.follow_links)
         self._data["stand-in" if data.stand_in else key] = data
         return data
 
@@ -192,14 +211,14 @@ class Reproducer:
         seeds = options.seeds or protocol.data.seeds
         if key not in self._benches or self._benches[key].seeds != seeds:
             frozen = (
-                FrozenHalf.of_model(options.model, options.device)
+                FrozenHalf.of_model(options.model, options.device, options.dtype)
                 if path is None
-                else FrozenHalf.of_backbone(path, options.device)
+                else FrozenHalf.of_backbone(path, options.device, options.dtype)
             )
             folder = options.work / ("model" if path is None else path.replace("/", "-").strip("-."))
             if options.paper:
                 frozen, folder = frozen.by_paper(), folder.with_name(f"{folder.name}-paper")
-            cache = StoreCache(folder, frozen)
+            cache = StoreCache(folder, frozen, options.progress, options.batch_size)
             self._benches[key] = Bench(data, cache, seeds, options.baselines, options.tell)
         return self._benches[key]
 
@@ -214,10 +233,12 @@ class Reproducer:
             return scored_finetuned(bench, row, conditions, self.options.finetune)
         if protocol.kind in ("detectors", "corruptions") and row.detector is None:
             return None
+        if self.options.detectors and row.detector is not None and row.detector not in self.options.detectors:
+            return None
         if row.detector == "univfd" and "univfd" not in self.options.baselines:
             return None  # its weights are the user's to fetch
         self.options.tell(f"{protocol.name}: {row.name}")
-        return bench.of_row(row, conditions, _most_passes(protocol))
+        return bench.of_row(row, conditions, _most_passes(protocol), protocol.data.other_masks)
 
 
 def save(reproduced: Reproduced, out: Path) -> Path:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from cinemae.config import ExtractorConfig, HeadConfig, LcasConfig, MaskConfig, TrainConfig
+from cinemae.config import DeviationConfig, ExtractorConfig, HeadConfig, LcasConfig, MaskConfig, TrainConfig
 from cinemae.core.backbone import FrozenMAE, MaskedAutoencoder
 from cinemae.core.features import FeatureExtractor
 from cinemae.features.extract import extract
+from cinemae.features.extract_job import DEFAULT_BATCH_SIZE
 from cinemae.models.directory import BACKBONE_DIR, read_model_config, resolve_model
 from cinemae.models.scorers import find_device
 from cinemae.models.weights import load_extractor
@@ -43,31 +44,40 @@ class FrozenHalf:
     backbone_source: str = ""
 
     @classmethod
-    def of_model(cls, model: str | None, device: str = "auto") -> FrozenHalf:
+    def of_model(cls, model: str | None, device: str = "auto", dtype: str = "float32") -> FrozenHalf:
         """Take a model's frozen half, and the settings its head was trained with.
 
         Args:
             model: Model directory or Hub id; None for the bundled one.
             device: Where it runs.
+            dtype: What it computes in, "float32" or "bfloat16".
         """
         directory = resolve_model(model)
         config = read_model_config(directory)
-        loaded = load_extractor(directory, config, device=find_device(device), dtype=torch.float32)
+        loaded = load_extractor(directory, config, device=find_device(device), dtype=getattr(torch, dtype))
         train = TrainConfig.from_dict(config.provenance.get("train", {}))
         source = str(directory / BACKBONE_DIR)
-        return cls(config.model_id, loaded.backbone, config.extractor, config.head, config.lcas, train, source)
+        name = config.model_id + _in(dtype)
+        return cls(name, loaded.backbone, config.extractor, config.head, config.lcas, train, source)
 
     @classmethod
-    def of_backbone(cls, backbone: str, device: str = "auto") -> FrozenHalf:
+    def of_backbone(cls, backbone: str, device: str = "auto", dtype: str = "float32") -> FrozenHalf:
         """Take a bare backbone with the defaults of every setting.
 
         Args:
             backbone: As `FrozenMAE.from_pretrained` takes it.
             device: Where it runs.
+            dtype: What it computes in, "float32" or "bfloat16".
         """
-        frozen = FrozenMAE.from_pretrained(backbone, device=find_device(device))
+        frozen = FrozenMAE.from_pretrained(backbone, device=find_device(device), dtype=getattr(torch, dtype))
         config = PAPER.extractor(frozen.image_size)
-        return cls(f"{backbone}, settings at their defaults", frozen, config, backbone_source=backbone)
+        name = Path(backbone).name if Path(backbone).exists() else backbone
+        return cls(f"{name}{_in(dtype)}, settings at their defaults", frozen, config, backbone_source=backbone)
+
+    @property
+    def device(self) -> str:
+        """Where the backbone lies, as torch names it."""
+        return str(next(self.backbone.parameters()).device)
 
     def by_paper(self) -> FrozenHalf:
         """Return the same backbone with all settings at the paper's (`cinemae.preset.PAPER`)."""
@@ -81,6 +91,10 @@ class FrozenHalf:
         )
 
 
+def _in(dtype: str) -> str:
+    return "" if dtype == "float32" else f" in {dtype}"
+
+
 class StoreCache:
     """Stores in one folder, made with one frozen half.
 
@@ -88,6 +102,7 @@ class StoreCache:
         folder: Where they lie.
         frozen: What makes them.
         tell: Called with (store, images done, images in all).
+        batch_size: Images handed to the backbone together.
     """
 
     def __init__(
@@ -95,11 +110,18 @@ class StoreCache:
         folder: Path,
         frozen: FrozenHalf,
         tell: Callable[[str, int, int], None] = lambda name, done, total: None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> None:
-        self.folder, self.frozen, self._tell = folder, frozen, tell
+        self.folder, self.frozen, self._tell, self._batch_size = folder, frozen, tell, batch_size
 
     def get(
-        self, name: str, records: Sequence[ImageRecord], *, condition: str = "raw", mask: MaskConfig | None = None
+        self,
+        name: str,
+        records: Sequence[ImageRecord],
+        *,
+        condition: str = "raw",
+        mask: MaskConfig | None = None,
+        deviation: DeviationConfig | None = None,
     ) -> FeatureStore:
         """Return a store of some records, making what of it is missing.
 
@@ -108,19 +130,24 @@ class StoreCache:
             records: The images.
             condition: What is done to them first.
             mask: Other masks than the model's.
+            deviation: Other settings of Eq. 5 than the model's.
 
         Raises:
             StoreError: If the folder of that name holds another set of images.
             FingerprintMismatchError: If it was made with another backbone or other settings.
         """
-        mask = mask or self.frozen.extractor.mask
+        own = self.frozen.extractor
+        mask, deviation = mask or own.mask, deviation or own.deviation
         stem = f"{name}.{condition.replace('=', '-')}.{mask.scheme}-{mask.num_passes}.seed-{mask.seed}"
+        if deviation != own.deviation:
+            stem += f".{deviation.pixel_space}-{deviation.unbiased}-{deviation.sigma_floor}"
         backbone = self.frozen.backbone
-        extractor = FeatureExtractor(backbone, replace(self.frozen.extractor, mask=mask))
+        extractor = FeatureExtractor(backbone, replace(own, mask=mask, deviation=deviation))
         extract(
             records,
             self.folder / stem,
-            extractor.to(next(backbone.parameters()).device),
+            extractor.to(self.frozen.device),
+            batch_size=self._batch_size,
             condition=None if condition == "raw" else condition,
             progress=lambda done, total: self._tell(stem, done, total),
         )
