@@ -131,7 +131,10 @@ def _overview(result: dict[str, Any]) -> list[str]:
     row = files["any"]["with"]
     rows.append(f"| at least one | {row['photographs']} | {row['fakes']} | {_of_files(files['any'])} |")
     carry = files["carrying"]
-    shares = [f"| {words} | {values['any']['n']} | {_percent(values['any'])} |" for words, values in carry.items()]
+    shares = [
+        f"| {words} | {values['any']['n'] if values['any'] else 0} | {_percent(values['any'])} |"
+        for words, values in carry.items()
+    ]
     return [
         "## What they do, in short",
         "The files as they are, and the altered pictures of the sections below.",
@@ -142,7 +145,13 @@ def _overview(result: dict[str, Any]) -> list[str]:
     ]
 
 
+FEWEST_WRONG = 20
+"""Wrong verdicts of which a share says anything."""
+
+
 def _of_wrong(wrong: dict[str, Any], other: dict[str, Any]) -> str:
+    if wrong["n"] < FEWEST_WRONG:
+        return "Too few verdicts are wrong here to say."
     if wrong["low"] > other["high"]:
         return "They do."
     return (
@@ -194,15 +203,25 @@ def _caught(result: dict[str, Any]) -> list[str]:
             shares = (one["warned"][one["expects"]], one["warned"]["any"], one["warned_before"]["any"])
             figures = " | ".join(map(_percent, shares))
             rows.append(f"| {failure} | {one['what']} | `{one['expects']}` | {figures} |")
-    missed = result["files"]["carrying"]["fakes called real"]
     return [
         "## Are the paper's known failures caught?",
         "\n".join(rows),
-        "The paper's own pictures were not at hand, so code makes the likes of them. The fakes that this model misses "
-        f'are the nearest thing to its chaotic ones: of {missed["any"]["n"]} called "real", {_percent(missed["any"])} '
-        f"carry a warning, {_percent(missed['high_texture'])} `high_texture`. The others are what this page cannot "
-        "help with.",
+        _of_missed(result["files"]["carrying"]["fakes called real"]),
     ]
+
+
+def _of_missed(missed: dict[str, Any]) -> str:
+    number = missed["any"]["n"] if missed["any"] else 0
+    text = "The paper's own pictures were not at hand, so code makes the likes of them. "
+    if number < FEWEST_WRONG:
+        return (
+            f"{text}Its chaotic fakes would be looked for among the fakes that this model misses; it misses {number}."
+        )
+    return (
+        f"{text}The fakes that this model misses are the nearest thing to its chaotic ones: of {number} called "
+        f'"real", {_percent(missed["any"])} carry a warning, {_percent(missed["high_texture"])} `high_texture`. The '
+        "others are what this page cannot help with."
+    )
 
 
 def _measured(name: str, result: dict[str, Any]) -> list[str]:
