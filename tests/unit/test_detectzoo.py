@@ -74,7 +74,7 @@ class TestAdapter:
     def test_weights_that_cannot_be_had_are_told_with_what_to_do(self):
         sentence = (
             r"could not load brightness \(FileNotFoundError: checkpoint not found at `cache/weights.pth`.\). It "
-            r"fetches weights from where their authors keep them; .*name the file: detectzoo:brightness,checkpoint_path=FILE"
+            r"fetches weights from .* keep them; .*name the file: detectzoo:brightness,checkpoint_path=FILE"
         )
         with pytest.raises(CheckpointError, match=sentence):
             make_sources(["detectzoo:brightness"], Setup())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, unfold
 
 from cinemae.config import IMAGENET_MEAN, IMAGENET_STD
-from cinemae.evaluation.baselines.dct_bands import dct_matrix, even_bands
+from cinemae.evaluation.baselines.dct_bands import band_means, dct_matrix
 from cinemae.evaluation.baselines.network_detector import NetworkDetector
 from cinemae.evaluation.baselines.network_training import NetworkConfig
 from cinemae.evaluation.baselines.networks import LogitResNet, bottleneck_shape, normalise
@@ -52,7 +52,7 @@ class PatchGrade(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         matrix = dct_matrix(_PATCH)
-        weights = (even_bands(_PATCH, _BANDS) * (2 ** torch.arange(_BANDS))[:, None, None]).sum(0)
+        weights = (band_means(_PATCH, _BANDS) * (2 ** torch.arange(_BANDS))[:, None, None]).sum(0)
         self.register_buffer("matrix", matrix, persistent=False)
         self.register_buffer("weights", weights, persistent=False)
 

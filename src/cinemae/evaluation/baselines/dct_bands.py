@@ -26,7 +26,12 @@ def band(size: int, low: float, high: float) -> Tensor:
 
 
 def even_bands(size: int, count: int) -> Tensor:
-    """Return bands of equal width over the 2 * size diagonals, each divided by its sum, (count, size, size)."""
+    """Return bands of equal width over the 2 * size diagonals, (count, size, size); neighbours share a whole edge."""
     width = 2 * size / count
-    bands = torch.stack([band(size, index * width, (index + 1) * width) for index in range(count)])
+    return torch.stack([band(size, index * width, (index + 1) * width) for index in range(count)])
+
+
+def band_means(size: int, count: int) -> Tensor:
+    """Return `even_bands`, each divided by its sum: weights of the mean over a band."""
+    bands = even_bands(size, count)
     return bands / bands.sum((1, 2), keepdim=True)

@@ -68,14 +68,16 @@ class DecomposedPicture(nn.Module):
 class LocalFrequencies(nn.Module):
     """A picture (N, 3, S, S) in [-1, 1] as the mean log10 |DCT| of six bands of each 10x10 window, (N, 6, G, G).
 
-    Windows lie two pixels apart, beginning four outside.
+    Windows lie two pixels apart, beginning four outside. A band is a fixed mask and a learned one, which lies in
+    (-1, 1), over the size of the former.
     """
 
     def __init__(self) -> None:
         super().__init__()
         matrix = dct_matrix(_WINDOW)
         self.register_buffer("transform", torch.kron(matrix, matrix), persistent=False)
-        self.register_buffer("bands", even_bands(_WINDOW, _LOCAL_BANDS).flatten(1), persistent=False)
+        self.register_buffer("masks", even_bands(_WINDOW, _LOCAL_BANDS).flatten(1), persistent=False)
+        self.learned = nn.Parameter(0.1 * torch.randn(_LOCAL_BANDS, _WINDOW**2))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the statistics; G = (S - 2) / 2 + 1, rounded down."""
@@ -83,7 +85,9 @@ class LocalFrequencies(nn.Module):
         scaled = (grey + 1) * 122.5  # so in the implementation followed
         windows = nn.functional.unfold(scaled, _WINDOW, stride=_STRIDE, padding=4)
         logarithms = torch.log10((self.get_buffer("transform") @ windows).abs() + _TINY)
-        statistics = self.get_buffer("bands") @ logarithms
+        masks = self.get_buffer("masks")
+        filters = (masks + 2 * torch.sigmoid(self.learned) - 1) / masks.sum(1, keepdim=True)
+        statistics = filters @ logarithms
         side = (pixels.shape[-1] + 8 - _WINDOW) // _STRIDE + 1
         return statistics.view(len(pixels), _LOCAL_BANDS, side, side)
 
