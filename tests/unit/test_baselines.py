@@ -163,7 +163,7 @@ class TestEveryDetector:
 
     def test_asked_or_saved_before_training_it_says_so(self, clip, tmp_path):
         for name in BASELINES:
-            detector = baseline_from_text(f"{name},backbone={clip}" if name == "univfd" else name)
+            detector = baseline_from_text(f"{name},backbone={clip}" if name in ("univfd", "linear-probe") else name)
             sentence = f"{name} has not been trained: call fit first, or load a saved one."
             with pytest.raises(TrainingError, match=sentence):
                 detector.predict([draw_photo(0)])

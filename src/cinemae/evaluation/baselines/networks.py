@@ -132,9 +132,7 @@ ResNetT = TypeVar("ResNetT", bound=LogitResNet)
 
 
 def load_resnet(folder: Path, network_type: type[ResNetT], *, seed: int) -> ResNetT:
-    """Load a ResNet classifier from a local folder.
-
-    What the network has beside it is fresh: the classifier, layers around, a stem for other channels.
+    """Load a ResNet classifier from a local folder; classifier, layers around it and a stem of other channels are fresh.
 
     Args:
         folder: In the Hub's layout: config.json and model.safetensors.
