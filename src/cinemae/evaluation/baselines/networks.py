@@ -132,7 +132,7 @@ ResNetT = TypeVar("ResNetT", bound=LogitResNet)
 
 
 def load_resnet(folder: Path, network_type: type[ResNetT], *, seed: int) -> ResNetT:
-    """Load a ResNet classifier from a local folder; classifier, layers around it and a stem of other channels are fresh.
+    """Load a ResNet classifier from a local folder; classifier, layers around it, a stem of other channels are fresh.
 
     Args:
         folder: In the Hub's layout: config.json and model.safetensors.
@@ -234,8 +234,7 @@ def load_clip_encoder(folder: Path) -> ClipEncoder:
     Raises:
         CheckpointError: If the folder cannot be read, is no CLIP, or lacks weights.
     """
-    kind = "CLIP is a local folder with the config.json and model.safetensors of a Hub repository"
-    with _reading(folder, kind):
+    with _reading(folder, "CLIP"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         if isinstance(config, CLIPConfig):
             config.vision_config.projection_dim = config.projection_dim
@@ -264,18 +263,23 @@ class FrozenEncoder(nn.Module):
         dim: Length of a feature.
     """
 
-    def __init__(self, model: nn.Module, image_size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, model: PreTrainedModel, image_size: int, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         use_onednn(self.model)
         self.image_size = image_size
         self._mean, self._std = tuple(mean), tuple(std)
+        is_mae = isinstance(model.config, ViTMAEConfig)
+        self._patches = (model.config.image_size // model.config.patch_size) ** 2 if is_mae else 0
         self.dim = self(torch.zeros(1, 3, image_size, image_size)).shape[1]
 
     @torch.inference_mode()
     def forward(self, pixels: Tensor) -> Tensor:
         """Return features, (N, dim), of pixels (N, 3, image_size, image_size) in [0, 1]."""
-        result: Tensor = self.model(pixel_values=normalise(pixels, self._mean, self._std)).last_hidden_state[:, 0]
+        # ViTMAE would put its patches in an order drawn from torch's global state
+        order = {"noise": torch.arange(self._patches).expand(len(pixels), -1)} if self._patches else {}
+        found = self.model(pixel_values=normalise(pixels, self._mean, self._std), **order)
+        result: Tensor = found.last_hidden_state[:, 0]
         return result
 
 
@@ -292,8 +296,7 @@ def load_encoder(folder: Path, image_size: int) -> FrozenEncoder | ClipEncoder:
     Raises:
         CheckpointError: If the folder cannot be read, lacks weights, has no [CLS], or takes no squares of this size.
     """
-    kind = "a frozen encoder is a local folder with the config.json and model.safetensors of a Hub repository"
-    with _reading(folder, kind):
+    with _reading(folder, "a frozen encoder"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         if isinstance(config, CLIPConfig | CLIPVisionConfig):
             return load_clip_encoder(folder)
@@ -308,7 +311,7 @@ def load_encoder(folder: Path, image_size: int) -> FrozenEncoder | ClipEncoder:
             dtype=torch.float32,
         )
         _require_complete(folder, loading, but="pooler.")
-        if not hasattr(model.embeddings, "cls_token"):
+        if not hasattr(getattr(model, "embeddings", None), "cls_token"):
             raise CheckpointError(
                 f"{folder} holds a {config.model_type}, which has no [CLS]: use a DINOv2, ViT or CLIP."
             )
@@ -355,7 +358,6 @@ def _given_classifier(
     folder: Path, kind: str, config_type: type[PreTrainedConfig], model_type: type[PreTrainedModel]
 ) -> tuple[Any, dict[str, Tensor]]:
     """Return the configuration of a classifier in a local folder, and its weights but for the last layer."""
-    kind = f"{kind} is a local folder with the config.json and model.safetensors of a Hub repository"
     with _reading(folder, kind):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         if not isinstance(config, config_type):
@@ -381,6 +383,7 @@ def _require_complete(folder: Path, loading: dict[str, Any], *, but: str | None 
 @contextlib.contextmanager
 def _reading(folder: Path, kind: str) -> Iterator[None]:
     """Turn what goes wrong into one sentence, and keep progress bars and loading tables out of the terminal."""
+    kind = f"{kind} is a local folder with the config.json and model.safetensors of a Hub repository"
     if not folder.is_dir():
         raise CheckpointError(f"{kind}; {folder} is not a folder.")
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
