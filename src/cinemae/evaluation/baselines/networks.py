@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
@@ -269,18 +269,16 @@ class FrozenEncoder(nn.Module):
         use_onednn(self.model)
         self.image_size = image_size
         self._mean, self._std = tuple(mean), tuple(std)
-        is_mae = isinstance(model.config, ViTMAEConfig)
-        self._patches = (model.config.image_size // model.config.patch_size) ** 2 if is_mae else 0
+        of = model.config
+        self._patches = (of.image_size // of.patch_size) ** 2 if isinstance(of, ViTMAEConfig) else 0
         self.dim = self(torch.zeros(1, 3, image_size, image_size)).shape[1]
 
     @torch.inference_mode()
     def forward(self, pixels: Tensor) -> Tensor:
         """Return features, (N, dim), of pixels (N, 3, image_size, image_size) in [0, 1]."""
-        # ViTMAE would put its patches in an order drawn from torch's global state
-        order = {"noise": torch.arange(self._patches).expand(len(pixels), -1)} if self._patches else {}
-        found = self.model(pixel_values=normalise(pixels, self._mean, self._std), **order)
-        result: Tensor = found.last_hidden_state[:, 0]
-        return result
+        order = {"noise": torch.arange(self._patches).expand(len(pixels), -1)} if self._patches else {}  # else drawn
+        found = self.model(pixel_values=normalise(pixels, self._mean, self._std), **order).last_hidden_state
+        return cast("Tensor", found[:, 0])
 
 
 def load_encoder(folder: Path, image_size: int) -> FrozenEncoder | ClipEncoder:
