@@ -26,10 +26,10 @@ bench:
 	python -m benchmarks.run_all
 
 docs:
-	cog -r docs/cli.md
+	cog -r docs/cli.md docs/evaluation.md
 
 site:
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 check: lint test slow site
-	cog --check docs/cli.md
+	cog --check docs/cli.md docs/evaluation.md

@@ -194,7 +194,7 @@ class TestNetworks:
 
     def test_a_folders_weights_are_taken_but_for_the_classifier(self, resnet):
         given = load_file(resnet / "model.safetensors")
-        networks = [load_resnet(resnet, seed=seed) for seed in (0, 0, 1)]
+        networks = [load_resnet(resnet, LogitResNet, seed=seed) for seed in (0, 0, 1)]
         for name, weight in networks[0].resnet.state_dict().items():
             if name.startswith("classifier."):
                 assert weight.shape[0] == 1
@@ -232,26 +232,26 @@ class TestNetworks:
 
     def test_another_model_or_one_without_weights_is_refused(self, tiny_model, resnet, tmp_path):
         with pytest.raises(CheckpointError, match="holds a vit_mae, not a resnet: use microsoft/resnet-50"):
-            load_resnet(tiny_model / "backbone", seed=0)
+            load_resnet(tiny_model / "backbone", LogitResNet, seed=0)
         (tmp_path / "config.json").write_bytes((resnet / "config.json").read_bytes())
         with pytest.raises(CheckpointError, match="could not be loaded as one: "):
-            load_resnet(tmp_path, seed=0)
+            load_resnet(tmp_path, LogitResNet, seed=0)
         weights = load_file(resnet / "model.safetensors")
         name = "resnet.embedder.embedder.convolution.weight"
         save_file({key: value for key, value in weights.items() if key != name}, tmp_path / "model.safetensors")
         with pytest.raises(
             CheckpointError, match=f"lacks 1 of the weights that its config.json promises, {name} first"
         ):
-            load_resnet(tmp_path, seed=0)
+            load_resnet(tmp_path, LogitResNet, seed=0)
         save_file({**weights, name: np.zeros((9, 3, 7, 7), np.float32)}, tmp_path / "model.safetensors")
         with pytest.raises(CheckpointError, match="could not be loaded as one: "):
-            load_resnet(tmp_path, seed=0)
+            load_resnet(tmp_path, LogitResNet, seed=0)
 
     def test_the_librarys_messages_stay_away_and_its_level_comes_back(self, resnet, capfd):
         from transformers.utils import logging
 
         before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        load_resnet(resnet, seed=0)
+        load_resnet(resnet, LogitResNet, seed=0)
         assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
         out, err = capfd.readouterr()
         assert out + err == ""

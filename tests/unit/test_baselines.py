@@ -163,7 +163,7 @@ class TestEveryDetector:
 
     def test_asked_or_saved_before_training_it_says_so(self, clip, tmp_path):
         for name in BASELINES:
-            detector = baseline_from_text(f"{name},backbone={clip}" if name == "univfd" else name)
+            detector = baseline_from_text(f"{name},backbone={clip}" if name in ("univfd", "linear-probe") else name)
             sentence = f"{name} has not been trained: call fit first, or load a saved one."
             with pytest.raises(TrainingError, match=sentence):
                 detector.predict([draw_photo(0)])
@@ -352,8 +352,8 @@ class TestUnivFd:
     def test_without_an_encoder_it_says_which_to_download(self, tmp_path):
         sentence = (
             r"univfd needs CLIP's image encoder as a local folder with config.json and model.safetensors; {}. Download "
-            r"openai/clip-vit-large-patch14 from the Hub \(hf download .* --local-dir clip\) and name the folder: "
-            r"univfd,backbone=clip"
+            r"openai/clip-vit-large-patch14 from the Hub \(hf download .* --local-dir clip-vit-large-patch14\) and "
+            r"name the folder: univfd,backbone=clip-vit-large-patch14"
         )
         with pytest.raises(ConfigError, match=sentence.format("none was named")):
             UnivFd(UnivFdConfig())
@@ -426,7 +426,8 @@ class TestSaved:
             ('{"detector": "npr"}', "detector.json lacks 'config'"),
             ('{"detector": "npr", "config": {"crops": 3}}', 'no settings under "config" to go by .*no setting crops'),
             ('{"detector": "npr", "config": {"crop": "a"}}', 'no settings under "config" to go by'),
-            ('{"detector": "npr", "config": {}}', "detector.json lacks 'network'"),
+            ('{"detector": "npr", "config": {}}', "do not fit its detector.json"),
+            ('{"detector": "cnnspot", "config": {}}', "detector.json lacks 'network'"),
         ],
     )
     def test_a_damaged_description_is_told(self, detectors, tmp_path, text, sentence):

@@ -32,6 +32,19 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 GENERATORS = {"train": ("gen-a", "sd1.4"), "val": ("gen-b", "gen-c")}
 
 
+TINY = (
+    "npr,crop=16,width=4",
+    "cnnspot,crop=32,width=4,depths=1+1",
+    "swin,crop=32,depths=1,heads=1,width=8,window=4",
+    "spec,crop=16,depths=1+1,width=4",
+    "f3net,crop=72,width=8,middle=1",
+    "gramnet,crop=16,depths=1+1,width=4",
+    "fusing,crop=48,depths=1+1,width=4",
+    "lnp,crop=16,depths=1+1,width=4",
+    "patchcraft,crop=16",
+)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, picture):
     """Eight photographs and eight fakes of each of two generators, for training and for testing."""
@@ -55,7 +68,7 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reproducer(root, work, tiny_model):
-    baselines = {"npr": "npr,epochs=1,crop=16,width=4", "cnnspot": "cnnspot,epochs=1,crop=32,width=4,depths=1+1"}
+    baselines = {spec.partition(",")[0]: f"{spec},epochs=1" for spec in TINY}
     return Reproducer(ReproduceOptions(data=root, work=work, model=str(tiny_model), baselines=baselines, seeds=2))
 
 

@@ -41,8 +41,9 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="cinemae, nll, lcas, format-probe, fredect, npr, cnnspot, univfd (options after a comma, as in "
-            "npr,epochs=3), a module:Class, or a .csv file of scores; may be given several times.",
+            help="cinemae, nll, lcas, format-probe, a method of docs/evaluation.md that is trained here (options "
+            "after a comma, as in npr,epochs=3), detectzoo:NAME, a module:Class, or a .csv file of scores; may be "
+            "given several times.",
             show_default="cinemae",
         ),
     ] = None,

@@ -22,6 +22,8 @@ from PIL import Image
 
 from cinemae.errors import CinemaeError, ConfigError, EvaluationError
 from cinemae.evaluation.analyses.transfer import best_threshold
+from cinemae.evaluation.baselines.detectzoo_detector import PREFIX, DetectZooDetector
+from cinemae.evaluation.baselines.methods import absent_method
 from cinemae.evaluation.baselines.options import options_from_text
 from cinemae.evaluation.baselines.registry import BASELINES, load_baseline
 from cinemae.evaluation.baselines.saved import DETECTOR_FILE
@@ -100,7 +102,7 @@ def make_sources(specs: Sequence[str], setup: Setup) -> list[DetectorColumns]:
 
     Args:
         specs: ``cinemae``, ``nll``, ``lcas``, ``format-probe``, a baseline with options (``npr,epochs=3``),
-            ``module:Class`` or a CSV file of scores.
+            ``detectzoo:NAME``, ``module:Class`` or a CSV file of scores.
         setup: What they may need.
 
     Raises:
@@ -130,6 +132,11 @@ def _sources_of(spec: str, setup: Setup) -> list[DetectorColumns]:
     options = options_from_text(rest)
     if name in BASELINES:
         return _trained(lambda: BASELINES[name].from_options(options), spec, setup)
+    if name.startswith(PREFIX):
+        zoo = DetectZooDetector(name.removeprefix(PREFIX), options, setup.device)
+        return [_with_threshold(zoo, name, setup)]
+    if (absent := absent_method(name)) is not None:
+        raise ConfigError(absent.missing)
     if options:
         raise ConfigError(f"{name} takes no option here, got {', '.join(options)}.")
     if ":" in name:
@@ -145,7 +152,9 @@ def _sources_of(spec: str, setup: Setup) -> list[DetectorColumns]:
         train = _require_training(setup, name)
         return [ProbeColumns(train.images, seed) for seed in range(setup.seeds)]
     known = ", ".join(["cinemae", "nll", "lcas", "format-probe", *BASELINES])
-    raise ConfigError(f"there is no detector {spec!r}: name one of {known}, a module:Class, or a .csv file of scores.")
+    raise ConfigError(
+        f"there is no detector {spec!r}: name one of {known}, detectzoo:NAME, a module:Class, or a .csv file of scores."
+    )
 
 
 class PictureColumns:

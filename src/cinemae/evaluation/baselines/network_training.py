@@ -26,7 +26,7 @@ class NetworkConfig(Settings):
     """How a network is trained: Adam, binary cross-entropy, random crops and mirror images.
 
     `blur` and `recompress` are probabilities (see `cinemae.evaluation.baselines.crops.training_square`); the learning
-    rate is multiplied by `decay` after every `decay_every` epochs.
+    rate is multiplied by `decay` after every `decay_every` epochs; `weight_decay` is Adam's L2 penalty.
     """
 
     crop: int = 224
@@ -35,6 +35,7 @@ class NetworkConfig(Settings):
     learning_rate: float = 1e-4
     decay: float = 1.0
     decay_every: int = 10
+    weight_decay: float = 0.0
     blur: float = 0.0
     recompress: float = 0.0
 
@@ -46,6 +47,7 @@ class NetworkConfig(Settings):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
         require(self.learning_rate > 0, f"learning_rate must be positive, got {self.learning_rate}.")
         require(0 < self.decay <= 1, f"decay must lie in (0, 1], got {self.decay}.")
+        require(self.weight_decay >= 0, f"weight_decay must not be negative, got {self.weight_decay}.")
         for name in ("blur", "recompress"):
             require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}.")
 
@@ -76,11 +78,12 @@ def train_network(
 ) -> None:
     """Train a network that maps pixels (N, 3, crop, crop) in [0, 1] to logits (N,), both classes weighed alike.
 
-    Order and crops follow from the seed, the epoch and a picture's place alone, and torch's global random state is
-    neither read nor moved. A picture is indexed once an epoch and not kept.
+    Order and crops follow from the seed, the epoch and a picture's place alone. torch's global random state is
+    left as it was; what a network draws by it, for dropout, follows from the seed too. A picture is indexed once an
+    epoch and not kept.
 
     Args:
-        network: Trained in place and left in evaluation mode.
+        network: Trained in place, on a GPU where there is one, and left there in evaluation mode.
         pictures: RGB; may decode when indexed.
         labels: (N,), 0 real, 1 fake.
         config: Optimiser, crops and alterations.
@@ -91,16 +94,32 @@ def train_network(
         TrainingError: If labels and pictures do not match, a class is missing, or training diverges.
     """
     require_labels(pictures, labels)
-    network.train()
-    targets, weights = torch.from_numpy(labels).float(), torch.from_numpy(class_weights(labels)).float()
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # for dropout
+        _train(network, pictures, labels, config, seed, progress)
+
+
+def _train(
+    network: nn.Module,
+    pictures: Sequence[Image.Image],
+    labels: NDArray[np.int64],
+    config: NetworkConfig,
+    seed: int,
+    progress: Callable[[EpochDone], None] | None,
+) -> None:
+    device = best_device()
+    network.to(device).train()
+    targets, weights = (torch.from_numpy(of).float().to(device) for of in (labels, class_weights(labels)))
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.decay_every, config.decay)
     for epoch in range(1, config.epochs + 1):
         total = 0.0
         for chosen in _batches(len(labels), config.batch_size, np.random.default_rng([seed, _ORDER, epoch])):
             squares = [_square(pictures[index], config, [seed, _SQUARE, epoch, index]) for index in chosen.tolist()]
             loss = nn.functional.binary_cross_entropy_with_logits(
-                network(to_pixels(squares)), targets[chosen], weight=weights[chosen]
+                network(to_pixels(squares).to(device)), targets[chosen], weight=weights[chosen]
             )
             optimizer.zero_grad()
             loss.backward()
@@ -118,12 +137,18 @@ def train_network(
 def predict_logits(network: nn.Module, images: Sequence[Image.Image], crop: int) -> NDArray[np.float64]:
     """Return the logit of the centre crop of each RGB picture, (N,)."""
     network.eval()
+    device = next(network.parameters()).device
     logits = [np.empty(0)]
     for start in range(0, len(images), _ASKED_AT_ONCE):
         rows = range(start, min(start + _ASKED_AT_ONCE, len(images)))
         pixels = to_pixels([center_square(images[row], crop) for row in rows])
-        logits.append(network(pixels).double().numpy())
+        logits.append(network(pixels.to(device)).double().cpu().numpy())
     return np.concatenate(logits)
+
+
+def best_device() -> torch.device:
+    """Return the GPU where there is one that torch can use, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def to_pixels(squares: Sequence[NDArray[np.uint8]]) -> Tensor:

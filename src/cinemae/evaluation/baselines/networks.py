@@ -1,4 +1,4 @@
-"""Networks of the baselines: ResNets and CLIP's image encoder, fresh or from a local folder in the Hub's own layout.
+"""Networks of the baselines: ResNets, Swin and frozen encoders, fresh or from a local folder in the Hub's own layout.
 
 The only module of the workbench that imports transformers. Nothing is downloaded.
 """
@@ -6,21 +6,28 @@ The only module of the workbench that imports transformers. Nothing is downloade
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
+    AutoModel,
     CLIPConfig,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
+    PreTrainedConfig,
+    PreTrainedModel,
     ResNetConfig,
     ResNetForImageClassification,
+    SwinConfig,
+    SwinForImageClassification,
+    ViTMAEConfig,
 )
 from transformers.utils import logging
 
@@ -32,6 +39,7 @@ from cinemae.settings import Settings, require
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _CLASSIFIER = "classifier."
+_PUBLISHED = {"resnet": "microsoft/resnet-50", "swin": "microsoft/swin-tiny-patch4-window7-224"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class ResNetShape(Settings):
 
     depths: tuple[int, ...]
     widths: tuple[int, ...]
+    channels: int = 3
     stem_width: int = 64
     stem_kernel: int = 7
     block: Literal["bottleneck", "basic"] = "bottleneck"
@@ -55,7 +64,18 @@ class ResNetShape(Settings):
         )
 
 
-def bottleneck_shape(depths: tuple[int, ...], width: int, stem_kernel: int = 7) -> ResNetShape:
+def basic_shape(depths: tuple[int, ...], width: int) -> ResNetShape:
+    """Return the shape of ResNet-18 and 34 (He et al. 2016): blocks of two 3x3 layers, stage i with width * 2^i.
+
+    Example:
+        >>> basic_shape((2, 2, 2, 2), 64).widths
+        (64, 128, 256, 512)
+    """
+    widths = tuple(width * 2**stage for stage in range(len(depths)))
+    return ResNetShape(depths, widths, stem_width=width, block="basic")
+
+
+def bottleneck_shape(depths: tuple[int, ...], width: int, *, stem_kernel: int = 7, channels: int = 3) -> ResNetShape:
     """Return the shape of He et al. 2016: stem of `width` channels, stage i with 4 * width * 2^i.
 
     Example:
@@ -63,7 +83,7 @@ def bottleneck_shape(depths: tuple[int, ...], width: int, stem_kernel: int = 7) 
         (256, 512, 1024, 2048)
     """
     widths = tuple(4 * width * 2**stage for stage in range(len(depths)))
-    return ResNetShape(depths, widths, stem_width=width, stem_kernel=stem_kernel)
+    return ResNetShape(depths, widths, channels, stem_width=width, stem_kernel=stem_kernel)
 
 
 class LogitResNet(nn.Module):
@@ -83,7 +103,9 @@ class LogitResNet(nn.Module):
             stem = self.resnet.resnet.embedder.embedder
             if shape.stem_kernel != stem.convolution.kernel_size[0]:
                 kernel = shape.stem_kernel
-                stem.convolution = nn.Conv2d(3, shape.stem_width, kernel, stride=2, padding=kernel // 2, bias=False)
+                stem.convolution = nn.Conv2d(
+                    shape.channels, shape.stem_width, kernel, stride=2, padding=kernel // 2, bias=False
+                )
                 nn.init.kaiming_normal_(stem.convolution.weight, mode="fan_out", nonlinearity="relu")
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # up to twice as fast on a CPU
 
@@ -100,29 +122,87 @@ class LogitResNet(nn.Module):
         result: Tensor = self.resnet(pixel_values).logits[:, 0]
         return result
 
+    def feature_map(self, pixel_values: Tensor) -> Tensor:
+        """Return the last stage's activations, (N, widths[-1], H / 32, W / 32), of what is normalised already."""
+        result: Tensor = self.resnet.resnet(pixel_values).last_hidden_state
+        return result
 
-def load_resnet(folder: Path, *, seed: int) -> LogitResNet:
-    """Load a ResNet classifier from a local folder, its classifier replaced by a fresh one with one logit.
+
+ResNetT = TypeVar("ResNetT", bound=LogitResNet)
+
+
+def load_resnet(folder: Path, network_type: type[ResNetT], *, seed: int) -> ResNetT:
+    """Load a ResNet classifier from a local folder; classifier, layers around it, a stem of other channels are fresh.
 
     Args:
         folder: In the Hub's layout: config.json and model.safetensors.
-        seed: Of the fresh classifier.
+        network_type: The network to put its weights into.
+        seed: Of what is fresh.
 
     Raises:
         CheckpointError: If the folder cannot be read, is no ResNet, or lacks weights.
     """
-    kind = "an ImageNet ResNet is a local folder with the config.json and model.safetensors of a Hub repository"
-    with _reading(folder, kind):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        if not isinstance(config, ResNetConfig):
-            raise CheckpointError(f"{folder} holds a {config.model_type}, not a resnet: use microsoft/resnet-50.")
-        given, loading = ResNetForImageClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-        )
-    _require_complete(folder, loading, but=_CLASSIFIER)
-    network = LogitResNet(_shape_of(config), seed=seed)
-    weights = {name: weight for name, weight in given.state_dict().items() if not name.startswith(_CLASSIFIER)}
+    config, given = _given_classifier(folder, "an ImageNet ResNet", ResNetConfig, ResNetForImageClassification)
+    network = network_type(_shape_of(config), seed=seed)
+    own = network.resnet.state_dict()
+    weights = {name: weight for name, weight in given.items() if weight.shape == own[name].shape}
     network.resnet.load_state_dict(weights, strict=False)
+    return network
+
+
+@dataclass(frozen=True)
+class SwinShape(Settings):
+    """The architecture of a Swin transformer on squares of `image_size` pixels, patches of 4."""
+
+    image_size: int
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    width: int
+    window: int
+
+
+class LogitSwin(nn.Module):
+    """A Swin transformer that gives one logit a picture, of pixels in [0, 1] normalised as in ImageNet.
+
+    Args:
+        shape: The architecture.
+        seed: Of the fresh weights; torch's global random state is left as it is.
+    """
+
+    def __init__(self, shape: SwinShape, *, seed: int) -> None:
+        super().__init__()
+        config = SwinConfig(
+            image_size=shape.image_size,
+            embed_dim=shape.width,
+            depths=list(shape.depths),
+            num_heads=list(shape.heads),
+            window_size=shape.window,
+            num_labels=1,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.swin = SwinForImageClassification(config)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits, (N,), of pixels (N, 3, S, S) in [0, 1]."""
+        result: Tensor = self.swin(normalise(pixels, IMAGENET_MEAN, IMAGENET_STD)).logits[:, 0]
+        return result
+
+
+def load_swin(folder: Path, shape: SwinShape, *, seed: int) -> LogitSwin:
+    """Load a Swin classifier from a local folder, its classifier replaced by a fresh one with one logit.
+
+    Raises:
+        CheckpointError: If the folder cannot be read, is no Swin, lacks weights, or its shape is another.
+    """
+    config, given = _given_classifier(folder, "an ImageNet Swin", SwinConfig, SwinForImageClassification)
+    found = SwinShape(
+        shape.image_size, tuple(config.depths), tuple(config.num_heads), config.embed_dim, config.window_size
+    )
+    if found != shape:
+        raise CheckpointError(f"{folder} holds {found}, and {shape} was asked for: name its depths, heads and width.")
+    network = LogitSwin(shape, seed=seed)
+    network.swin.load_state_dict(given, strict=False)
     return network
 
 
@@ -154,8 +234,7 @@ def load_clip_encoder(folder: Path) -> ClipEncoder:
     Raises:
         CheckpointError: If the folder cannot be read, is no CLIP, or lacks weights.
     """
-    kind = "CLIP is a local folder with the config.json and model.safetensors of a Hub repository"
-    with _reading(folder, kind):
+    with _reading(folder, "CLIP"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         if isinstance(config, CLIPConfig):
             config.vision_config.projection_dim = config.projection_dim
@@ -176,7 +255,71 @@ def load_clip_encoder(folder: Path) -> ClipEncoder:
     return ClipEncoder(model)
 
 
-def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+class FrozenEncoder(nn.Module):
+    """A frozen vision transformer: pixels in [0, 1] to the [CLS] after its last norm.
+
+    Attributes:
+        image_size: Side of the squares that it is given, in pixels.
+        dim: Length of a feature.
+    """
+
+    def __init__(self, model: PreTrainedModel, image_size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        use_onednn(self.model)
+        self.image_size = image_size
+        self._mean, self._std = tuple(mean), tuple(std)
+        of = model.config
+        self._patches = (of.image_size // of.patch_size) ** 2 if isinstance(of, ViTMAEConfig) else 0
+        self.dim = self(torch.zeros(1, 3, image_size, image_size)).shape[1]
+
+    @torch.inference_mode()
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return features, (N, dim), of pixels (N, 3, image_size, image_size) in [0, 1]."""
+        order = {"noise": torch.arange(self._patches).expand(len(pixels), -1)} if self._patches else {}  # else drawn
+        found = self.model(pixel_values=normalise(pixels, self._mean, self._std), **order).last_hidden_state
+        return cast("Tensor", found[:, 0])
+
+
+def load_encoder(folder: Path, image_size: int) -> FrozenEncoder | ClipEncoder:
+    """Load any encoder with a [CLS]: DINOv2, DINOv3, ViT, CLIP, MAE, or what `cinemae backbone convert` wrote.
+
+    Mean and deviation of the pixels are those of its preprocessor_config.json, else ImageNet's. CLIP gives its
+    projected feature at its own size.
+
+    Args:
+        folder: Local, in the Hub's layout.
+        image_size: Side of the squares to give it, in pixels.
+
+    Raises:
+        CheckpointError: If the folder cannot be read, lacks weights, has no [CLS], or takes no squares of this size.
+    """
+    with _reading(folder, "a frozen encoder"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if isinstance(config, CLIPConfig | CLIPVisionConfig):
+            return load_clip_encoder(folder)
+        if isinstance(config, ViTMAEConfig):
+            config.mask_ratio = 0.0
+        model, loading = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+        )
+        _require_complete(folder, loading, but="pooler.")
+        if not hasattr(getattr(model, "embeddings", None), "cls_token"):
+            raise CheckpointError(
+                f"{folder} holds a {config.model_type}, which has no [CLS]: use a DINOv2, ViT or CLIP."
+            )
+        path = folder / "preprocessor_config.json"
+        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        mean, std = values.get("image_mean", IMAGENET_MEAN), values.get("image_std", IMAGENET_STD)
+        return FrozenEncoder(model, image_size, mean, std)
+
+
+def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return (pixels - mean) / std by channel, (N, 3, H, W)."""
     shape = (1, len(mean), 1, 1)
     return (pixels - pixels.new_tensor(mean).view(shape)) / pixels.new_tensor(std).view(shape)
@@ -184,6 +327,7 @@ def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 
 def _resnet_config(shape: ResNetShape) -> ResNetConfig:
     return ResNetConfig(
+        num_channels=shape.channels,
         embedding_size=shape.stem_width,
         hidden_sizes=list(shape.widths),
         depths=list(shape.depths),
@@ -199,12 +343,30 @@ def _shape_of(config: ResNetConfig) -> ResNetShape:
     return ResNetShape(
         depths=tuple(config.depths),
         widths=tuple(config.hidden_sizes),
+        channels=config.num_channels,
         stem_width=config.embedding_size,
         block=config.layer_type,
         activation=config.hidden_act,
         downsample_in_first_stage=config.downsample_in_first_stage,
         downsample_in_bottleneck=config.downsample_in_bottleneck,
     )
+
+
+def _given_classifier(
+    folder: Path, kind: str, config_type: type[PreTrainedConfig], model_type: type[PreTrainedModel]
+) -> tuple[Any, dict[str, Tensor]]:
+    """Return the configuration of a classifier in a local folder, and its weights but for the last layer."""
+    with _reading(folder, kind):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if not isinstance(config, config_type):
+            use = _PUBLISHED[config_type.model_type]
+            raise CheckpointError(f"{folder} holds a {config.model_type}, not a {config_type.model_type}: use {use}.")
+        given, loading = model_type.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+    _require_complete(folder, loading, but=_CLASSIFIER)
+    weights = given.state_dict().items()
+    return config, {name: weight for name, weight in weights if not name.startswith(_CLASSIFIER)}
 
 
 def _require_complete(folder: Path, loading: dict[str, Any], *, but: str | None = None) -> None:
@@ -219,6 +381,7 @@ def _require_complete(folder: Path, loading: dict[str, Any], *, but: str | None 
 @contextlib.contextmanager
 def _reading(folder: Path, kind: str) -> Iterator[None]:
     """Turn what goes wrong into one sentence, and keep progress bars and loading tables out of the terminal."""
+    kind = f"{kind} is a local folder with the config.json and model.safetensors of a Hub repository"
     if not folder.is_dir():
         raise CheckpointError(f"{kind}; {folder} is not a folder.")
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cinemae.evaluation.baselines.network_detector import NetworkDetector
 from cinemae.evaluation.baselines.network_training import NetworkConfig
-from cinemae.evaluation.baselines.networks import LogitResNet, ResNetShape, bottleneck_shape
+from cinemae.evaluation.baselines.networks import LogitResNet, bottleneck_shape
 from cinemae.settings import require
 
 _STEM_KERNEL = 3  # with it the network has the 1.44 million parameters that the paper states; with 7, 1.45
@@ -78,9 +78,6 @@ class Npr(NetworkDetector[NprConfig]):
     name: ClassVar[str] = "npr"
     config_type = NprConfig
 
-    def __init__(self, config: NprConfig | None = None) -> None:
-        super().__init__(config or NprConfig())
-
     @property
     def description(self) -> str:
         """What the detector is, in a line."""
@@ -89,8 +86,4 @@ class Npr(NetworkDetector[NprConfig]):
 
     def new_network(self, seed: int) -> NprNetwork:
         """Return a fresh network."""
-        return NprNetwork(bottleneck_shape(self.config.depths, self.config.width, _STEM_KERNEL), seed=seed)
-
-    def empty_network(self, shape: ResNetShape) -> NprNetwork:
-        """Return a network of this shape."""
-        return NprNetwork(shape, seed=0)
+        return NprNetwork(bottleneck_shape(self.config.depths, self.config.width, stem_kernel=_STEM_KERNEL), seed=seed)

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from cinemae.errors import ConfigError, ModelDirError
+from cinemae.evaluation.baselines.aide_low import AideLow
 from cinemae.evaluation.baselines.cnnspot import CnnSpot
+from cinemae.evaluation.baselines.f3net import F3Net
+from cinemae.evaluation.baselines.ferretnet import FerretNet
 from cinemae.evaluation.baselines.frequency import FreDect
+from cinemae.evaluation.baselines.frozen_probe import FrozenProbe
+from cinemae.evaluation.baselines.fusing import Fusing
+from cinemae.evaluation.baselines.gramnet import GramNet
+from cinemae.evaluation.baselines.lnp import Lnp
+from cinemae.evaluation.baselines.network_detector import NetworkDetector
 from cinemae.evaluation.baselines.npr import Npr
 from cinemae.evaluation.baselines.options import options_from_text
+from cinemae.evaluation.baselines.patchcraft import PatchCraft
 from cinemae.evaluation.baselines.saved import saved_name
+from cinemae.evaluation.baselines.spec import Spec
+from cinemae.evaluation.baselines.swin import SwinT
 from cinemae.evaluation.baselines.univfd import UnivFd
 
-Baseline: TypeAlias = FreDect | Npr | CnnSpot | UnivFd
+Baseline: TypeAlias = FreDect | UnivFd | NetworkDetector[Any]
 
-BASELINES: dict[str, type[FreDect] | type[Npr] | type[CnnSpot] | type[UnivFd]] = {
-    kind.name: kind for kind in (FreDect, Npr, CnnSpot, UnivFd)
-}
+_KINDS: tuple[type[Baseline], ...] = (
+    FreDect,
+    Npr,
+    CnnSpot,
+    UnivFd,
+    SwinT,
+    Spec,
+    F3Net,
+    GramNet,
+    Fusing,
+    Lnp,
+    PatchCraft,
+    AideLow,
+    FerretNet,
+    FrozenProbe,
+)
+BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in _KINDS}
 
 
 def baseline_from_text(text: str) -> Baseline:

@@ -16,7 +16,7 @@ from cinemae.errors import ConfigError, FingerprintMismatchError
 from cinemae.evaluation.baselines.crops import center_square, training_square
 from cinemae.evaluation.baselines.linear_probe import LinearProbe, not_trained, require_labels
 from cinemae.evaluation.baselines.network_training import to_pixels
-from cinemae.evaluation.baselines.networks import ClipEncoder, load_clip_encoder
+from cinemae.evaluation.baselines.networks import ClipEncoder, FrozenEncoder, load_clip_encoder
 from cinemae.evaluation.baselines.options import settings_from_options
 from cinemae.evaluation.baselines.saved import Arrays, misfit, read_detector, read_settings, write_detector
 from cinemae.models.directory import file_hash
@@ -112,13 +112,16 @@ class UnivFd:
     """
 
     name: ClassVar[str] = "univfd"
+    config_type: ClassVar[type[UnivFdConfig]] = UnivFdConfig
+    repository: ClassVar[str] = HUB_REPOSITORY
+    _needs: ClassVar[str] = "CLIP's image encoder"
 
     def __init__(self, config: UnivFdConfig) -> None:
-        _require_backbone(config.backbone)
+        self._require_backbone(config.backbone)
         self.config = config
         self.outputs: Literal["probability", "score"] = "probability" if config.mode == "linear" else "score"
         self.threshold = 0.5 if config.mode == "linear" else 0.0
-        self._encoder: ClipEncoder | None = None
+        self._encoder: ClipEncoder | FrozenEncoder | None = None
         self._classifier: LinearProbe | NearestNeighbours | None = None
 
     @classmethod
@@ -128,7 +131,7 @@ class UnivFd:
         Raises:
             ConfigError: If a name is unknown, a value is refused, or no encoder is named.
         """
-        return cls(settings_from_options(UnivFdConfig, options, detector=cls.name))
+        return cls(settings_from_options(cls.config_type, options, detector=cls.name))
 
     @property
     def description(self) -> str:
@@ -193,7 +196,7 @@ class UnivFd:
             FingerprintMismatchError: If it is another one.
         """
         values, arrays = read_detector(folder, cls.name)
-        config = read_settings(folder, values, "config", UnivFdConfig)
+        config = read_settings(folder, values, "config", cls.config_type)
         detector = cls(dataclasses.replace(config, backbone=backbone) if backbone else config)
         there, now = values.get("backbone_sha256"), detector._backbone_hash()
         if there != now:
@@ -210,7 +213,7 @@ class UnivFd:
     def _features(self, pictures: Sequence[Image.Image], seed: int | None = None) -> NDArray[np.float32]:
         """Return features (N, D): of centre crops, or with a seed of altered random crops."""
         if self._encoder is None:
-            self._encoder = load_clip_encoder(Path(self.config.backbone))
+            self._encoder = self._read_encoder()
         features = np.empty((len(pictures), self._encoder.dim), np.float32)
         for start in range(0, len(pictures), self.config.batch_size):
             rows = range(start, min(start + self.config.batch_size, len(pictures)))
@@ -224,20 +227,23 @@ class UnivFd:
         rng = np.random.default_rng([seed, row])
         return training_square(image, size, rng, blur=self.config.blur, recompress=self.config.recompress)
 
+    def _read_encoder(self) -> ClipEncoder | FrozenEncoder:
+        return load_clip_encoder(Path(self.config.backbone))
+
+    def _require_backbone(self, backbone: str) -> None:
+        missing = [name for name in ("config.json", _WEIGHTS) if not (Path(backbone) / name).is_file()]
+        if backbone and not missing:
+            return
+        came = f"{backbone} has no {missing[0]}" if backbone else "none was named"
+        folder = self.repository.rpartition("/")[2]
+        raise ConfigError(
+            f"{self.name} needs {self._needs} as a local folder with config.json and {_WEIGHTS}; {came}. Download "
+            f"{self.repository} from the Hub (hf download {self.repository} --local-dir {folder}) and name the folder: "
+            f"{self.name},backbone={folder}"
+        )
+
     def _backbone_hash(self) -> str:
         return file_hash(Path(self.config.backbone) / _WEIGHTS)
-
-
-def _require_backbone(backbone: str) -> None:
-    missing = [name for name in ("config.json", _WEIGHTS) if not (Path(backbone) / name).is_file()]
-    if backbone and not missing:
-        return
-    came = f"{backbone} has no {missing[0]}" if backbone else "none was named"
-    raise ConfigError(
-        f"univfd needs CLIP's image encoder as a local folder with config.json and {_WEIGHTS}; {came}. Download "
-        f"{HUB_REPOSITORY} from the Hub (hf download {HUB_REPOSITORY} --local-dir clip) and name the folder: "
-        "univfd,backbone=clip"
-    )
 
 
 def _to_unit_length(features: NDArray[np.float32]) -> NDArray[np.float32]:

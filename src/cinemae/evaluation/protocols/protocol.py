@@ -49,7 +49,23 @@ METRICS: dict[str, str] = {
     "median_overall": "median of s2",
     "median_sensitivity": "median of s3",
 }
-DETECTORS = ("cinemae", "nll", "lcas", "format-probe", "fredect", "npr", "cnnspot", "univfd")
+DETECTORS = (
+    "cinemae",
+    "nll",
+    "lcas",
+    "format-probe",
+    "fredect",
+    "npr",
+    "cnnspot",
+    "univfd",
+    "swin",
+    "spec",
+    "f3net",
+    "gramnet",
+    "fusing",
+    "lnp",
+    "patchcraft",
+)
 MEAN = "mean"
 POOLED = "pooled"
 OWN_MEASUREMENT = "measured by the paper"
