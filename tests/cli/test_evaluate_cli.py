@@ -86,7 +86,10 @@ class TestEvaluate:
         assert lines[-1] == f"report: {out / 'report.html'}"
         assert lines[1] == "data set: read real/ (10) as photographs and fake/ (10) as generated images"
         assert lines[1] in result.stderr.splitlines()  # before a picture is opened
-        shown = [tuple(line.split()[:2]) for line in lines[4:-1] if not line.startswith("WARNING")]
+        shares = [line for line in lines if line.startswith("verdicts of ")]
+        assert [line.partition(":")[0] for line in shares] == ["verdicts of cinemae, raw"]
+        others = [line for line in lines[4:-1] if line not in shares and not line.startswith("WARNING")]
+        shown = [tuple(line.split()[:2]) for line in others]
         assert shown == [
             (name, condition)
             for name in ("cinemae", "fredect", "format-probe", "flatness")

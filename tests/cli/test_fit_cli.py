@@ -62,7 +62,8 @@ def test_the_end_says_what_was_done_how_good_it_is_and_what_comes_next(fitted):
     assert text.startswith(f"{out}: mine@")
     assert "photographs: a random part of each source's images held out (dslr, phone); 45 to train on, 15 to" in text
     assert f"features: 120 images looked at, 0 known from before; kept in {out}.work\n" in text
-    assert "  AUC 1.000 [1.000, 1.000]\n  worst generator " in text
+    assert "  AUC 1.000 [1.000, 1.000]\n" in text
+    assert "\n  worst generator " in text
     assert "0 of 15 photographs (0.0 % [0.0, 20.4]) are called AI-generated" in text
     assert "yours is better here" in text
     assert "container, size and JPEG quality alone: AUC 0.500" in text

@@ -56,7 +56,7 @@ def limits_in_words(decision: DecisionConfig) -> str:
 
     Example:
         >>> limits_in_words(DecisionConfig(target_fpr=0.02, target_fnr=0.1, measured_fpr=0.036, measured_fnr=0.1))[-80:]
-        '. On the images that the model was checked on it was 3.6 % and 10 %, respectively.'
+        'On the images that the model was checked on it was 3.6 % and 10 %, respectively.'
         >>> limits_in_words(DecisionConfig(threshold=0.9, real_below=0.3, rule=BY_HAND, target_fnr=0.1))
         'The limit of 90 % was set by hand: how often it errs was not measured.'
     """
