@@ -30,7 +30,7 @@ from benchmarks.starter_cv import Design, Part, evaluate, family_aucs, found_at
 from benchmarks.starter_heads import Vector
 from benchmarks.starter_page import FAMILIES
 from benchmarks.starter_store import FeatureStore, Pictures
-from cinemae.evaluation.baselines.registry import baseline_from_text
+from cinemae.evaluation.baselines.registry import BASELINES, baseline_from_text
 
 VIEW: Final = "c0"
 RECORD: Final = RESULTS / "starter_methods.json"
@@ -161,21 +161,26 @@ def render() -> str:
     rows.sort(key=lambda row: -row.mean_auc)
     families = sorted(rows[0].families, key=lambda family: np.mean([row.families[family] for row in rows]))
     lines = [
-        "| method | mean AUC | found at 3 % | trained on | minutes |",
-        "| --- | --- | --- | --- | --- |",
+        "| | method | mean AUC | found at 3 % | trained on | minutes |",
+        "| --- | --- | --- | --- | --- | --- |",
         *(
-            f"| {row.method} | {row.mean_auc:.3f} | {100 * row.found:.0f} % | {row.trained_on:,} | {row.minutes:.0f} |"
-            for row in rows
+            f"| {number} | {_name(row)} | {row.mean_auc:.3f} | {100 * row.found:.0f} % | {row.trained_on:,} "
+            f"| {row.minutes:.0f} |"
+            for number, row in enumerate(rows, 1)
         ),
         "",
-        f"| made by | {' | '.join(row.method.partition(',')[0] for row in rows)} |",
+        f"| AUC of | {' | '.join(f'{number}' for number in range(1, len(rows) + 1))} |",
         f"| --- |{' --- |' * len(rows)}",
         *(
-            f"| {FAMILIES.get(family, family)} | {' | '.join(f'{row.families[family]:.2f}' for row in rows)} |"
+            f"| {FAMILIES[family]} | {' | '.join(f'{row.families[family]:.2f}' for row in rows)} |"
             for family in families
         ),
     ]
     return PAGE_TEXT.format(generated=rows[0].generated, photographs=rows[0].photographs, table="\n".join(lines))
+
+
+def _name(row: MethodRow) -> str:
+    return f"`{row.method}`" if row.method.partition(",")[0] in BASELINES else row.method
 
 
 PAGE_TEXT = """# Method against method: four folds
@@ -187,9 +192,10 @@ training, each source of photographs as well, and every picture is delivered as 
 scaled). {generated:,} generated images and {photographs:,} photographs lie in four folds, generated images by family,
 photographs by source; each method is trained on three folds and judges the fourth, four times. AUC is that of a family
 against the photographs of its fold, "found" the share of generated images above what 3 % of those photographs exceed.
-Methods with a comma in their name are trained from scratch on native crops, for minutes where their authors took days
-on graphics cards: their rows say what that reaches, not what the methods can do. The others learn a linear head on
-features of the frozen encoder, from all pictures of three folds. What the bundled model reaches, which has centre
+Methods named as `--detector` takes them learn from native crops alone, of few pictures ("trained on") and for
+minutes, where their authors took days on graphics cards: their rows say what that reaches, not what the methods can
+do. The others learn a linear head on features of the frozen encoder, from all pictures of three folds; their minutes
+are without the features. What the bundled model reaches, which has centre
 squares, LCAS statistics and more photographs beside: [starter.md](../starter.md).
 
 {table}
