@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.measure import FIRST_STARTER, RESULTS, ROOT, describe_machine
+from benchmarks.measure import LIKE_BUNDLED, RESULTS, ROOT, describe_machine
 from cinemae import Detector, Verdict, load_image
 from cinemae.detect.words import word_for
 from cinemae.errors import ImageError
@@ -111,7 +111,7 @@ def render() -> str:
             cells = [_cell(found["flips"][name] if name in DELIVERIES else found[name]) for name in names]
             rows.append(f"| {kind} | {label} | {' | '.join(cells)} |")
     counts = " and ".join(f"{n} {name}" for name, n in values["images"].items())
-    return PAGE_TEXT.format(note=FIRST_STARTER, table="\n".join(rows), counts=counts, model=values["model"])
+    return PAGE_TEXT.format(note=LIKE_BUNDLED, table="\n".join(rows), counts=counts, model=values["model"])
 
 
 def _cell(estimate: dict[str, Any] | None) -> str:
@@ -137,11 +137,10 @@ gets the opposite word.
 {table}
 
 With `--stable` both the picture and its other delivery are judged that way, the other delivery by the stricter rule
-too. So a flip need not become rarer: in the record of November 2026 it did not. What `--stable` did there was to say
-less: fewer photographs accused, fewer generated images passed as real, and fewer found. No picture was contradicted,
-with it or without, since "uncertain" lies between the two words.
+too. So a flip need not become rarer: here it did not. What `--stable` does is to say less: fewer pictures get either
+word. No picture was contradicted, with it or without, since "uncertain" lies between the two words.
 
-Model {model}; {counts}, the validation images that its thresholds were chosen on.
+Model {model}; {counts}: intervals are wide.
 """
 
 

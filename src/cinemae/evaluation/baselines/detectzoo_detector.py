@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from PIL import Image
 
-from cinemae.errors import CheckpointError, ConfigError
+from cinemae.errors import CheckpointError, ConfigError, first_line
 
 PREFIX = "detectzoo:"
 
@@ -47,7 +47,7 @@ class DetectZooDetector:
             self._detector = detectzoo.load_detector(name, device="cpu" if device == "auto" else device, **options)
         except Exception as error:
             raise CheckpointError(
-                f"DetectZoo could not load {name} ({type(error).__name__}: {_first_line(error)}). It fetches weights "
+                f"DetectZoo could not load {name} ({type(error).__name__}: {first_line(error)}). It fetches weights "
                 "from where their authors keep them; where you have them, name the file: "
                 f"{PREFIX}{name},checkpoint_path=FILE"
             ) from error
@@ -66,10 +66,6 @@ def _import_package(name: str) -> Any:  # noqa: ANN401 - the package has no type
     except (ImportError, RuntimeError, OSError) as error:  # torchvision raises the latter two beside another torch
         raise ConfigError(
             f"{PREFIX}{name} needs the package DetectZoo (pip install detectzoo), which needs torchvision and "
-            f"torchaudio of the same build as torch; importing it failed: {type(error).__name__}: {_first_line(error)}"
+            f"torchaudio of the same build as torch; importing it failed: {type(error).__name__}: {first_line(error)}"
         ) from error
     return detectzoo
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from cinemae.config import DeviationConfig, HeadConfig, LcasConfig, MaskConfig
 from cinemae.errors import ConfigError
+from cinemae.evaluation.baselines.methods import METHODS
 from cinemae.evaluation.protocols.toml_settings import PaperFigure, build, build_all, within
 from cinemae.pictures.corruptions import parse_condition
 from cinemae.settings import Settings, require
@@ -49,23 +50,7 @@ METRICS: dict[str, str] = {
     "median_overall": "median of s2",
     "median_sensitivity": "median of s3",
 }
-DETECTORS = (
-    "cinemae",
-    "nll",
-    "lcas",
-    "format-probe",
-    "fredect",
-    "npr",
-    "cnnspot",
-    "univfd",
-    "swin",
-    "spec",
-    "f3net",
-    "gramnet",
-    "fusing",
-    "lnp",
-    "patchcraft",
-)
+DETECTORS = ("cinemae", "nll", "lcas", "format-probe", *(method.name for method in METHODS if method.runs))
 MEAN = "mean"
 POOLED = "pooled"
 OWN_MEASUREMENT = "measured by the paper"
