@@ -15,6 +15,10 @@ from PIL import Image
 FIRST_JPEG: Final = 0.85
 """Share of losslessly stored pictures that are saved as JPEG before anything else."""
 SCREEN: Final = 2400
+ROUGH: Final = 10_000
+"""The first seed of rough copies, beyond the numbers of all deliveries."""
+NOISE: Final = (1.5, 20.0)
+"""Least and most noise of a rough copy, in levels of 0 to 255; drawn evenly in its logarithm."""
 FILTERS: Final = (
     Image.Resampling.BILINEAR,
     Image.Resampling.BICUBIC,
@@ -37,6 +41,26 @@ def deliver(image: Image.Image, sha256: str, number: int, *, lossless: bool) -> 
     if lossless and draw < FIRST_JPEG:
         image = _jpeg(image, quality, chroma)
     return _wander(image, rng) if number else _protocol(image, rng)
+
+
+def roughen(image: Image.Image, sha256: str) -> Image.Image:
+    """Return a picture as poor copies of it look: perhaps cropped, gray, with noise, and saved as JPEG.
+
+    In half of the cases a part of 0.4 to 0.9 of both sides is left, one in ten is gray, three in four have Gaussian
+    noise of 1.5 to 20 levels, half of those the same in all channels, and half are saved as JPEG of quality 70 to 96.
+
+    Args:
+        image: RGB, delivered.
+        sha256: Of the file, in hex: the seed.
+    """
+    rng = np.random.default_rng([ROUGH, int(sha256[:16], 16)])
+    if rng.random() < 0.5:
+        image = _crop(image, rng.uniform(0.4, 0.9), rng)
+    if rng.random() < 0.1:
+        image = image.convert("L").convert("RGB")
+    if rng.random() < 0.75:
+        image = _add_noise(image, float(np.exp(rng.uniform(*np.log(NOISE)))), rng)
+    return _jpeg(image, int(rng.integers(70, 97)), _chroma(rng)) if rng.random() < 0.5 else image
 
 
 def protocol_steps(sha256: str) -> tuple[bool, bool]:
@@ -71,10 +95,7 @@ def _wander(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     if max(image.size) > 2600 and rng.random() < 0.5:
         image = _scale(image, rng.uniform(900, 2400) / max(image.size), _filter(rng))
     if rng.random() < 0.3:
-        share = rng.uniform(0.5, 0.95)
-        width, height = (max(1, round(side * share)) for side in image.size)
-        left, top = int(rng.integers(0, image.width - width + 1)), int(rng.integers(0, image.height - height + 1))
-        image = image.crop((left, top, left + width, top + height))
+        image = _crop(image, rng.uniform(0.5, 0.95), rng)
     if rng.random() < 0.4:
         image = _scale(image, rng.uniform(0.5, 0.95), _filter(rng))
     if rng.random() < 0.1:
@@ -87,6 +108,19 @@ def _wander(image: Image.Image, rng: np.random.Generator) -> Image.Image:
             image = _scale(image, rng.uniform(0.6, 1.0), _filter(rng))
         image = _save(image, rng)
     return image
+
+
+def _crop(image: Image.Image, share: float, rng: np.random.Generator) -> Image.Image:
+    width, height = (max(1, round(side * share)) for side in image.size)
+    left, top = int(rng.integers(0, image.width - width + 1)), int(rng.integers(0, image.height - height + 1))
+    return image.crop((left, top, left + width, top + height))
+
+
+def _add_noise(image: Image.Image, levels: float, rng: np.random.Generator) -> Image.Image:
+    """Add Gaussian noise of this deviation, as often the same to all channels as to each its own."""
+    channels = 1 if rng.random() < 0.5 else 3
+    noise = rng.standard_normal((image.height, image.width, channels), dtype=np.float32) * levels
+    return Image.fromarray((np.asarray(image) + noise).round().clip(0, 255).astype(np.uint8))
 
 
 def _screenshot(image: Image.Image, rng: np.random.Generator) -> Image.Image:

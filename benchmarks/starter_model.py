@@ -1,16 +1,18 @@
 r"""Make the bundled model from stored features: cross-fitted thresholds, a head that learnt from all pictures.
 
-    python -m benchmarks.starter_model LIST.csv --features FEATURES --lcas LCAS --backbone BACKBONE \
-        --provenance recipes/starter/provenance.json --out MODEL --save
+    python -m benchmarks.starter_model LIST.csv --features FEATURES --lcas LCAS --rough FEATURES LCAS \
+        --backbone BACKBONE --provenance recipes/starter/provenance.json --out MODEL --save
 
 FEATURES is written by `benchmarks.starter_features --views ws,sc,c0 --layers 5-9 --keep-pixels`, LCAS by
 `benchmarks.starter_lcas`. Beside each picture that is not square its centre square is trained on, so that proportions
-say less of the class. For each fold of the protocol of `benchmarks.starter_cv` a head learns on the other three; curve
-and thresholds come from the logits that these four heads give to pictures of families and sources that they have not
-seen. What ships is a fifth head, of all pictures; --save writes what the four reach to results/starter_model.json. With
---without F a model of the same kind is made that has not seen fold F, for measurements on pictures that nothing was
-chosen on; its thresholds come from the other folds. Without --out, the figures of the four heads alone, with
---no-copies or --no-statistics for what the centre squares and the statistics of LCAS are worth.
+say less of the class; and with --rough poor copies, `starter_features --rough --views ws,c0` of as many pictures as
+wanted, so that noise or a crop does. For each fold of the protocol of `benchmarks.starter_cv` a head learns on the
+other three; curve and thresholds come from the logits that these four heads give to pictures of families and sources
+that they have not seen. What ships is a fifth head, of all pictures; --save writes what the four reach to
+results/starter_model.json. With --without F a model of the same kind is made that has not seen fold F, for measurements
+on pictures that nothing was chosen on; its thresholds come from the other folds. Without --out, the figures of the four
+heads alone, with --no-squares, --no-rough or --no-statistics for what centre squares, poor copies and the statistics of
+LCAS are worth.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import csv
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -29,7 +31,7 @@ from numpy.typing import NDArray
 
 from benchmarks.starter_cv import Part, family_aucs, found_at, join
 from benchmarks.starter_page import RECORD, draw
-from benchmarks.starter_record import FEWEST, Judged, make_record
+from benchmarks.starter_record import FEWEST, Judged, make_record, rough_record
 from benchmarks.starter_store import FeatureStore, Matrix, Pictures
 from cinemae.calibration.outliers import cross_fitted_distances, fit_distance, ood_reference
 from cinemae.calibration.report import CalibrationReport, report_calibration
@@ -80,57 +82,84 @@ CHOSEN_FOR: Final = 12_959
 
 
 @dataclass(frozen=True)
-class Data:
-    """All pictures as the model sees them, and what heat maps are scaled by.
+class Folded:
+    """N images as the model sees them, and the fold of each.
 
     Attributes:
-        pictures: Features, statistics, labels; the group of each as its generator or source.
-        fold: Of each picture, (N,).
-        copies: The centre squares of those that are not square, which are trained on as well.
-        fold_of_copies: Of each copy, (M,).
-        photograph_lcas: Of every masked patch of the photographs, flat.
+        images: Features, statistics, labels; the group of each as its generator or source.
+        fold: (N,).
     """
 
-    pictures: TrainingSet
+    images: TrainingSet
     fold: NDArray[np.int64]
-    copies: TrainingSet
-    fold_of_copies: NDArray[np.int64]
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> Folded:
+        """Return the chosen ones."""
+        return Folded(self.images[chosen], self.fold[chosen])
+
+
+@dataclass(frozen=True)
+class Data:
+    """All pictures, their copies, and what heat maps are scaled by.
+
+    Attributes:
+        pictures: As the protocol delivers them.
+        squares: The centre squares of those that are not square, which are trained on as well.
+        rough: Poor copies of some.
+        photograph_lcas: Of every masked patch of the photographs, flat.
+        rough_is_learnt: Whether poor copies are trained on, or judged alone.
+    """
+
+    pictures: Folded
+    squares: Folded
+    rough: Folded
     photograph_lcas: NDArray[np.float32]
+    rough_is_learnt: bool = True
 
     def without(self, fold: int) -> Data:
         """Leave a fold out."""
-        kept, kept_copies = self.fold != fold, self.fold_of_copies != fold
-        return replace(
-            self,
-            pictures=self.pictures[kept],
-            fold=self.fold[kept],
-            copies=self.copies[kept_copies],
-            fold_of_copies=self.fold_of_copies[kept_copies],
-        )
+        pictures, squares, rough = (part[part.fold != fold] for part in (self.pictures, self.squares, self.rough))
+        return replace(self, pictures=pictures, squares=squares, rough=rough)
+
+    def without_squares(self) -> Data:
+        """Leave the centre squares out."""
+        return replace(self, squares=self.squares[np.zeros(len(self.squares.fold), bool)])
 
     def trained_on(self) -> TrainingSet:
         """Return pictures and copies."""
-        both = self.pictures, self.copies
+        parts = [self.pictures.images, self.squares.images, *([self.rough.images] if self.rough_is_learnt else [])]
         global_feature, stats, labels, generators = (
-            np.concatenate([getattr(part, name) for part in both])
+            np.concatenate([getattr(part, name) for part in parts])
             for name in ("global_feature", "stats", "labels", "generators")
         )
         return TrainingSet.of(global_feature, stats, labels, generators)
 
 
-def read_data(store: FeatureStore, patch_dim: int) -> Data:
-    """Put features and statistics of both views together."""
+def read_data(store: FeatureStore, patch_dim: int, rough: FeatureStore | None = None) -> Data:
+    """Put features and statistics of both views together.
+
+    Args:
+        store: Of the pictures, with their centre squares.
+        patch_dim: Values of a patch.
+        rough: Of poor copies.
+    """
     everything, copied = np.ones(len(store.pictures), bool), store.rows[COPY][:, 0] >= 0
     whole, native = (_of_view(store, view, everything, patch_dim) for view in VIEWS)
     square = _of_view(store, COPY, copied, patch_dim)
     of_photographs = np.concatenate([view.lcas[~store.pictures.fake] for view in (whole, native)])
+    pictures = _join(whole, native, store.pictures)
     return Data(
-        pictures=_join(whole, native, store.pictures),
-        fold=store.pictures.fold,
-        copies=_join(square, native.of(copied), store.pictures[copied]),
-        fold_of_copies=store.pictures.fold[copied],
+        pictures=pictures,
+        squares=_join(square, native.of(copied), store.pictures[copied]),
+        rough=pictures[~everything] if rough is None else _rough(rough, patch_dim),
         photograph_lcas=of_photographs[~np.isnan(of_photographs)],
     )
+
+
+def _rough(store: FeatureStore, patch_dim: int) -> Folded:
+    everything = np.ones(len(store.pictures), bool)
+    whole, native = (_of_view(store, view, everything, patch_dim) for view in VIEWS)
+    return _join(whole, native, store.pictures)
 
 
 @dataclass(frozen=True)
@@ -160,12 +189,13 @@ def _of_view(store: FeatureStore, view: str, chosen: NDArray[np.bool_], patch_di
     return View(global_feature, anomaly_stats(lcas).numpy(), lcas.numpy())
 
 
-def _join(first: View, second: View, pictures: Pictures) -> TrainingSet:
+def _join(first: View, second: View, pictures: Pictures) -> Folded:
     both = first, second
     global_feature, stats = (
         np.stack([getattr(view, name) for view in both], 1) for name in ("global_feature", "stats")
     )
-    return TrainingSet.of(global_feature, stats, pictures.fake.astype(np.int64), names(pictures))
+    images = TrainingSet.of(global_feature, stats, pictures.fake.astype(np.int64), names(pictures))
+    return Folded(images, pictures.fold)
 
 
 def names(pictures: Pictures) -> NDArray[np.str_]:
@@ -201,16 +231,25 @@ def train_config(pictures: int) -> TrainConfig:
     return replace(TRAIN, weight_decay=TRAIN.weight_decay * (CHOSEN_FOR / pictures))
 
 
-def cross_logits(data: Data, head: HeadConfig, train: TrainConfig) -> NDArray[np.float64]:
-    """Return the logit of each picture from the head that has not seen its fold, (N,)."""
-    logits = np.zeros(len(data.fold))
-    for number in np.unique(data.fold):
-        here = data.fold == number
-        held_out = data.pictures[here]
+class CrossLogits(NamedTuple):
+    """The logit of each picture, and of each of its rough copies, from the head that has not seen its fold."""
+
+    pictures: NDArray[np.float64]
+    rough: NDArray[np.float64]
+
+
+def cross_logits(data: Data, head: HeadConfig, train: TrainConfig) -> CrossLogits:
+    """Train a head for each fold on the others."""
+    logits = CrossLogits(np.zeros(len(data.pictures.fold)), np.zeros(len(data.rough.fold)))
+    for number in np.unique(data.pictures.fold):
+        here, rough_here = data.pictures.fold == number, data.rough.fold == number
+        held_out = data.pictures[here].images
         history: list[EpochLine] = []
         learnt = data.without(int(number)).trained_on()
         fitted = fit_head(learnt, held_out, head, train, train.seed, history)
-        logits[here] = predict_logits(fitted, held_out)
+        logits.pictures[here] = predict_logits(fitted, held_out)
+        if rough_here.any():
+            logits.rough[rough_here] = predict_logits(fitted, data.rough[rough_here].images)
         print(f"fold {number}: {history[-1]}", flush=True)
     return logits
 
@@ -224,12 +263,13 @@ def trained_model(
     provenance: dict[str, Any],
 ) -> TrainedModel:
     """Train the head on all pictures, and put it together with the thresholds that cross-fitting gave."""
-    pictures, history, backbone = data.pictures, list[EpochLine](), FrozenMAE.from_pretrained(folder)
+    pictures, fold = data.pictures.images, data.pictures.fold
+    history, backbone = list[EpochLine](), FrozenMAE.from_pretrained(folder)
     train = train_config(len(pictures.labels))
     head = fit_head(data.trained_on(), pictures, head_config, train, train.seed, history)
     results = msgspec.structs.replace(
         validation_results([calibration.logits], pictures, calibration, train, history),
-        split=f"{len(np.unique(data.fold))} folds by family and source; each judged by a head that has not seen it",
+        split=f"{len(np.unique(fold))} folds by family and source; each judged by a head that has not seen it",
     )
     side_by_side = head_config.joins_views_side_by_side
     summary = view_summary(pictures.global_feature, side_by_side)
@@ -243,7 +283,7 @@ def trained_model(
         decision=calibration.decision,
         reference=lcas_quantiles(data.photograph_lcas),
         provenance=provenance,
-        ood=ood_reference(cross_fitted_distances(summary, fold=data.fold), pictures.labels),
+        ood=ood_reference(cross_fitted_distances(summary, fold=fold), pictures.labels),
     )
     report = TrainReport(head, calibration.decision, history, calibration, results)
     extractor = FeatureExtractor(backbone, EXTRACTOR)
@@ -254,34 +294,38 @@ def main() -> None:
     """Train, judge, write."""
     options = _parser().parse_args()
     torch.set_num_threads(1)
-    store = FeatureStore.open(options.features, options.list, options.lcas)
-    data = read_data(store, FrozenMAE.from_pretrained(options.backbone).patch_dim)
-    listed = store.pictures
+    store, rough = FeatureStore.open(options.features, options.list, options.lcas), None
+    if options.rough:
+        rough = FeatureStore.open(options.rough[:1], options.list, options.rough[1:])
+    data = read_data(store, FrozenMAE.from_pretrained(options.backbone).patch_dim, rough)
+    data = replace(data, rough_is_learnt=not options.no_rough)
+    listed, listed_rough = store.pictures, None if rough is None else rough.pictures
     if options.without is not None:
-        listed = listed[data.fold != options.without]
-        data = data.without(options.without)
-    if options.no_copies:
-        data = replace(
-            data, copies=data.copies[np.zeros(len(data.copies), bool)], fold_of_copies=data.fold_of_copies[:0]
-        )
-    pictures = data.pictures
+        data, listed = data.without(options.without), listed[listed.fold != options.without]
+        listed_rough = listed_rough and listed_rough[listed_rough.fold != options.without]
+    if options.no_squares:
+        data = data.without_squares()
+    pictures, fold = data.pictures.images, data.pictures.fold
     dim = pooled_dim(pictures.global_feature.shape[-1], HEAD.view_pooling, len(VIEWS))
     statistics = () if options.no_statistics else HEAD.statistics
     head_config = replace(HEAD, global_dim=dim, statistics=statistics)
     train = train_config(len(pictures.labels))
     logits = cross_logits(data, head_config, train)
-    families = family_aucs(listed, logits)
-    print(f"mean family AUC {np.mean(list(families.values())):.4f}, found {found_at(listed, logits):.3f}")
+    families = family_aucs(listed, logits.pictures)
+    print(f"mean family AUC {np.mean(list(families.values())):.4f}, found {found_at(listed, logits.pictures):.3f}")
+    calibration = report_calibration(logits.pictures, pictures.labels, pictures.generators, train, fold=fold)
+    poor = None if listed_rough is None else rough_record(listed_rough, logits.rough, calibration)
+    print(f"poor copies: {poor}")
     if options.out is None:
         return
-    calibration = report_calibration(logits, pictures.labels, pictures.generators, train, fold=data.fold)
     provenance = json.loads(options.provenance.read_text(encoding="utf-8"))
     provenance |= {"data": data_rows(options.list, listed), "train": train.to_dict()}
     name = "cinemae-starter" if options.without is None else f"cinemae-starter-without-{options.without}"
     model = trained_model(data, head_config, calibration, options.backbone, name, provenance)
     model.write(options.out)
     if options.save:
-        record = make_record(Judged(listed, logits, calibration), options.list, model.config.model_id)
+        judged = Judged(listed, logits.pictures, calibration)
+        record = make_record(judged, options.list, model.config.model_id) | {"rough": poor}
         RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         draw(record)
 
@@ -291,10 +335,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("list", type=Path, help="CSV of the pictures")
     parser.add_argument("--features", type=Path, nargs="+", required=True, help="of benchmarks.starter_features")
     parser.add_argument("--lcas", type=Path, nargs="+", required=True, help="for each, that of benchmarks.starter_lcas")
+    parser.add_argument("--rough", type=Path, nargs=2, metavar=("FEATURES", "LCAS"), help="of poor copies")
     parser.add_argument("--backbone", type=Path, required=True, help="folder that cinemae pretrain wrote")
     parser.add_argument("--provenance", type=Path, help="JSON for config.json and the card; with --out")
     parser.add_argument("--out", type=Path, help="model directory to write; without it only the figures are printed")
-    parser.add_argument("--no-copies", action="store_true", help="do not train on centre squares")
+    parser.add_argument("--no-squares", action="store_true", help="do not train on centre squares")
+    parser.add_argument("--no-rough", action="store_true", help="judge poor copies, do not train on them")
     parser.add_argument("--no-statistics", action="store_true", help="train on the global feature alone")
     parser.add_argument("--without", type=int, help="a fold to leave out altogether")
     parser.add_argument("--save", action="store_true", help=f"write {RECORD.name}")

@@ -20,6 +20,7 @@ from benchmarks.starter_cv import family_aucs, found_at, picture_weights
 from benchmarks.starter_deliveries import protocol_steps
 from benchmarks.starter_store import Pictures
 from cinemae.calibration.report import CalibrationReport
+from cinemae.core.calibration import calibrate
 from cinemae.statistics.estimate import Estimate
 from cinemae.statistics.metrics import auc, figure, rate
 from cinemae.statistics.resampling import calibration_error_of
@@ -27,6 +28,9 @@ from cinemae.statistics.resampling import calibration_error_of
 FEWEST: Final = 20
 """Pictures that a generator, a source or a maker of cameras must have for a row of its own."""
 PREVALENCES: Final = (0.01, 0.1, 0.5)
+
+PORTRAITS: Final = ("AIDI_testing_ffhq", "realorfake", "smoothyy3+flux2-spectral-analysis_FFHQ")
+"""Sources of FFHQ's portraits, all in one fold."""
 
 Flags = NDArray[np.bool_]
 
@@ -48,6 +52,15 @@ class Judged:
             "auc": auc(self.logits[photographs], self.logits[chosen]).to_dict(),
             **self._called(chosen),
         }
+
+    def portrait_row(self, name: str, chosen: Flags) -> dict[str, Any]:
+        """Return how generated images are told from portraits, and from the other photographs of their fold."""
+        pictures = self.pictures
+        photographs = ~pictures.fake & np.isin(pictures.fold, pictures.fold[chosen])
+        portraits = photographs & np.isin(pictures.group, PORTRAITS)
+        against = {"auc_portraits": portraits, "auc_others": photographs & ~portraits}
+        aucs = {key: auc(self.logits[of], self.logits[chosen]).to_dict() for key, of in against.items()}
+        return {"name": name, "n": int(chosen.sum()), "portraits": int(portraits.sum()), **aucs}
 
     def photograph_row(self, name: str, chosen: Flags) -> dict[str, Any]:
         """Return how photographs are judged."""
@@ -100,6 +113,7 @@ def make_record(judged: Judged, list_csv: Path, model: str) -> dict[str, Any]:
         "right_of_ai_verdicts": {str(share): _precision(ai, fake, share) for share in PREVALENCES},
         "calibration_error": figure(calibration_error_of, crossed.prob_fake[real], crossed.prob_fake[fake]).to_dict(),
         "families": _worst_first(judged.fake_row(name, fake & (pictures.family == name)) for name in families),
+        "portraits": _beside_portraits(judged),
         "generators": _worst_first(judged.fake_row(name, chosen) for name, chosen in _groups(pictures.group, fake)),
         "sources": _most_accused_first(
             judged.photograph_row(name, chosen) for name, chosen in _groups(pictures.group, real)
@@ -112,6 +126,42 @@ def make_record(judged: Judged, list_csv: Path, model: str) -> dict[str, Any]:
             for name, chosen in deliveries.items()
         ],
         "format_probe": _format_probe(rows, pictures),
+    }
+
+
+def _beside_portraits(judged: Judged) -> list[dict[str, Any]]:
+    """Return a row for each kind of image whose fold holds the portraits; CycleGAN's repaint photographs."""
+    pictures = judged.pictures
+    folds = np.unique(pictures.fold[np.isin(pictures.group, PORTRAITS)])
+    families = np.where(pictures.fake & np.isin(pictures.fold, folds), pictures.family, "")
+    kinds = np.where(np.char.startswith(pictures.group, "cyclegan") & (families != ""), "cyclegan", families)
+    return [judged.portrait_row(name, kinds == name) for name in np.unique(kinds[kinds != ""]).tolist()]
+
+
+def rough_record(pictures: Pictures, logits: NDArray[np.float64], calibration: CalibrationReport) -> dict[str, Any]:
+    """Return how poor copies are judged, by curve and thresholds that untouched pictures of the other folds gave.
+
+    Args:
+        pictures: That the copies are of.
+        logits: Of each copy, from the head that has not seen its fold.
+        calibration: On the untouched pictures.
+    """
+    folds = np.unique(calibration.fold)
+    ai, photograph = np.zeros(len(logits), bool), np.zeros(len(logits), bool)
+    for number, decision in zip(folds.tolist(), calibration.crossed.decisions, strict=True):
+        here = pictures.fold == number
+        prob = calibrate(logits[here], decision)
+        ai[here], photograph[here] = prob >= decision.threshold, prob < decision.real_below
+    fake = pictures.fake
+    return {
+        "photographs": int((~fake).sum()),
+        "generated": int(fake.sum()),
+        "mean_family_auc": float(np.mean(list(family_aucs(pictures, logits).values()))),
+        "found_at_3_percent": found_at(pictures, logits),
+        "photographs called ai": _share(ai[~fake]).to_dict(),
+        "photographs called photograph": _share(photograph[~fake]).to_dict(),
+        "generated called ai": _share(ai[fake]).to_dict(),
+        "generated called photograph": _share(photograph[fake]).to_dict(),
     }
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks import starter_record
 from benchmarks.starter_cv import family_aucs
-from benchmarks.starter_deliveries import protocol_steps
+from benchmarks.starter_deliveries import protocol_steps, roughen
 from benchmarks.starter_model import EXTRACTOR, HEAD, TRAIN, Data, cross_logits, data_rows, names, read_data
 from benchmarks.starter_pictures import in_turns
-from benchmarks.starter_record import Judged, make_record
+from benchmarks.starter_record import Judged, make_record, rough_record
 from benchmarks.starter_store import FeatureStore
+from PIL import Image
 
 from cinemae.calibration.report import report_calibration
 
@@ -34,9 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(EACH):
             wide = {"width": 300 if number % 3 == 0 else 200, "height": 200, "format": "JPEG", "license": "MIT"}
             rows.append({"class": "fake", "group": f"{family}-1", "family": family, "fold": fold, **wide})
-            rows.append(
-                {"class": "real", "group": f"camera-{fold}", "family": "", "fold": fold, "make": "Canon", **wide}
-            )
+            source = "faces" if fold == 0 and number % 2 else f"camera-{fold}"
+            rows.append({"class": "real", "group": source, "family": "", "fold": fold, "make": "Canon", **wide})
     for number, row in enumerate(rows):
         row |= {"sha256": hashlib.sha256(str(number).encode()).hexdigest(), "repo": f"someone/{row['group']}"}
     with (folder / "list.csv").open("w", newline="", encoding="utf-8") as file:
@@ -45,6 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.writerows(rows)
     _store(folder / "features", folder / "lcas", rows, ("ws", "c0"), rng)
     _store(folder / "squares", folder / "lcas-squares", [row for row in rows if row["width"] == 300], ("sc",), rng)
+    _store(folder / "rough", folder / "lcas-rough", [row for n, row in enumerate(rows) if n % 4 < 2], ("ws", "c0"), rng)
     return folder
 
 
@@ -69,42 +71,59 @@ def store(folder: Path) -> FeatureStore:
 
 
 @pytest.fixture(scope="module")
-def data(store: FeatureStore) -> Data:
-    return read_data(store, 588)
+def rough(folder: Path) -> FeatureStore:
+    return FeatureStore.open([folder / "rough"], folder / "list.csv", [folder / "lcas-rough"])
+
+
+@pytest.fixture(scope="module")
+def data(store: FeatureStore, rough: FeatureStore) -> Data:
+    return read_data(store, 588, rough)
 
 
 def test_both_views_lie_side_by_side_and_only_pictures_that_are_not_square_have_a_copy(data: Data) -> None:
     dim = len(EXTRACTOR.global_feature.cls_layers) * 3 * 8 + 378
-    assert data.pictures.global_feature.shape == (len(FAMILIES) * EACH * 2, 2, dim)
-    assert len(data.copies) == len(FAMILIES) * EACH * 2 // 3
+    assert data.pictures.images.global_feature.shape == (len(FAMILIES) * EACH * 2, 2, dim)
+    assert len(data.squares.images) == len(FAMILIES) * EACH * 2 // 3
     assert np.isfinite(data.photograph_lcas).all()
     assert len(data.photograph_lcas) == len(FAMILIES) * EACH * 2 * 2 * PATCHES * 3 // 4
 
 
 def test_a_copy_has_the_native_view_and_statistics_of_its_picture(store: FeatureStore, data: Data) -> None:
     copied = store.rows["sc"][:, 0] >= 0
-    assert np.array_equal(data.copies.global_feature[:, 1], data.pictures.global_feature[copied, 1])
-    assert not np.array_equal(data.copies.global_feature[:, 0], data.pictures.global_feature[copied, 0])
-    assert np.array_equal(data.copies.labels, data.pictures.labels[copied])
+    squares, pictures = data.squares.images, data.pictures.images[copied]
+    assert np.array_equal(squares.global_feature[:, 1], pictures.global_feature[:, 1])
+    assert not np.array_equal(squares.global_feature[:, 0], pictures.global_feature[:, 0])
+    assert np.array_equal(squares.labels, pictures.labels)
 
 
 def test_a_fold_left_out_leaves_with_its_copies(data: Data) -> None:
     left = data.without(2)
-    assert set(left.fold) == set(left.fold_of_copies) == {0, 1, 3}
-    assert len(left.trained_on()) == len(left.pictures) + len(left.copies) == 3 * len(data.trained_on()) // 4
+    parts = left.pictures, left.squares, left.rough
+    assert all(set(part.fold) == {0, 1, 3} for part in parts)
+    assert len(left.trained_on()) == sum(len(part.images) for part in parts) == 3 * len(data.trained_on()) // 4
     assert "flux-1" not in left.trained_on().names(1)
 
 
-def test_families_unseen_are_told_by_what_they_share(folder: Path, store: FeatureStore, data: Data) -> None:
-    head = replace(HEAD, global_dim=2 * data.pictures.global_feature.shape[-1], agg_hidden=4)
-    logits = cross_logits(data, head, replace(TRAIN, epochs=3))
+def test_families_unseen_are_told_by_what_they_share(
+    folder: Path, store: FeatureStore, rough: FeatureStore, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, fold = data.pictures.images, data.pictures.fold
+    head = replace(HEAD, global_dim=2 * pictures.global_feature.shape[-1], agg_hidden=4)
+    logits, of_rough = cross_logits(data, head, replace(TRAIN, epochs=3))
     assert min(family_aucs(store.pictures, logits).values()) > 0.9
-    pictures = data.pictures
-    calibration = report_calibration(logits, pictures.labels, pictures.generators, TRAIN, fold=data.fold)
-    assert np.array_equal(calibration.crossed.fold, data.fold)
+    calibration = report_calibration(logits, pictures.labels, pictures.generators, TRAIN, fold=fold)
+    assert np.array_equal(calibration.crossed.fold, fold)
+    poor = rough_record(rough.pictures, of_rough, calibration)
+    assert (poor["photographs"], poor["generated"]) == (48, 48)
+    assert poor["mean_family_auc"] > 0.9
+    called = poor["generated called ai"]["value"], poor["generated called photograph"]["value"]
+    assert called[0] > 0.5 > called[1]
+    monkeypatch.setattr(starter_record, "PORTRAITS", ("faces",))
     record = make_record(Judged(store.pictures, logits, calibration), folder / "list.csv", "model")
     assert json.loads(json.dumps(record)) == record
-    assert [row["n"] for row in record["sources"]] == [EACH] * 4
+    assert [(row["name"], row["n"], row["portraits"]) for row in record["portraits"]] == [("gan", EACH, EACH // 2)]
+    assert record["portraits"][0]["auc_portraits"]["value"] > 0.9
+    assert [row["n"] for row in record["sources"]] == [EACH] * 3  # those of 20 or more
     assert [(row["name"], row["n"]) for row in record["makers"]] == [("Canon", 4 * EACH)]
     assert sum(row["n"] for row in record["deliveries"]) == 4 * EACH
     assert abs(record["format_probe"]["mean_family_auc"] - 0.5) < 0.2  # both classes have the same sizes
@@ -120,6 +139,22 @@ def test_small_groups_go_together_and_the_card_names_repositories(folder: Path, 
 def test_pictures_are_taken_from_all_groups_in_turns() -> None:
     rows = [{"sha256": str(number), "group": "a" if number < 8 else "b"} for number in range(10)]
     assert [row["group"] for row in in_turns(rows, "group")][:4] == ["a", "b", "a", "b"]
+
+
+def test_poor_copies_are_not_learnt_from_where_they_are_judged_alone(data: Data) -> None:
+    alone = replace(data, rough_is_learnt=False)
+    assert len(data.trained_on()) - len(alone.trained_on()) == len(data.rough.images) == 96
+    assert len(data.without_squares().trained_on()) == len(data.pictures.images) + 96
+
+
+def test_a_poor_copy_is_cropped_and_noisy_and_always_the_same() -> None:
+    image = Image.new("RGB", (400, 300), (128, 128, 128))
+    shas = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(200)]
+    copies = [roughen(image, sha) for sha in shas]
+    assert np.array_equal(np.asarray(roughen(image, shas[7])), np.asarray(copies[7]))
+    assert np.mean([copy.size != image.size for copy in copies]) == pytest.approx(0.5, abs=0.1)
+    assert all(copy.width >= 160 and copy.height >= 120 for copy in copies)
+    assert np.mean([np.asarray(copy).std() > 1 for copy in copies]) == pytest.approx(0.75, abs=0.1)
 
 
 def test_the_protocol_scales_four_in_ten_and_saves_seven() -> None:
