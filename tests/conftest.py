@@ -215,7 +215,7 @@ def tiny_model_whole(tmp_path_factory: pytest.TempPathFactory, one_trace: None) 
 
     directory = write_tiny_model(
         tmp_path_factory.mktemp("models") / "whole",
-        image=ImageConfig(size=32, views="whole_native"),
+        image=dataclasses.replace(ImageConfig.of_size(32), views="whole_native"),
         view_pooling="concat",
         backbone=dataclasses.replace(TINY, num_hidden_layers=3),
         global_feature=GlobalFeatureConfig(cls_layers=(1, 2), token_statistics=("cls", "mean", "std")),
