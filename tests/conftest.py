@@ -186,6 +186,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, one_trace: None) -> Pat
 
 
 @pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The backbone of `tiny_model` alone, where no graph is needed."""
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "bare") / "backbone"
+
+
+@pytest.fixture(scope="session")
 def tiny_model_tiles(tmp_path_factory: pytest.TempPathFactory, one_trace: None) -> Path:
     """The same weights with four tiles of each image."""
     from cinemae.models.export import export_onnx

@@ -363,8 +363,8 @@ class TestUnivFd:
         with pytest.raises(ConfigError, match=sentence.format(f"{tmp_path} has no model.safetensors")):
             UnivFd(UnivFdConfig(backbone=str(tmp_path)))
 
-    def test_another_models_folder_is_refused(self, tiny_model, training):
-        detector = UnivFd(UnivFdConfig(backbone=str(tiny_model / "backbone")))
+    def test_another_models_folder_is_refused(self, tiny_backbone, training):
+        detector = UnivFd(UnivFdConfig(backbone=str(tiny_backbone)))
         with pytest.raises(CheckpointError, match="holds a vit_mae, not a clip: use openai/clip-vit-large-patch14"):
             detector.fit(*training, seed=0)
 
