@@ -164,7 +164,7 @@ class TestHeads:
         assert (held_out != hold_out(labels, generators, seed=4)).any()
 
     def test_passes_of_a_store_are_those_of_a_store_with_fewer(self, bench):
-        mask = bench.cache.frozen.extractor.mask
+        mask = bench.cache.frozen.extractor.config.mask
         more = bench.cache.get("train", bench.data.train, mask=replace(mask, num_passes=4))
         fewer = bench.cache.get("train", bench.data.train)
         recipe = HeadRecipe(bench.base_recipe().head, train=replace(bench.base_recipe().train, epochs=2))
@@ -275,7 +275,7 @@ def test_by_the_paper_rows_change_the_papers_settings_in_a_folder_of_their_own(r
     reproducer = Reproducer(ReproduceOptions(data=root, work=tmp_path, model=str(tiny_model), seeds=1, paper=True))
     bench = reproducer._bench(find_data(protocol, root), protocol)
     assert bench.cache.folder == tmp_path / "model-paper"
-    assert bench.cache.frozen.extractor == PAPER.extractor(32)
+    assert bench.cache.frozen.extractor.config == PAPER.extractor(32)
     base = bench.base_recipe()
     assert (base.head, base.lcas, base.train) == (PAPER.head, PAPER.lcas, replace(PAPER.train, num_seeds=1))
     readings = {row.lcas_config(base.lcas).reduction for row in protocol.rows}
