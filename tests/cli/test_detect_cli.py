@@ -242,13 +242,13 @@ def test_only_some_verdicts_are_written_and_all_are_counted(tiny_model: Path, ph
     assert "--only takes ai, uncertain, real and error" in invoke(*arguments, "fake").stderr
 
 
-def test_paths_go_out_and_come_in_with_a_nul(tiny_model: Path, tmp_path: Path, picture):
+def test_paths_go_out_and_come_in_with_a_nul(tiny_model: Path, tmp_path: Path, picture, run):
     for name in ("a\nb.png", "c.png"):
         picture(1).save(tmp_path / name)
     names = [str(tmp_path / "a\nb.png"), str(tmp_path / "c.png")]
     found = invoke("detect", tmp_path, "--model", tiny_model, "-0")
     assert found.stdout.split("\0") == [*names, ""]
-    again = invoke("detect", "-", "--from0", "--model", tiny_model, "--format", "paths", input=found.stdout)
+    again = run("detect", "-", "--from0", "--model", tiny_model, "--format", "paths", stdin=found.stdout)
     assert again.stdout == "".join(f"{name}\n" for name in names)
     assert "give one of them" in invoke("detect", tmp_path, "--json", "-0").stderr
 
