@@ -123,7 +123,7 @@ def summarise(report: FitReport, out: Path, work: Path) -> str:
         "on the held-out images (AUC: 1 is perfect, 0.5 is chance; 95 % intervals):",
         f"  AUC {results.auc:.3f}",
         *_at_half(results.at_half),
-        *(f"  worst generator {one.generator}: AUC {one.auc:.3f}" for one in worst[: len(worst) > 1]),
+        *(f"  worst generator {one.generator}: AUC {one.auc:.3f}" for one in worst[:1] if len(worst) > 1),
         *_verdicts(report),
         *_comparison(report),
         "  These figures say nothing of generators and cameras that are not in your folders.",
