@@ -186,6 +186,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, one_trace: None) -> Pat
 
 
 @pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The backbone of `tiny_model` alone, where no graph is needed."""
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "bare") / "backbone"
+
+
+@pytest.fixture(scope="session")
 def tiny_model_tiles(tmp_path_factory: pytest.TempPathFactory, one_trace: None) -> Path:
     """The same weights with four tiles of each image."""
     from cinemae.models.export import export_onnx
@@ -215,7 +221,7 @@ def tiny_model_whole(tmp_path_factory: pytest.TempPathFactory, one_trace: None) 
 
     directory = write_tiny_model(
         tmp_path_factory.mktemp("models") / "whole",
-        image=ImageConfig(size=32, views="whole_native"),
+        image=dataclasses.replace(ImageConfig.of_size(32), views="whole_native"),
         view_pooling="concat",
         backbone=dataclasses.replace(TINY, num_hidden_layers=3),
         global_feature=GlobalFeatureConfig(cls_layers=(1, 2), token_statistics=("cls", "mean", "std")),
@@ -226,15 +232,10 @@ def tiny_model_whole(tmp_path_factory: pytest.TempPathFactory, one_trace: None) 
 
 
 @pytest.fixture(scope="session")
-def tiny_model_five(tmp_path_factory: pytest.TempPathFactory, one_trace: None) -> Path:
-    """The same weights with five views of each image."""
-    from cinemae.models.export import export_onnx
-
-    directory = write_tiny_model(
-        tmp_path_factory.mktemp("models") / "five", image=dataclasses.replace(TINY_IMAGE, views="five")
-    )
-    export_onnx(directory)
-    return directory
+def tiny_model_five(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights with five views of each image; without a graph, so torch scores it."""
+    image = dataclasses.replace(TINY_IMAGE, views="five")
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "five", image=image)
 
 
 @pytest.fixture(scope="module")

@@ -246,11 +246,11 @@ def test_paths_go_out_and_come_in_with_a_nul(tiny_model: Path, tmp_path: Path, p
     for name in ("a\nb.png", "c.png"):
         picture(1).save(tmp_path / name)
     names = [str(tmp_path / "a\nb.png"), str(tmp_path / "c.png")]
-    found = run("detect", tmp_path, "--model", tiny_model, "-0")
+    found = invoke("detect", tmp_path, "--model", tiny_model, "-0")
     assert found.stdout.split("\0") == [*names, ""]
     again = run("detect", "-", "--from0", "--model", tiny_model, "--format", "paths", stdin=found.stdout)
     assert again.stdout == "".join(f"{name}\n" for name in names)
-    assert "give one of them" in run("detect", tmp_path, "--json", "-0").stderr
+    assert "give one of them" in invoke("detect", tmp_path, "--json", "-0").stderr
 
 
 def test_files_of_what_is_written_are_copied_and_absolute_paths_not_mirrored(
@@ -269,19 +269,20 @@ def test_files_of_what_is_written_are_copied_and_absolute_paths_not_mirrored(
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "120"])
-def test_the_table_fits_the_terminal(tiny_model: Path, photos: Path, columns: str, run):
-    table = run("detect", photos, "--model", tiny_model, "--stable", "--explain", COLUMNS=columns).stdout
+def test_the_table_fits_the_terminal(tiny_model: Path, photos: Path, columns: str):
+    command = ("detect", photos, "--model", tiny_model, "--stable", "--explain")
+    table = invoke(*command, env={"COLUMNS": columns}).stdout
     assert max(map(len, table.splitlines())) <= int(columns)
     assert "copies got the picture's own verdict: saved again as JPEG, made smaller" in " ".join(table.split())
 
 
 @pytest.mark.parametrize("columns", ["60", "100"])
 def test_warnings_stand_below_the_file_where_a_column_would_squeeze_it(
-    tiny_model: Path, tmp_path: Path, picture, columns: str, run
+    tiny_model: Path, tmp_path: Path, picture, columns: str
 ):
     name = tmp_path / "gray.png"
     picture(1, 32, 32).convert("L").save(name)
-    lines = run("detect", name, name, "--model", tiny_model, COLUMNS=columns).stdout.splitlines()
+    lines = invoke("detect", name, name, "--model", tiny_model, env={"COLUMNS": columns}).stdout.splitlines()
     assert lines[0].split()[2:] == (["file"] if columns == "60" else ["warnings", "file"])
     below = [line for line in lines if line.startswith("    warnings: grayscale")]
     assert len(below) == (2 if columns == "60" else 0)
@@ -476,10 +477,11 @@ def test_rows_come_while_the_list_is_open_and_a_reader_may_go_away(tiny_model: P
 # --- heat maps --------------------------------------------------------------------------------------------------------
 
 
-def test_heat_maps_keep_the_folders(tiny_model: Path, photos: Path, tmp_path: Path, run):
+def test_heat_maps_keep_the_folders(tiny_model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     maps = tmp_path / "maps"
-    result = run("detect", "photos", "--model", tiny_model, "--heatmap", maps, cwd=tmp_path)
-    assert result.returncode == 1
+    monkeypatch.chdir(tmp_path)
+    result = invoke("detect", "photos", "--model", tiny_model, "--heatmap", maps)
+    assert result.exit_code == 1
     assert sorted(str(path.relative_to(maps)) for path in maps.rglob("*.png")) == [
         "photos/a.png.png", "photos/b.jpg.png", "photos/sub/a.png.png"
     ]  # fmt: skip

@@ -37,17 +37,25 @@ def test_stores_to_model_to_verdicts(stores: Path, splits: Path, tiny_model: Pat
     model = tmp_path / "model"
     result = invoke(
         "train", stores / "train", "--val", stores / "val", "--out", model, "--backbone", tiny_model / "backbone",
-        "--epochs", "2", "--num-seeds", "2", "--name", "demo", "--cls-hidden", "8,4", "--statistics", "overall",
+        "--epochs", "2", "--num-seeds", "2", "--name", "demo", "--agg-hidden", "8", "--cls-hidden", "8",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "validation AUC" in result.stdout
-    config = json.loads((model / "config.json").read_text())
-    assert config["head"]["cls_hidden"] == [8, 4]
-    assert config["head"]["statistics"] == ["overall"]
-    assert config["provenance"]["train"]["epochs"] == 2
+    assert json.loads((model / "config.json").read_text())["provenance"]["train"]["epochs"] == 2
 
     assert_both_engines_agree(model, splits / "val")
     assert "demo@" in invoke("info", "--model", model).stdout
+
+
+@pytest.mark.usefixtures("no_graph")
+def test_a_head_is_built_as_told(stores: Path, tiny_model: Path, tmp_path: Path):
+    result = invoke(
+        "train", stores / "train", "--val", stores / "val", "--out", tmp_path, "--backbone", tiny_model / "backbone",
+        "--epochs", "1", "--num-seeds", "1", "--cls-hidden", "8,4", "--statistics", "overall",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    head = json.loads((tmp_path / "config.json").read_text())["head"]
+    assert (head["cls_hidden"], head["statistics"]) == ([8, 4], ["overall"])
 
 
 @pytest.mark.slow

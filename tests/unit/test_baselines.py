@@ -247,7 +247,7 @@ class TestFreDect:
         standardised = (kept - kept.mean(0)) / std
         reference = LogisticRegression(C=2.0, class_weight="balanced", tol=1e-8, max_iter=1000)
         expected = reference.fit(standardised, labels).predict_proba(standardised)[:, 1]
-        np.testing.assert_allclose(probe.probability(kept.astype(np.float32)), expected, atol=2e-3)
+        np.testing.assert_allclose(probe.score(kept.astype(np.float32)), expected, atol=2e-3)
         assert probe.scale[4] == 1.0
 
     def test_pictures_are_indexed_once_and_not_kept(self, training):
@@ -363,8 +363,8 @@ class TestUnivFd:
         with pytest.raises(ConfigError, match=sentence.format(f"{tmp_path} has no model.safetensors")):
             UnivFd(UnivFdConfig(backbone=str(tmp_path)))
 
-    def test_another_models_folder_is_refused(self, tiny_model, training):
-        detector = UnivFd(UnivFdConfig(backbone=str(tiny_model / "backbone")))
+    def test_another_models_folder_is_refused(self, tiny_backbone, training):
+        detector = UnivFd(UnivFdConfig(backbone=str(tiny_backbone)))
         with pytest.raises(CheckpointError, match="holds a vit_mae, not a clip: use openai/clip-vit-large-patch14"):
             detector.fit(*training, seed=0)
 

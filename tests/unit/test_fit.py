@@ -16,10 +16,11 @@ from sklearn.ensemble import RandomForestClassifier
 
 from cinemae import Detector
 from cinemae.config import TrainConfig
+from cinemae.detect.extract_job import ExtractorSource
 from cinemae.errors import ConfigError, ModelDirError, TrainingError
-from cinemae.fit import fit as job
 from cinemae.fit.config import FitRecipe
 from cinemae.fit.fit import fit
+from cinemae.fit.start import Start
 from cinemae.models.directory import read_model_config
 from cinemae.preset import PAPER
 from cinemae.statistics.plot_style import new_figure
@@ -243,13 +244,13 @@ def test_a_bare_backbone_is_held_against_the_bundled_model_all_the_same(images, 
 
 
 def test_by_the_paper_nothing_of_the_models_settings_and_no_altered_copy_is_taken(images, base, tmp_path):
-    report = fit(recipe(images, base, paper=True, seed=5), tmp_path / "model")
+    report = fit(recipe(images, base, paper=True, seed=5, target_fpr=0.05), tmp_path / "model")
     config = read_model_config(tmp_path / "model")
     assert (config.extractor, config.lcas) == (PAPER.extractor(32), PAPER.lcas)
     assert (config.head.standardize_statistics, config.head.standardize_global) == (False, False)
-    assert TrainConfig.from_dict(config.provenance["train"]) == replace(PAPER.train, seed=5)
+    assert TrainConfig.from_dict(config.provenance["train"]) == replace(PAPER.train, seed=5, target_fpr=0.05)
     assert config.provenance["altered_copies"] == []
-    assert config.provenance["preset"] == {"name": "paper", "beside_it": {"seed": 5}}
+    assert config.provenance["preset"] == {"name": "paper", "beside_it": {"seed": 5, "target_fpr": 0.05}}
     assert not (tmp_path / "model.work" / "train-copies").exists()
     assert report.training.results.at_half is not None
 
@@ -291,13 +292,8 @@ def test_a_recipe_is_refused_by_name(changes, sentence):
 
 def test_the_settings_are_those_the_model_was_trained_with():
     """Backbone, head and training of the bundled model, as recipes/starter/make.sh made it."""
-    start = job.begin(FitRecipe(real=("x",), fake=("y",), seed=3, target_fpr=0.05))
-    assert (start.train.epochs, start.train.optimizer, start.train.seed, start.train.target_fpr) == (
-        25,
-        "lbfgs",
-        3,
-        0.05,
-    )
+    start = Start.of(ExtractorSource())
+    assert (start.train.epochs, start.train.optimizer) == (25, "lbfgs")
     assert (start.head.view_pooling, start.head.cls_hidden, start.head.clip_global) == ("concat", (), 5)
     assert (start.extractor.config.image.views, start.extractor.config.image.jpeg_quality) == ("whole_native", None)
     assert start.licence.startswith("head and decoder under Apache-2.0")

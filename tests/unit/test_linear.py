@@ -76,8 +76,8 @@ def test_weights_are_shared_and_keep_their_names():
     assert {name: weight.data_ptr() for name, weight in model.state_dict().items()} == before
 
 
-def test_every_linear_layer_of_a_frozen_backbone_is_replaced(tiny_model):
-    frozen = FrozenMAE.from_pretrained(tiny_model / "backbone")
+def test_every_linear_layer_of_a_frozen_backbone_is_replaced(tiny_backbone):
+    frozen = FrozenMAE.from_pretrained(tiny_backbone)
     linear = [layer for layer in frozen.modules() if isinstance(layer, nn.Linear)]
     assert len(linear) > 10
     assert {type(layer) for layer in linear} == {OneDnnLinear}

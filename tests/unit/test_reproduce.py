@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from cinemae.detect.extract_job import ExtractorSource
 from cinemae.errors import ConfigError, EvaluationError
 from cinemae.evaluation.compare import compare, pick
 from cinemae.evaluation.predictions import Predictions
@@ -20,9 +21,10 @@ from cinemae.evaluation.protocols.measure import Bench, Scored, cell
 from cinemae.evaluation.protocols.protocol import ProtocolColumn, ProtocolRow, read_protocol
 from cinemae.evaluation.protocols.reproduce import Reproduced, ReproduceOptions, Reproducer, save
 from cinemae.evaluation.protocols.stand_in import STARTER_ROW, adapt
-from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
+from cinemae.evaluation.protocols.store_cache import StoreCache
 from cinemae.evaluation.tables import tabulate
 from cinemae.features.training_set import hold_out
+from cinemae.fit.start import Start
 from cinemae.preset import PAPER
 from cinemae.sources.layouts import read_dataset
 from cinemae.stores.features import FeatureStore
@@ -75,7 +77,7 @@ def reproducer(root, work, tiny_model):
 @pytest.fixture(scope="module")
 def bench(root, work, tiny_model):
     data = find_data(read_protocol("table1"), root)
-    return Bench(data, StoreCache(work / "model", FrozenHalf.of_model(str(tiny_model))), 2, {})
+    return Bench(data, StoreCache(work / "model", Start.of(ExtractorSource(str(tiny_model)))), 2, {})
 
 
 class TestData:
@@ -162,7 +164,7 @@ class TestHeads:
         assert (held_out != hold_out(labels, generators, seed=4)).any()
 
     def test_passes_of_a_store_are_those_of_a_store_with_fewer(self, bench):
-        mask = bench.cache.frozen.extractor.mask
+        mask = bench.cache.frozen.extractor.config.mask
         more = bench.cache.get("train", bench.data.train, mask=replace(mask, num_passes=4))
         fewer = bench.cache.get("train", bench.data.train)
         recipe = HeadRecipe(bench.base_recipe().head, train=replace(bench.base_recipe().train, epochs=2))
@@ -273,7 +275,7 @@ def test_by_the_paper_rows_change_the_papers_settings_in_a_folder_of_their_own(r
     reproducer = Reproducer(ReproduceOptions(data=root, work=tmp_path, model=str(tiny_model), seeds=1, paper=True))
     bench = reproducer._bench(find_data(protocol, root), protocol)
     assert bench.cache.folder == tmp_path / "model-paper"
-    assert bench.cache.frozen.extractor == PAPER.extractor(32)
+    assert bench.cache.frozen.extractor.config == PAPER.extractor(32)
     base = bench.base_recipe()
     assert (base.head, base.lcas, base.train) == (PAPER.head, PAPER.lcas, replace(PAPER.train, num_seeds=1))
     readings = {row.lcas_config(base.lcas).reduction for row in protocol.rows}
@@ -282,7 +284,10 @@ def test_by_the_paper_rows_change_the_papers_settings_in_a_folder_of_their_own(r
 
 def test_a_row_may_have_other_pixels(root, tmp_path, tiny_model):
     bench = Bench(
-        find_data(read_protocol("table1"), root), StoreCache(tmp_path, FrozenHalf.of_model(str(tiny_model))), 1, {}
+        find_data(read_protocol("table1"), root),
+        StoreCache(tmp_path, Start.of(ExtractorSource(str(tiny_model)))),
+        1,
+        {},
     )
     rows = [ProtocolRow("ours"), ProtocolRow("in [0, 1]", deviation={"pixel_space": "unit"})]
     ours, unit = (bench.of_head(row, ["raw"], other_masks=0).scores["raw"] for row in rows)
@@ -408,7 +413,7 @@ def test_fine_tuning_runs_where_the_backbone_lies(bench, monkeypatch):
         raise Begun
 
     monkeypatch.setattr(finetuning, "finetune", begin)
-    monkeypatch.setattr(FrozenHalf, "device", "cuda:1")
+    monkeypatch.setattr(Start, "device", "cuda:1")
     with pytest.raises(Begun):
         finetuning.scored_finetuned(bench, ProtocolRow("x", freeze_encoder=False), ["raw"], FinetuneOptions())
     assert asked == ["cuda:1"]

@@ -175,7 +175,7 @@ def cinemae(*command: object) -> str:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model_whole: Path) -> Path:
-    """The folder of a model made as the starter is: extract, train, calibrate."""
+    """The folder of a model made as the starter is: extract, train, calibrate; one design with `tiny_model_whole`."""
     root = tmp_path_factory.mktemp("made")
     for label, generators in (("real", ("camera", "scan")), ("fake", ("gan", "flow"))):
         for number in range(24):
@@ -183,9 +183,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model_whole: Path) ->
             file.parent.mkdir(parents=True, exist_ok=True)
             smooth = Image.fromarray(np.asarray(noise(6, 5, number)) // (2 if label == "real" else 1))
             smooth.resize((90, 70 + number), Image.Resampling.BICUBIC).save(file)
-    options = ("--views", "whole_native", "--cls-layers", "1,3", "--token-statistics", "cls,mean,std")
+    options = ("--views", "whole_native", "--cls-layers", "1,2", "--token-statistics", "cls,mean,std")
+    options = (*options, "--num-passes", "2")
     cinemae("extract", root / "images", "--out", root / "store", "--backbone", tiny_model_whole / "backbone", *options)
-    options = ("--view-pooling", "concat", "--clip-global", "5", "--cls-hidden", "", "--agg-hidden", "32")
+    options = ("--view-pooling", "concat", "--clip-global", "5", "--cls-hidden", "", "--agg-hidden", "8")
     fit = ("--optimizer", "lbfgs", "--weight-decay", "0.03", "--epochs", "5", "--num-seeds", "1")
     stores = (root / "store", "--backbone", tiny_model_whole / "backbone", "--val-generators", "flow")
     cinemae("train", *stores, "--out", root / "model", *options, *fit, "--target-fpr", "0.2", "--target-fnr", "0.2")

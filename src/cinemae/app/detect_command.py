@@ -344,7 +344,7 @@ def _wanted(verdict: Verdict, style: _Style) -> bool:
 
 
 def _make_writer(style: _Style, emit: Emit, decision: DecisionConfig) -> Writer:
-    from cinemae.app.output import CsvWriter, JsonlWriter, PathWriter, TableWriter
+    from cinemae.app.output import CsvWriter, LineWriter, TableWriter, json_line
 
     if style.format is Format.TABLE:
         terminal = style.output is None and sys.stdout.isatty()
@@ -359,8 +359,8 @@ def _make_writer(style: _Style, emit: Emit, decision: DecisionConfig) -> Writer:
             only=style.only,
         )
     if style.format is Format.PATHS:
-        return PathWriter(emit)
-    return JsonlWriter(emit) if style.format is Format.JSONL else CsvWriter(emit)
+        return LineWriter(emit, lambda verdict: verdict.path)
+    return LineWriter(emit, json_line) if style.format is Format.JSONL else CsvWriter(emit)
 
 
 def _find(arguments: list[str], listing: Listing, end: bytes = b"\n") -> tuple[Iterator[ImageRecord], int | None]:

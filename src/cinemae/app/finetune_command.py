@@ -130,6 +130,7 @@ def finetune_from_images(
     Raises:
         ConfigError: If there is nothing to validate on, a store was given, or two things to begin with.
     """
+    from cinemae.models.scorers import find_device
     from cinemae.sources.local_files import Listing
 
     config = options.config()
@@ -140,7 +141,7 @@ def finetune_from_images(
         training=_read(sources, listing),
         validation=_read(val, listing),
         finetune=config,
-        device=_find_device(options.device),
+        device=str(find_device(options.device or "auto")),
         **_beginning(backbone, options.model) | shared,
     )
     if config.objective == "reconstruction":
@@ -196,12 +197,6 @@ def _beginning(backbone: Path | None, model: str | None) -> dict[str, Any]:
         return {"backbone": backbone}
     directory = resolve_model(model)
     return {"backbone": directory / BACKBONE_DIR, "extractor": read_model_config(directory).extractor}
-
-
-def _find_device(name: str | None) -> str:
-    from cinemae.models.scorers import find_device
-
-    return str(find_device(name or "auto"))
 
 
 def _finetune(recipe: FinetuneRecipe, out: Path) -> TrainReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cinemae.fit.report import FitReport
     from cinemae.models.results import FitWarning, HalfFigures
     from cinemae.statistics.estimate import Estimate
-    from cinemae.statistics.figures import GeneratorFigures
 
 _DEFAULT = FitRecipe(real=("x",), fake=("x",))
 _SHOWN = 3
@@ -115,7 +114,7 @@ def summarise(report: FitReport, out: Path, work: Path) -> str:
     """Return what a person reads at the end: what was done, how good it is, what to know, what to do next."""
     from cinemae.app.output import visible
 
-    results = report.training.results
+    results, worst = report.training.results, report.training.results.per_generator
     lines = [
         f"{out}: {report.model_id}",
         *(f"  {split.sentence()}" for split in report.splits),
@@ -124,7 +123,7 @@ def summarise(report: FitReport, out: Path, work: Path) -> str:
         "on the held-out images (AUC: 1 is perfect, 0.5 is chance; 95 % intervals):",
         f"  AUC {results.auc:.3f}",
         *_at_half(results.at_half),
-        *_worst(results.per_generator),
+        *(f"  worst generator {one.generator}: AUC {one.auc:.3f}" for one in worst[:1] if len(worst) > 1),
         *_verdicts(report),
         *_comparison(report),
         "  These figures say nothing of generators and cameras that are not in your folders.",
@@ -171,12 +170,6 @@ def _verdicts(report: FitReport) -> list[str]:
         f"    {_hits(rates.fakes_called_ai, 'generated images')} are called AI-generated",
         f"    {_hits(rates.uncertain, 'images')} are uncertain",
     ]
-
-
-def _worst(rows: Sequence[GeneratorFigures]) -> list[str]:
-    if len(rows) < 2:
-        return []
-    return [f"  worst generator {rows[0].generator}: AUC {rows[0].auc:.3f}"]
 
 
 def _comparison(report: FitReport) -> list[str]:

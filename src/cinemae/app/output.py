@@ -44,18 +44,29 @@ class Writer(Protocol):
         ...
 
 
-class JsonlWriter:
-    """One JSON object a line, as the verdicts come."""
+class LineWriter:
+    """A line for each verdict, as they come: a JSON object, or a path for other programs.
 
-    def __init__(self, emit: Emit) -> None:
-        self.emit = emit
+    Args:
+        emit: Where the lines go.
+        line_of: What to write of a verdict; None for nothing.
+    """
+
+    def __init__(self, emit: Emit, line_of: Callable[[Verdict], str | None]) -> None:
+        self.emit, self.line_of = emit, line_of
 
     def write(self, verdict: Verdict) -> None:
-        """Write one object."""
-        self.emit(json.dumps(verdict.to_dict(), ensure_ascii=False, allow_nan=False))
+        """Write one line."""
+        if (line := self.line_of(verdict)) is not None:
+            self.emit(line)
 
     def finish(self, summary: str = "") -> None:
-        """Nothing comes after the last object."""
+        """Nothing comes after the last line."""
+
+
+def json_line(verdict: Verdict) -> str:
+    """Return a verdict as one line of JSON."""
+    return json.dumps(verdict.to_dict(), ensure_ascii=False, allow_nan=False)
 
 
 class CsvWriter:
@@ -94,25 +105,6 @@ class CsvWriter:
         row = io.StringIO()
         csv.writer(row, lineterminator="\r\n").writerow(cells)  # a cell with either in it is quoted
         self.emit(row.getvalue().removesuffix("\r\n"))
-
-
-class PathWriter:
-    """The paths alone: a list for other programs.
-
-    Args:
-        emit: Where paths go, each as a line, or with a NUL in place of the line break.
-    """
-
-    def __init__(self, emit: Emit) -> None:
-        self.emit = emit
-
-    def write(self, verdict: Verdict) -> None:
-        """Write one path."""
-        if verdict.path is not None:
-            self.emit(verdict.path)
-
-    def finish(self, summary: str = "") -> None:
-        """Nothing comes after the last path."""
 
 
 class TableWriter:

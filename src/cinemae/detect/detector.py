@@ -35,7 +35,7 @@ from cinemae.models.checked_scores import CheckedScores, read_checked_scores
 from cinemae.models.directory import resolve_model
 from cinemae.models.publish import Publishable
 from cinemae.models.scorers import Scorer, Scores, make_scorer
-from cinemae.pictures.image import DEFAULT_MAX_PIXELS, LoadedImage, load_image
+from cinemae.pictures.image import DEFAULT_MAX_PIXELS, load_image
 from cinemae.pictures.picture import Picture
 from cinemae.settings import usable_cores
 from cinemae.sources.records import EncodedImage
@@ -237,7 +237,8 @@ class Detector(Publishable):
                     return Prepared(dataclasses.replace(known, path=path))
                 loaded = load_image(source, max_pixels=options.max_pixels)
                 pixel_values = preprocess(loaded.image, self.config.extractor.image)
-                redelivered = tuple(self._redeliver(loaded)) if options.stable else ()
+                copies = redeliver(loaded.image, loaded.content_hash) if options.stable else ()
+                redelivered = tuple((name, preprocess(one, self.config.extractor.image)) for name, one in copies)
                 verdict = Verdict(
                     path,
                     "ok",
@@ -265,10 +266,6 @@ class Detector(Publishable):
         else:
             with self.cache.claimed(content_hash):
                 yield self._recall(content_hash, options)
-
-    def _redeliver(self, loaded: LoadedImage) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        for name, picture in redeliver(loaded.image, loaded.content_hash):
-            yield name, preprocess(picture, self.config.extractor.image)
 
     def _score_alone(self, examined: Prepared) -> Prepared:
         """Score an image where that costs no more than scoring several together, so that threads score side by side."""

@@ -248,8 +248,5 @@ def serve(connection: Connection) -> None:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # nobody is left to score for
     except Exception as error:  # raised again on the other side
-        connection.send((None, _portable(error)))
-
-
-def _portable(error: Exception) -> Exception:
-    return error if isinstance(error, CinemaeError) else RuntimeError(f"{type(error).__name__}: {error}")
+        known = isinstance(error, CinemaeError)  # of another kind it may not be picklable
+        connection.send((None, error if known else RuntimeError(f"{type(error).__name__}: {error}")))

@@ -43,7 +43,8 @@ def write_report(
         plots = [None if section.figure is None else to_png(section.figure) for section in sections]
     _write_plots(out / PLOTS_DIR, dict(zip(_plot_names(sections), plots, strict=True)))
     _write(out / MARKDOWN_FILE, f"# {title}\n\n{to_markdown(sections)}")
-    _write(out / HTML_FILE, _html([*sections, *more], [*plots, *(None for _ in more)], title))
+    parts, pictures = [*sections, *more], [*plots, *(None for _ in more)]
+    _write(out / HTML_FILE, render_page("report.html.j2", parts, pictures, title=title))
     return [out / HTML_FILE, out / MARKDOWN_FILE, out / RESULTS_FILE]
 
 
@@ -64,7 +65,8 @@ def to_markdown(sections: Sequence[Section], *, plots_at: str = PLOTS_DIR, deepe
 
 def _plot_names(sections: Sequence[Section]) -> list[str]:
     """Return what the plot of each section is called, whether it has one or not."""
-    return [f"{number:02d}-{_slug(section.title)}.png" for number, section in enumerate(sections)]
+    slugs = (re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-") for section in sections)
+    return [f"{number:02d}-{slug}.png" for number, slug in enumerate(slugs)]
 
 
 def _write_plots(folder: Path, plots: dict[str, bytes | None]) -> None:
@@ -76,11 +78,6 @@ def _write_plots(folder: Path, plots: dict[str, bytes | None]) -> None:
     for name, plot in plots.items():
         if plot is not None:
             (folder / name).write_bytes(plot)
-
-
-def _html(sections: Sequence[Section], plots: Sequence[bytes | None], title: str) -> str:
-    """Return one HTML page with every plot and map inside it; it asks for nothing from the network."""
-    return render_page("report.html.j2", sections, plots, title=title)
 
 
 def render_page(template: str, sections: Sequence[Section], plots: Sequence[bytes | None], **values: object) -> str:
@@ -122,7 +119,3 @@ def _environment(*, html: bool) -> Environment:
 
 def _encode(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def _slug(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")

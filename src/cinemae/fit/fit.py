@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cinemae.config import DecisionConfig, Provenance
+from cinemae.config import AugmentConfig, DecisionConfig, Provenance
+from cinemae.detect.extract_job import ExtractorSource
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.features.training_set import TrainingSet
 from cinemae.fit.compare import bundled_fingerprint, compare_with_bundled
@@ -25,7 +26,7 @@ from cinemae.fit.data import Gathered, Sample, gather, refuse_too_few, refuse_to
 from cinemae.fit.feature_pool import FeaturePool
 from cinemae.fit.report import FitReport
 from cinemae.fit.split import ClassSplit, describe, split_class
-from cinemae.fit.start import Start, begin
+from cinemae.fit.start import Start
 from cinemae.fit.warnings import no_better_than_chance, warn_of_data, warn_of_format, warn_of_results
 from cinemae.models.directory import CONFIG_FILE, STARTER, read_model_config
 from cinemae.models.results import Comparison, EpochLine, FitWarning
@@ -47,6 +48,9 @@ Progress = Callable[[str, int, int], None]
 FEATURES = "features"
 """Below the work folder: features by content. Beside it lie the stores of the last fit."""
 TRAIN, TRAIN_COPIES, VAL, VAL_BUNDLED = "train", "train-copies", "val", "val-bundled"
+
+COPIES = AugmentConfig(seed=1)
+"""One altered copy of each training image is trained on as well, as for the bundled model; the same for every seed."""
 
 _AT_THRESHOLDS = ("false_positive_rate", "called_ai", "uncertain", "brier_score", "calibration_error")
 
@@ -90,7 +94,8 @@ def fit(
     tell = progress or (lambda stage, done, total: None)
     work = recipe.work_folder(out)
     _refuse_places(recipe, out, work)
-    start = begin(recipe)
+    source = ExtractorSource(recipe.model, recipe.backbone, device=recipe.device, paper=recipe.paper)
+    start = Start.of(source)
     images = gather(recipe, partial(tell, "reading"), listing)
     probe = format_probe_of(*_facts(images.samples), seed=recipe.seed)
     biased = warn_of_format(probe)
@@ -172,8 +177,8 @@ def _write_stores(
     """Write the stores of the fit and return those to train on."""
     pool.write_store(split.held_out, work / VAL)
     stores = [pool.write_store(split.train, work / TRAIN)]
-    if start.copies is not None:
-        copies = FeaturePool(work / FEATURES, pool.extractor, start.copies)
+    if not start.source.paper:
+        copies = FeaturePool(work / FEATURES, pool.extractor, COPIES)
         copies.extract(split.train, tell)
         stores.append(copies.write_store(split.train, work / TRAIN_COPIES))
     return stores
@@ -182,19 +187,19 @@ def _write_stores(
 def _train(
     split: _Split, stores: Sequence[Path], start: Start, recipe: FitRecipe, out: Path, tell: Progress
 ) -> TrainedModel:
-    epochs, work = start.train.epochs, recipe.work_folder(out)
+    work, train = recipe.work_folder(out), replace(start.train, seed=recipe.seed, target_fpr=recipe.target_fpr)
 
     def tell_epoch(line: EpochLine) -> None:
-        tell("training", (line.seed - start.train.seed) * epochs + line.epoch, epochs * start.train.num_seeds)
+        tell("training", (line.seed - train.seed) * train.epochs + line.epoch, train.epochs * train.num_seeds)
 
     model = ModelRecipe(
         stores=stores,
-        backbone=start.backbone,
+        backbone=Path(start.backbone),
         val_stores=[work / VAL],
         name=recipe.name or out.resolve().name,
         head=start.head,
         lcas=start.lcas,
-        train=start.train,
+        train=train,
         provenance=_provenance(split, start, recipe),
     )
     return train_model(model, progress=tell_epoch)

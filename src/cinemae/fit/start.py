@@ -1,76 +1,84 @@
-"""What a fit begins with: the frozen half and the settings of a model, or a bare backbone; or the paper's settings."""
+"""What a head is trained on: the frozen half of a model or a bare backbone, and the settings that go with it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from cinemae.config import AugmentConfig, HeadConfig, LcasConfig, ModelConfig, TrainConfig
+from cinemae.config import HeadConfig, LcasConfig, ModelConfig, TrainConfig
 from cinemae.core.features import FeatureExtractor
 from cinemae.detect.extract_job import ExtractorSource
-from cinemae.fit.config import FitRecipe
 from cinemae.models.directory import BACKBONE_DIR, read_model_config, resolve_model
 from cinemae.preset import PAPER
-
-COPIES = AugmentConfig(seed=1)
-"""One altered copy of each training image is trained on as well, as for the bundled model; the same for every seed."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a fit begins with.
+    """A frozen half, and the settings that a head on it is trained with.
 
     Attributes:
-        extractor: The frozen half, on the device to use.
-        backbone: Where its weights lie, as `cinemae.training.build_model.ModelRecipe` takes them.
-        head: Architecture to train.
+        source: Where the frozen half comes from.
+        extractor: The frozen half, on its device.
+        backbone: Where its weights lie, as `FrozenMAE.from_pretrained` takes it.
+        model: Of the model that it is of; None for a bare backbone.
+        head: Architecture of the head.
         lcas: Weight and reduction of Eq. 4's terms.
-        train: Optimiser and rates, seed and target of the recipe included.
-        origin: What the model card says of it.
-        licence: What is known of the backbone's licence.
-        copies: How the altered copies are made that are trained on as well; None for none.
+        train: Training of the head.
     """
 
+    source: ExtractorSource
     extractor: FeatureExtractor
-    backbone: Path
-    head: HeadConfig
-    lcas: LcasConfig
-    train: TrainConfig
-    origin: str
-    licence: str
-    copies: AugmentConfig | None = COPIES
+    backbone: str
+    model: ModelConfig | None = None
+    head: HeadConfig = field(default_factory=HeadConfig)
+    lcas: LcasConfig = field(default_factory=LcasConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
 
+    @classmethod
+    def of(cls, source: ExtractorSource) -> Start:
+        """Load a frozen half, with its model's settings, a bare backbone with our defaults, either with the paper's.
 
-def begin(recipe: FitRecipe) -> Start:
-    """Load the frozen half that a recipe names.
+        Raises:
+            ModelDirError: If there is no such model.
+            CheckpointError: If there is no such backbone.
+        """
+        extractor, model, backbone = source.build(), None, source.backbone
+        head, lcas, train = HeadConfig(), LcasConfig(), TrainConfig()
+        if backbone is None:
+            directory = resolve_model(source.model)
+            model, backbone = read_model_config(directory), str(directory / BACKBONE_DIR)
+            head, lcas, train = model.head, model.lcas, _trained_with(model)
+        if source.paper:
+            head, lcas, train = PAPER.head, PAPER.lcas, PAPER.train
+        return cls(source, extractor, backbone, model, head, lcas, train)
 
-    Raises:
-        ModelDirError: If there is no such model.
-        CheckpointError: If there is no such backbone.
-    """
-    if recipe.backbone is not None:
-        backbone, head, lcas, train = Path(recipe.backbone), HeadConfig(), LcasConfig(), TrainConfig()
-        origin, licence = f"backbone {backbone.name}, settings at their defaults", "not stated"
-    else:
-        directory = resolve_model(recipe.model)
-        config = read_model_config(directory)
-        backbone, head, lcas, train = directory / BACKBONE_DIR, config.head, config.lcas, _trained_with(config)
-        origin = f"backbone and settings of {config.name}"
-        licence = str(config.provenance.get("licence", "not stated"))
-    if recipe.paper:
-        head, lcas, train = PAPER.head, PAPER.lcas, PAPER.train
-        origin = f"{origin}; the settings replaced by those of the preset paper"
-    source = ExtractorSource(recipe.model, recipe.backbone, device=recipe.device, paper=recipe.paper)
-    return Start(
-        extractor=source.build(),
-        backbone=backbone,
-        head=head,
-        lcas=lcas,
-        train=replace(train, seed=recipe.seed, target_fpr=recipe.target_fpr),
-        origin=origin,
-        licence=licence,
-        copies=None if recipe.paper else COPIES,
-    )
+    @property
+    def device(self) -> str:
+        """Where the backbone lies, as torch names it."""
+        return str(next(self.extractor.backbone.parameters()).device)
+
+    @property
+    def name(self) -> str:
+        """What it is, for a report."""
+        given = Path(self.backbone).name if Path(self.backbone).exists() else self.backbone
+        dtype = "" if self.source.dtype == "float32" else f" in {self.source.dtype}"
+        paper = ", by the preset paper" if self.source.paper else ""
+        if self.model is not None:
+            return f"{self.model.model_id}{dtype}{paper}"
+        return f"{given}{dtype}, settings at their defaults{paper}"
+
+    @property
+    def origin(self) -> str:
+        """What it is, for a model card."""
+        paper = "; the settings replaced by those of the preset paper" if self.source.paper else ""
+        if self.model is not None:
+            return f"backbone and settings of {self.model.name}{paper}"
+        return f"backbone {Path(self.backbone).name}, settings at their defaults{paper}"
+
+    @property
+    def licence(self) -> str:
+        """What is known of the backbone's licence."""
+        return str("not stated" if self.model is None else self.model.provenance.get("licence", "not stated"))
 
 
 def _trained_with(config: ModelConfig) -> TrainConfig:

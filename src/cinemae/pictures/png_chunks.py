@@ -66,7 +66,8 @@ def read_parts(file: BinaryIO, *, header_only: bool = False) -> PngParts:
             kept += (head, body, tail)
     transparency = extra.get(b"tRNS", b"")
     if colour == 3 and transparency:
-        kept.insert(_place_of_data(kept), _chunk(b"tRNS", transparency))
+        before = next((at for at, part in enumerate(kept) if part[4:] == b"IDAT"), len(kept))
+        kept.insert(before, _chunk(b"tRNS", transparency))
     samples = {0: 1, 2: 3}.get(colour, 0)
     key: tuple[int, ...] = ()
     if samples and len(transparency) >= 2 * samples:
@@ -94,10 +95,6 @@ def _chunks(file: BinaryIO, *, header_only: bool) -> Iterator[tuple[bytes, bytes
             yield head, b"IDAT", b"", b""
             return
         yield head, head[4:], file.read(length), file.read(4)
-
-
-def _place_of_data(kept: list[bytes]) -> int:
-    return next((at for at, part in enumerate(kept) if part[4:] == b"IDAT"), len(kept))
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:

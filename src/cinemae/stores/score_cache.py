@@ -8,6 +8,7 @@ does nothing: it never ends a run.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sqlite3
@@ -95,7 +96,7 @@ class ScoreCache:
             self._give_up(error)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.path, self.max_bytes, self._warn)
+        return functools.partial(ScoreCache, max_bytes=self.max_bytes, warn=self._warn), (self.path,)
 
     @property
     def works(self) -> bool:
@@ -260,10 +261,6 @@ def clear_cache(path: str | os.PathLike[str]) -> bool:
     except OSError as error:
         raise _unreadable(path, error) from error
     return True
-
-
-def _reopen(path: str, max_bytes: int, warn: Callable[[str], None] | None) -> ScoreCache:
-    return ScoreCache(path, max_bytes=max_bytes, warn=warn)
 
 
 def _today() -> int:

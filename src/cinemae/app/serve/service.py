@@ -44,7 +44,7 @@ class Service:
         self.metrics = Metrics(detector.model_id)
         settings = BatchSettings(
             workers=config.num_workers,
-            max_batch=config.max_batch or _useful_batch(detector),
+            max_batch=config.max_batch or (1 if detector.scorer.one_by_one else DEFAULT_BATCH_SIZE),
             max_wait=config.max_wait_ms / 1000,
             queue=config.queue,
             max_pixels=config.max_pixels,
@@ -114,11 +114,6 @@ class Service:
             everything.cancel()
         seconds = f"{self.config.timeout:g} seconds"
         raise overloaded(f"the images were not scored within {seconds}: send fewer, or later.", _COME_AGAIN_SECONDS)
-
-
-def _useful_batch(detector: Detector) -> int:
-    """Return how many images the model gains from being given together."""
-    return 1 if detector.scorer.one_by_one else DEFAULT_BATCH_SIZE
 
 
 async def _disconnect(request: Request) -> None:

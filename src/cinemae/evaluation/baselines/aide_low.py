@@ -7,7 +7,6 @@ branch alone, with a classifier of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch.nn.functional import interpolate, unfold
 
 from cinemae.config import IMAGENET_MEAN, IMAGENET_STD
 from cinemae.evaluation.baselines.dct_bands import band_means, dct_matrix
+from cinemae.evaluation.baselines.layers import seeded
 from cinemae.evaluation.baselines.network_detector import NetworkDetector
 from cinemae.evaluation.baselines.network_training import NetworkConfig
 from cinemae.evaluation.baselines.networks import LogitResNet, bottleneck_shape, normalise
@@ -74,8 +74,7 @@ class AideLowNetwork(nn.Module):
         self.of_lowest, self.of_highest = LogitResNet(shape, seed=seed), LogitResNet(shape, seed=seed + 1)
         for trunk in (self.of_lowest, self.of_highest):
             trunk.resnet.classifier = nn.Identity()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.classifier = nn.Sequential(nn.Linear(shape.widths[-1], _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -110,14 +109,9 @@ class AideLow(NetworkDetector[AideLowConfig]):
         'two ResNets on SRM noise of the smoothest and busiest 32x32 patches of 128x128 crops, from scratch'
     """
 
-    name: ClassVar[str] = "aide-low"
+    name = "aide-low"
+    what = "two ResNets on SRM noise of the smoothest and busiest 32x32 patches of {c.crops}, {c.origin}"
     config_type = AideLowConfig
-
-    @property
-    def description(self) -> str:
-        """What the detector is, in a line."""
-        crop = f"{self.config.crop}x{self.config.crop} crops"
-        return f"two ResNets on SRM noise of the smoothest and busiest 32x32 patches of {crop}, from scratch"
 
     def new_network(self, seed: int) -> AideLowNetwork:
         """Return a fresh network."""

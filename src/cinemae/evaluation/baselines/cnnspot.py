@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from cinemae.evaluation.baselines.network_detector import ResNetConfig, ResNetDetector
 
@@ -31,12 +30,6 @@ class CnnSpot(ResNetDetector[CnnSpotConfig]):
         'ResNet of 3+4+6+3 blocks on 96x96 crops, blur 0.5 and JPEG 0.5 in training, from scratch'
     """
 
-    name: ClassVar[str] = "cnnspot"
+    name = "cnnspot"
+    what = "{c.network} on {c.crops}, blur {c.blur:g} and JPEG {c.recompress:g} in training, {c.origin}"
     config_type = CnnSpotConfig
-
-    @property
-    def description(self) -> str:
-        """What the detector is and where its weights begin, in a line."""
-        config = self.config
-        altered = f"blur {config.blur:g} and JPEG {config.recompress:g} in training"
-        return f"{config.network_text} on {config.crop}x{config.crop} crops, {altered}, {config.origin_text}"

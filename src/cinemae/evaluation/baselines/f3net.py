@@ -7,12 +7,12 @@ the implementation that benchmarks use: the authors published no code.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from cinemae.evaluation.baselines.dct_bands import band, dct_matrix, even_bands
+from cinemae.evaluation.baselines.layers import seeded
 from cinemae.evaluation.baselines.network_detector import NetworkDetector
 from cinemae.evaluation.baselines.network_training import NetworkConfig
 from cinemae.evaluation.baselines.xception import Xception
@@ -118,17 +118,11 @@ class F3Net(NetworkDetector[F3NetConfig]):
         'two Xceptions on DCT bands and local frequencies of 128x128 crops, without MixBlock, from scratch'
     """
 
-    name: ClassVar[str] = "f3net"
+    name = "f3net"
+    what = "two Xceptions on DCT bands and local frequencies of {c.crops}, without MixBlock, {c.origin}"
     config_type = F3NetConfig
-
-    @property
-    def description(self) -> str:
-        """What the detector is, in a line."""
-        crop = f"{self.config.crop}x{self.config.crop} crops"
-        return f"two Xceptions on DCT bands and local frequencies of {crop}, without MixBlock, from scratch"
 
     def new_network(self, seed: int) -> F3Network:
         """Return a fresh network."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return F3Network(self.config)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from cinemae.evaluation.baselines.layers import convolution, seeded
 from cinemae.evaluation.baselines.network_detector import NetworkDetector
 from cinemae.evaluation.baselines.network_training import NetworkConfig
 from cinemae.evaluation.baselines.networks import CLIP_MEAN, CLIP_STD, normalise
@@ -87,7 +87,7 @@ class FerretNetwork(nn.Module):
     def __init__(self, config: FerretNetConfig) -> None:
         super().__init__()
         width = config.width
-        parts = [*_stem(3, width // 2, 1), *_stem(width // 2, width, 2)]
+        parts = [*convolution(3, width // 2), *convolution(width // 2, width, 2)]
         for depth in config.depths:
             parts += [
                 FerretBlock(width, 2 * width, 2),
@@ -113,21 +113,11 @@ class FerretNet(NetworkDetector[FerretNetConfig]):
         'FerretNet of width 32 on what pixels of 96x96 crops differ in from the median around, from scratch'
     """
 
-    name: ClassVar[str] = "ferretnet"
+    name = "ferretnet"
+    what = "FerretNet of width {c.width} on what pixels of {c.crops} differ in from the median around, {c.origin}"
     config_type = FerretNetConfig
-
-    @property
-    def description(self) -> str:
-        """What the detector is, in a line."""
-        what = f"what pixels of {self.config.crop}x{self.config.crop} crops differ in from the median around"
-        return f"FerretNet of width {self.config.width} on {what}, from scratch"
 
     def new_network(self, seed: int) -> FerretNetwork:
         """Return a fresh network."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return FerretNetwork(self.config)
-
-
-def _stem(channels: int, out: int, stride: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]

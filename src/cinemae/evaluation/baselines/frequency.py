@@ -7,20 +7,20 @@ is logistic regression, so that the output is a probability.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
+from cinemae.evaluation.baselines.baseline import Baseline
 from cinemae.evaluation.baselines.crops import center_square
-from cinemae.evaluation.baselines.linear_probe import LinearProbe, not_trained, require_labels
-from cinemae.evaluation.baselines.options import settings_from_options
-from cinemae.evaluation.baselines.saved import read_detector, read_settings, write_detector
+from cinemae.evaluation.baselines.linear_probe import LinearProbe
+from cinemae.evaluation.baselines.saved import Arrays
 from cinemae.settings import Settings, require
 
 _FLOOR = 1e-3  # far below the 0.3 that rounding to 8 bits leaves in a coefficient: keeps log of flat pictures finite
@@ -68,53 +68,27 @@ def log_dct(pixels: NDArray[np.uint8], color: Literal["grey", "rgb"] = "grey") -
     return logarithms.ravel()
 
 
-class FreDect:
+class FreDect(Baseline[FreDectConfig, LinearProbe]):
     """The detector; the squares it sees are cut from the centre, unscaled (see `cinemae.evaluation.baselines.crops`).
+
+    The optimum is unique and nothing is drawn, so the seed of `fit` is not used.
 
     Example:
         >>> FreDect(FreDectConfig(crop=64)).description
         'logistic regression on the log DCT of a 64x64 centre crop, grey'
     """
 
-    name: ClassVar[str] = "fredect"
-    outputs: ClassVar[Literal["probability", "score"]] = "probability"
-    threshold: ClassVar[float] = 0.5
+    name = "fredect"
+    what = "logistic regression on the log DCT of a {c.crop}x{c.crop} centre crop, {c.color}"
+    config_type = FreDectConfig
 
-    def __init__(self, config: FreDectConfig | None = None) -> None:
-        self.config = config or FreDectConfig()
-        self._probe: LinearProbe | None = None
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, str]) -> Self:
-        """Build from settings in text, as in ``{"crop": "64"}``.
-
-        Raises:
-            ConfigError: If a name is unknown or a value is refused.
-        """
-        return cls(settings_from_options(FreDectConfig, options, detector=cls.name))
-
-    @property
-    def description(self) -> str:
-        """What the detector is, in a line."""
-        size = f"{self.config.crop}x{self.config.crop}"
-        return f"logistic regression on the log DCT of a {size} centre crop, {self.config.color}"
-
-    def fit(self, pictures: Sequence[Image.Image], labels: NDArray[np.int64], *, seed: int) -> None:
-        """Learn from labelled pictures, each indexed once.
-
-        Args:
-            pictures: RGB; may decode when indexed.
-            labels: (N,), 0 real, 1 fake.
-            seed: Not used: the optimum is unique and nothing is drawn.
-
-        Raises:
-            TrainingError: If labels and pictures do not match, or a class is missing.
-        """
-        require_labels(pictures, labels)
+    def _learn(
+        self, pictures: Sequence[Image.Image], labels: NDArray[np.int64], seed: int, progress: object
+    ) -> LinearProbe:
         features = np.empty((len(pictures), self.config.num_coefficients), np.float32)
         for index in range(len(pictures)):
             features[index] = self._features(pictures[index])
-        self._probe = LinearProbe.fit(features, labels, self.config.c)
+        return LinearProbe.fit(features, labels, self.config.c)
 
     def predict(self, images: Sequence[Image.Image]) -> NDArray[np.float64]:
         """Return the probability that each RGB picture is generated, (N,).
@@ -122,37 +96,17 @@ class FreDect:
         Raises:
             TrainingError: If the detector has not been trained.
         """
-        if self._probe is None:
-            raise not_trained(self.name)
-        result = np.empty(len(images))
+        probe, result = self._trained(), np.empty(len(images))
         for start in range(0, len(images), _ROWS_AT_ONCE):
             rows = range(start, min(start + _ROWS_AT_ONCE, len(images)))
-            result[rows.start : rows.stop] = self._probe.probability(
-                np.stack([self._features(images[row]) for row in rows])
-            )
+            result[rows.start : rows.stop] = probe.score(np.stack([self._features(images[row]) for row in rows]))
         return result
 
-    def save(self, folder: Path) -> None:
-        """Write settings and weights.
+    def _kept(self, learnt: LinearProbe) -> tuple[dict[str, object], Arrays]:
+        return {}, learnt.arrays()
 
-        Raises:
-            TrainingError: If the detector has not been trained.
-        """
-        if self._probe is None:
-            raise not_trained(self.name)
-        write_detector(folder, self.name, {"config": self.config.to_dict()}, self._probe.arrays())
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises:
-            ModelDirError: If the folder does not hold a saved FreDect.
-        """
-        values, arrays = read_detector(folder, cls.name)
-        detector = cls(read_settings(folder, values, "config", FreDectConfig))
-        detector._probe = LinearProbe.from_arrays(arrays, detector.config.num_coefficients, folder)
-        return detector
+    def _restored(self, folder: Path, values: object, arrays: Arrays) -> LinearProbe:
+        return LinearProbe.from_arrays(arrays, self.config.num_coefficients, folder)
 
     def _features(self, image: Image.Image) -> NDArray[np.float32]:
         return log_dct(center_square(image, self.config.crop), self.config.color)

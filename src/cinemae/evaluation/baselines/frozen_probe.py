@@ -31,18 +31,13 @@ class FrozenProbeConfig(UnivFdConfig):
 class FrozenProbe(UnivFd):
     """The detector, which is UnivFD's with another encoder."""
 
-    name: ClassVar[str] = "linear-probe"
+    name = "linear-probe"
+    what = "{c.classifier} on the frozen [CLS] of {c.encoder}"
     config_type = FrozenProbeConfig
     repository: ClassVar[str] = "facebook/dinov2-small"
     _needs: ClassVar[str] = "a frozen encoder"
 
     config: FrozenProbeConfig
-
-    @property
-    def description(self) -> str:
-        """What the detector is, in a line."""
-        how = "logistic regression" if self.config.mode == "linear" else "nearest neighbour by cosine"
-        return f"{how} on the frozen [CLS] of {Path(self.config.backbone).name}"
 
     def _read_encoder(self) -> ClipEncoder | FrozenEncoder:
         return load_encoder(Path(self.config.backbone), self.config.crop)

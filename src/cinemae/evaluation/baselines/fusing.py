@@ -6,12 +6,12 @@ Where the whole picture's activations are strongest, patches are cut at full res
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
+from cinemae.evaluation.baselines.layers import seeded
 from cinemae.evaluation.baselines.network_detector import ResNetConfig, ResNetDetector
 from cinemae.evaluation.baselines.networks import LogitResNet, ResNetShape
 from cinemae.settings import require
@@ -103,8 +103,7 @@ class FusingNetwork(LogitResNet):
 
     def __init__(self, shape: ResNetShape, *, seed: int) -> None:
         super().__init__(shape, seed=seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.projection = nn.Sequential(nn.Linear(shape.widths[-1], _DIM), nn.ReLU())
             self.fusion = nn.Sequential(*(FusionLayer() for _ in range(_LAYERS)))
             self.classifier = nn.Linear(_DIM, 1)
@@ -150,13 +149,7 @@ class Fusing(ResNetDetector[FusingConfig]):
         'ResNet of 3+4+6+3 blocks on 256x256 crops and six patches of each, joined by attention, from scratch'
     """
 
-    name: ClassVar[str] = "fusing"
+    name = "fusing"
+    what = "{c.network} on {c.crops} and six patches of each, joined by attention, {c.origin}"
     config_type = FusingConfig
     network_type = FusingNetwork
-
-    @property
-    def description(self) -> str:
-        """What the detector is and where its weights begin, in a line."""
-        config = self.config
-        what = f"{config.crop}x{config.crop} crops and six patches of each, joined by attention"
-        return f"{config.network_text} on {what}, {config.origin_text}"

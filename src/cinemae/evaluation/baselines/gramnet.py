@@ -6,11 +6,12 @@ A Gram matrix says which textures occur together anywhere in the picture, which 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from cinemae.evaluation.baselines.layers import convolution, seeded
 from cinemae.evaluation.baselines.network_detector import ResNetConfig, ResNetDetector
 from cinemae.evaluation.baselines.networks import LogitResNet, ResNetShape
 
@@ -44,8 +45,8 @@ class GramBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.before = _layer(channels, _GRAM_CHANNELS)
-        self.after = nn.Sequential(_layer(1, 16, stride=2), _layer(16, 32, stride=2))
+        self.before = nn.Sequential(*convolution(channels, _GRAM_CHANNELS))
+        self.after = nn.Sequential(nn.Sequential(*convolution(1, 16, 2)), nn.Sequential(*convolution(16, 32, 2)))
 
     def forward(self, activations: Tensor) -> Tensor:
         """Return features, (N, 32)."""
@@ -58,8 +59,7 @@ class GramNetwork(LogitResNet):
 
     def __init__(self, shape: ResNetShape, *, seed: int) -> None:
         super().__init__(shape, seed=seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             depths = (shape.channels, shape.stem_width, shape.stem_width, *shape.widths[:-1])
             self.blocks = nn.ModuleList(GramBlock(channels) for channels in depths)
             features = shape.widths[-1] + 32 * len(depths)
@@ -88,17 +88,7 @@ class GramNet(ResNetDetector[GramNetConfig]):
         'ResNet of 2+2+2+2 blocks with Gram matrices of 128x128 crops, from scratch'
     """
 
-    name: ClassVar[str] = "gramnet"
+    name = "gramnet"
+    what = "{c.network} with Gram matrices of {c.crops}, {c.origin}"
     config_type = GramNetConfig
     network_type = GramNetwork
-
-    @property
-    def description(self) -> str:
-        """What the detector is and where its weights begin, in a line."""
-        config = self.config
-        return f"{config.network_text} with Gram matrices of {config.crop}x{config.crop} crops, {config.origin_text}"
-
-
-def _layer(channels: int, out: int, stride: int = 1) -> nn.Sequential:
-    layer = nn.Conv2d(channels, out, 3, stride, padding=1, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(out), nn.ReLU())

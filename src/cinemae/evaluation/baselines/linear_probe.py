@@ -36,11 +36,6 @@ def require_labels(pictures: Sequence[Any], labels: NDArray[np.int64]) -> None:
         raise TrainingError(f"training needs both classes, got {counts[0]} real and {counts[1]} fake: add the other.")
 
 
-def not_trained(name: str) -> TrainingError:
-    """Return the error for a detector that is asked before it has learnt."""
-    return TrainingError(f"{name} has not been trained: call fit first, or load a saved one.")
-
-
 @dataclass(frozen=True)
 class LinearProbe:
     """probability = sigmoid(weight . (x - mean) / scale + bias).
@@ -77,7 +72,7 @@ class LinearProbe:
         model.fit(features, labels)
         return cls(mean, scale, model.coef_[0].astype(np.float64), model.intercept_.astype(np.float64))
 
-    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the probability of fake, (N,), of features (N, D)."""
         standardised = (features - self.mean) / self.scale
         result: NDArray[np.float64] = expit(standardised @ self.weight + self.bias[0])

@@ -7,7 +7,6 @@ is a weaker picture of the camera's noise, and the description says so.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -75,13 +74,7 @@ class Lnp(ResNetDetector[LnpConfig]):
         'ResNet of 3+4+6+3 blocks on what a 5x5 Wiener filter takes from 128x128 crops (LNP: CycleISP), from scratch'
     """
 
-    name: ClassVar[str] = "lnp"
+    name = "lnp"
+    what = "{c.network} on what a 5x5 Wiener filter takes from {c.crops} (LNP: CycleISP), {c.origin}"
     config_type = LnpConfig
     network_type = LnpNetwork
-
-    @property
-    def description(self) -> str:
-        """What the detector is and where its weights begin, in a line."""
-        config = self.config
-        what = f"what a {_WINDOW}x{_WINDOW} Wiener filter takes from {config.crop}x{config.crop} crops"
-        return f"{config.network_text} on {what} (LNP: CycleISP), {config.origin_text}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from cinemae.errors import TrainingError
 from cinemae.evaluation.baselines.crops import center_square, training_square
+from cinemae.evaluation.baselines.layers import seeded
 from cinemae.evaluation.baselines.linear_probe import require_labels
 from cinemae.settings import Settings, require
 
@@ -50,6 +52,22 @@ class NetworkConfig(Settings):
         require(self.weight_decay >= 0, f"weight_decay must not be negative, got {self.weight_decay}.")
         for name in ("blur", "recompress"):
             require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}.")
+
+    @property
+    def crops(self) -> str:
+        """What is cut from a picture, in words."""
+        return f"{self.crop}x{self.crop} crops"
+
+    @property
+    def blocks(self) -> str:
+        """The blocks of each stage, as the option takes them, of a network that is told by them."""
+        return "+".join(map(str, getattr(self, "depths", ())))
+
+    @property
+    def origin(self) -> str:
+        """Where the weights begin, in words."""
+        backbone = getattr(self, "backbone", "")
+        return f"from the weights in {Path(backbone).name}" if backbone else "from scratch"
 
 
 @dataclass(frozen=True)
@@ -94,8 +112,7 @@ def train_network(
         TrainingError: If labels and pictures do not match, a class is missing, or training diverges.
     """
     require_labels(pictures, labels)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # for dropout
+    with seeded(seed):  # for dropout
         _train(network, pictures, labels, config, seed, progress)
 
 

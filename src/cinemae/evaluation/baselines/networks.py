@@ -34,11 +34,23 @@ from transformers.utils import logging
 from cinemae.config import IMAGENET_MEAN, IMAGENET_STD
 from cinemae.core.linear import use_onednn
 from cinemae.errors import CheckpointError
+from cinemae.evaluation.baselines.layers import seeded
 from cinemae.settings import Settings, require
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _CLASSIFIER = "classifier."
+_RESNET = {
+    "channels": "num_channels",
+    "stem_width": "embedding_size",
+    "widths": "hidden_sizes",
+    "depths": "depths",
+    "block": "layer_type",
+    "activation": "hidden_act",
+    "downsample_in_first_stage": "downsample_in_first_stage",
+    "downsample_in_bottleneck": "downsample_in_bottleneck",
+}
+"""What transformers calls the fields of `ResNetShape`; its stem's kernel is always 7."""
 _PUBLISHED = {"resnet": "microsoft/resnet-50", "swin": "microsoft/swin-tiny-patch4-window7-224"}
 
 
@@ -97,9 +109,10 @@ class LogitResNet(nn.Module):
     def __init__(self, shape: ResNetShape, *, seed: int) -> None:
         super().__init__()
         self.shape = shape
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.resnet = ResNetForImageClassification(_resnet_config(shape))
+        with seeded(seed):
+            values = shape.to_dict()
+            config = ResNetConfig(**{theirs: values[ours] for ours, theirs in _RESNET.items()}, num_labels=1)
+            self.resnet = ResNetForImageClassification(config)
             stem = self.resnet.resnet.embedder.embedder
             if shape.stem_kernel != stem.convolution.kernel_size[0]:
                 kernel = shape.stem_kernel
@@ -143,7 +156,8 @@ def load_resnet(folder: Path, network_type: type[ResNetT], *, seed: int) -> ResN
         CheckpointError: If the folder cannot be read, is no ResNet, or lacks weights.
     """
     config, given = _given_classifier(folder, "an ImageNet ResNet", ResNetConfig, ResNetForImageClassification)
-    network = network_type(_shape_of(config), seed=seed)
+    shape = ResNetShape.from_dict({ours: getattr(config, theirs) for ours, theirs in _RESNET.items()})
+    network = network_type(shape, seed=seed)
     own = network.resnet.state_dict()
     weights = {name: weight for name, weight in given.items() if weight.shape == own[name].shape}
     network.resnet.load_state_dict(weights, strict=False)
@@ -179,8 +193,7 @@ class LogitSwin(nn.Module):
             window_size=shape.window,
             num_labels=1,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.swin = SwinForImageClassification(config)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -243,16 +256,7 @@ def load_clip_encoder(folder: Path) -> ClipEncoder:
             raise CheckpointError(
                 f"{folder} holds a {config.model_type}, not a clip: use openai/clip-vit-large-patch14."
             )
-        model, loading = CLIPVisionModelWithProjection.from_pretrained(
-            folder,
-            config=config,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-        )
-    _require_complete(folder, loading)
-    return ClipEncoder(model)
+        return ClipEncoder(_pretrained(CLIPVisionModelWithProjection, folder, config=config))
 
 
 class FrozenEncoder(nn.Module):
@@ -300,15 +304,7 @@ def load_encoder(folder: Path, image_size: int) -> FrozenEncoder | ClipEncoder:
             return load_clip_encoder(folder)
         if isinstance(config, ViTMAEConfig):
             config.mask_ratio = 0.0
-        model, loading = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-        )
-        _require_complete(folder, loading, but="pooler.")
+        model = _pretrained(AutoModel, folder, but="pooler.", config=config)
         if not hasattr(getattr(model, "embeddings", None), "cls_token"):
             raise CheckpointError(
                 f"{folder} holds a {config.model_type}, which has no [CLS]: use a DINOv2, ViT or CLIP."
@@ -325,33 +321,6 @@ def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return (pixels - pixels.new_tensor(mean).view(shape)) / pixels.new_tensor(std).view(shape)
 
 
-def _resnet_config(shape: ResNetShape) -> ResNetConfig:
-    return ResNetConfig(
-        num_channels=shape.channels,
-        embedding_size=shape.stem_width,
-        hidden_sizes=list(shape.widths),
-        depths=list(shape.depths),
-        layer_type=shape.block,
-        hidden_act=shape.activation,
-        downsample_in_first_stage=shape.downsample_in_first_stage,
-        downsample_in_bottleneck=shape.downsample_in_bottleneck,
-        num_labels=1,
-    )
-
-
-def _shape_of(config: ResNetConfig) -> ResNetShape:
-    return ResNetShape(
-        depths=tuple(config.depths),
-        widths=tuple(config.hidden_sizes),
-        channels=config.num_channels,
-        stem_width=config.embedding_size,
-        block=config.layer_type,
-        activation=config.hidden_act,
-        downsample_in_first_stage=config.downsample_in_first_stage,
-        downsample_in_bottleneck=config.downsample_in_bottleneck,
-    )
-
-
 def _given_classifier(
     folder: Path, kind: str, config_type: type[PreTrainedConfig], model_type: type[PreTrainedModel]
 ) -> tuple[Any, dict[str, Tensor]]:
@@ -361,21 +330,22 @@ def _given_classifier(
         if not isinstance(config, config_type):
             use = _PUBLISHED[config_type.model_type]
             raise CheckpointError(f"{folder} holds a {config.model_type}, not a {config_type.model_type}: use {use}.")
-        given, loading = model_type.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-        )
-    _require_complete(folder, loading, but=_CLASSIFIER)
-    weights = given.state_dict().items()
+        weights = _pretrained(model_type, folder, but=_CLASSIFIER).state_dict().items()
     return config, {name: weight for name, weight in weights if not name.startswith(_CLASSIFIER)}
 
 
-def _require_complete(folder: Path, loading: dict[str, Any], *, but: str | None = None) -> None:
-    missing = sorted(name for name in loading["missing_keys"] if but is None or not name.startswith(but))
+def _pretrained(model_type: Any, folder: Path, *, but: str = "-", **more: Any) -> Any:  # noqa: ANN401 - not ours
+    """Return a model with the weights of a local folder, all of them there but perhaps those that begin with `but`."""
+    model, loading = model_type.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **more
+    )
+    missing = sorted(name for name in loading["missing_keys"] if not name.startswith(but))
     if missing:
         raise CheckpointError(
             f"{folder} lacks {len(missing)} of the weights that its config.json promises, {missing[0]} first: the file "
             "is damaged or belongs to another architecture; download it again."
         )
+    return model
 
 
 @contextlib.contextmanager

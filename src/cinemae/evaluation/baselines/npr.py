@@ -8,7 +8,6 @@ the content.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -75,14 +74,9 @@ class Npr(NetworkDetector[NprConfig]):
         'ResNet of 3+4 blocks on neighbouring-pixel residuals of 96x96 crops, from scratch'
     """
 
-    name: ClassVar[str] = "npr"
+    name = "npr"
+    what = "ResNet of {c.blocks} blocks on neighbouring-pixel residuals of {c.crops}, {c.origin}"
     config_type = NprConfig
-
-    @property
-    def description(self) -> str:
-        """What the detector is, in a line."""
-        blocks, crop = "+".join(map(str, self.config.depths)), self.config.crop
-        return f"ResNet of {blocks} blocks on neighbouring-pixel residuals of {crop}x{crop} crops, from scratch"
 
     def new_network(self, seed: int) -> NprNetwork:
         """Return a fresh network."""

@@ -7,12 +7,12 @@ are put together to one picture each, and a small network sees what high-pass fi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import fold, unfold
 
+from cinemae.evaluation.baselines.layers import seeded
 from cinemae.evaluation.baselines.network_detector import NetworkDetector
 from cinemae.evaluation.baselines.network_training import NetworkConfig
 from cinemae.evaluation.baselines.srm import SrmResidual
@@ -37,6 +37,11 @@ class PatchCraftConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.crop % (2 * _GRID) == 0, f"crop must be a multiple of {2 * _GRID}, got {self.crop}.")
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch, in pixels."""
+        return self.crop // _GRID
 
 
 def texture_diversity(patches: Tensor) -> Tensor:
@@ -113,19 +118,13 @@ class PatchCraft(NetworkDetector[PatchCraftConfig]):
         'contrast of the richest and poorest 16x16 patches of 128x128 crops, from scratch'
     """
 
-    name: ClassVar[str] = "patchcraft"
+    name = "patchcraft"
+    what = "contrast of the richest and poorest {c.patch}x{c.patch} patches of {c.crops}, {c.origin}"
     config_type = PatchCraftConfig
-
-    @property
-    def description(self) -> str:
-        """What the detector is, in a line."""
-        crop, patch = self.config.crop, self.config.crop // _GRID
-        return f"contrast of the richest and poorest {patch}x{patch} patches of {crop}x{crop} crops, from scratch"
 
     def new_network(self, seed: int) -> PatchCraftNetwork:
         """Return a fresh network."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return PatchCraftNetwork()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from cinemae.errors import ConfigError, ModelDirError
 from cinemae.evaluation.baselines.aide_low import AideLow
+from cinemae.evaluation.baselines.baseline import Baseline
 from cinemae.evaluation.baselines.cnnspot import CnnSpot
 from cinemae.evaluation.baselines.f3net import F3Net
 from cinemae.evaluation.baselines.ferretnet import FerretNet
@@ -15,7 +16,6 @@ from cinemae.evaluation.baselines.frozen_probe import FrozenProbe
 from cinemae.evaluation.baselines.fusing import Fusing
 from cinemae.evaluation.baselines.gramnet import GramNet
 from cinemae.evaluation.baselines.lnp import Lnp
-from cinemae.evaluation.baselines.network_detector import NetworkDetector
 from cinemae.evaluation.baselines.npr import Npr
 from cinemae.evaluation.baselines.options import options_from_text
 from cinemae.evaluation.baselines.patchcraft import PatchCraft
@@ -24,9 +24,7 @@ from cinemae.evaluation.baselines.spec import Spec
 from cinemae.evaluation.baselines.swin import SwinT
 from cinemae.evaluation.baselines.univfd import UnivFd
 
-Baseline: TypeAlias = FreDect | UnivFd | NetworkDetector[Any]
-
-_KINDS: tuple[type[Baseline], ...] = (
+_KINDS: tuple[type[Baseline[Any, Any]], ...] = (
     FreDect,
     Npr,
     CnnSpot,
@@ -42,10 +40,10 @@ _KINDS: tuple[type[Baseline], ...] = (
     FerretNet,
     FrozenProbe,
 )
-BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in _KINDS}
+BASELINES: dict[str, type[Baseline[Any, Any]]] = {kind.name: kind for kind in _KINDS}
 
 
-def baseline_from_text(text: str) -> Baseline:
+def baseline_from_text(text: str) -> Baseline[Any, Any]:
     """Build an untrained baseline.
 
     Args:
@@ -64,7 +62,7 @@ def baseline_from_text(text: str) -> Baseline:
     return BASELINES[name.strip()].from_options(options_from_text(rest))
 
 
-def load_baseline(folder: Path) -> Baseline:
+def load_baseline(folder: Path) -> Baseline[Any, Any]:
     """Load whichever baseline was saved to a folder.
 
     Raises:

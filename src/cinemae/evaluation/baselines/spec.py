@@ -6,7 +6,7 @@ Upsampling copies the spectrum of what it enlarges to higher frequencies; phases
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -60,12 +60,7 @@ class Spec(ResNetDetector[SpecConfig]):
         'ResNet of 3+4+6+3 blocks on log spectra of 128x128 crops, from scratch'
     """
 
-    name: ClassVar[str] = "spec"
+    name = "spec"
+    what = "{c.network} on log spectra of {c.crops}, {c.origin}"
     config_type = SpecConfig
     network_type = SpecNetwork
-
-    @property
-    def description(self) -> str:
-        """What the detector is and where its weights begin, in a line."""
-        config = self.config
-        return f"{config.network_text} on log spectra of {config.crop}x{config.crop} crops, {config.origin_text}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from cinemae.evaluation.baselines.network_detector import NetworkDetector
 from cinemae.evaluation.baselines.network_training import NetworkConfig
@@ -55,22 +55,12 @@ class SwinT(NetworkDetector[SwinTConfig]):
         'Swin of 2+2+6+2 blocks on 256x256 crops, from scratch'
     """
 
-    name: ClassVar[str] = "swin"
+    name = "swin"
+    what = "Swin of {c.blocks} blocks on {c.crops}, {c.origin}"
     config_type = SwinTConfig
 
-    @property
-    def description(self) -> str:
-        """What the detector is and where its weights begin, in a line."""
-        config = self.config
-        origin = f"from the weights in {Path(config.backbone).name}" if config.backbone else "from scratch"
-        return f"Swin of {'+'.join(map(str, config.depths))} blocks on {config.crop}x{config.crop} crops, {origin}"
-
     def new_network(self, seed: int) -> LogitSwin:
-        """Return the given network with a fresh classifier, or a fresh one.
-
-        Raises:
-            CheckpointError: If the given one cannot be read or has another shape.
-        """
+        """Return the given network with a fresh classifier, or a fresh one."""
         if self.config.backbone:
             return load_swin(Path(self.config.backbone), self.config.shape(), seed=seed)
         return LogitSwin(self.config.shape(), seed=seed)

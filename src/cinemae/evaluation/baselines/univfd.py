@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cinemae.errors import ConfigError, FingerprintMismatchError
+from cinemae.evaluation.baselines.baseline import Baseline
 from cinemae.evaluation.baselines.crops import center_square, training_square
-from cinemae.evaluation.baselines.linear_probe import LinearProbe, not_trained, require_labels
+from cinemae.evaluation.baselines.linear_probe import LinearProbe
 from cinemae.evaluation.baselines.network_training import to_pixels
 from cinemae.evaluation.baselines.networks import ClipEncoder, FrozenEncoder, load_clip_encoder
-from cinemae.evaluation.baselines.options import settings_from_options
-from cinemae.evaluation.baselines.saved import Arrays, misfit, read_detector, read_settings, write_detector
+from cinemae.evaluation.baselines.saved import Arrays, misfit
 from cinemae.models.directory import file_hash
 from cinemae.settings import Settings, require
 
@@ -49,6 +48,16 @@ class UnivFdConfig(Settings):
             require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}.")
         require(self.c > 0, f"c must be positive, got {self.c}.")
         require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}.")
+
+    @property
+    def classifier(self) -> str:
+        """The classifier in words."""
+        return "logistic regression" if self.mode == "linear" else "nearest neighbour by cosine"
+
+    @property
+    def encoder(self) -> str:
+        """The encoder's folder."""
+        return Path(self.backbone).name
 
 
 @dataclass(frozen=True)
@@ -101,8 +110,8 @@ class NearestNeighbours:
         return bank
 
 
-class UnivFd:
-    """The detector. The encoder is read at the first need and never changed.
+class UnivFd(Baseline[UnivFdConfig, "LinearProbe | NearestNeighbours"]):
+    """The detector. The encoder is read at the first need and never changed; of it a saved detector has only the hash.
 
     Args:
         config: Its settings.
@@ -111,52 +120,25 @@ class UnivFd:
         ConfigError: If no encoder is named, or no folder of that name holds one.
     """
 
-    name: ClassVar[str] = "univfd"
+    name = "univfd"
+    what = "{c.classifier} on frozen CLIP image features, encoder {c.encoder}"
     config_type: ClassVar[type[UnivFdConfig]] = UnivFdConfig
     repository: ClassVar[str] = HUB_REPOSITORY
     _needs: ClassVar[str] = "CLIP's image encoder"
 
-    def __init__(self, config: UnivFdConfig) -> None:
-        self._require_backbone(config.backbone)
-        self.config = config
-        self.outputs: Literal["probability", "score"] = "probability" if config.mode == "linear" else "score"
-        self.threshold = 0.5 if config.mode == "linear" else 0.0
+    def __init__(self, config: UnivFdConfig | None = None) -> None:
+        super().__init__(config)
+        self._require_backbone(self.config.backbone)
+        if self.config.mode == "nearest":
+            self.outputs, self.threshold = "score", 0.0
         self._encoder: ClipEncoder | FrozenEncoder | None = None
-        self._classifier: LinearProbe | NearestNeighbours | None = None
 
-    @classmethod
-    def from_options(cls, options: Mapping[str, str]) -> Self:
-        """Build from settings in text, as in ``{"backbone": "clip", "mode": "nearest"}``.
-
-        Raises:
-            ConfigError: If a name is unknown, a value is refused, or no encoder is named.
-        """
-        return cls(settings_from_options(cls.config_type, options, detector=cls.name))
-
-    @property
-    def description(self) -> str:
-        """What the detector is, in a line."""
-        how = "logistic regression" if self.config.mode == "linear" else "nearest neighbour by cosine"
-        return f"{how} on frozen CLIP image features, encoder {Path(self.config.backbone).name}"
-
-    def fit(self, pictures: Sequence[Image.Image], labels: NDArray[np.int64], *, seed: int) -> None:
-        """Learn from labelled pictures, each indexed once.
-
-        Args:
-            pictures: RGB; may decode when indexed.
-            labels: (N,), 0 real, 1 fake.
-            seed: Of crops and alterations in mode "linear"; mode "nearest" draws nothing.
-
-        Raises:
-            TrainingError: If labels and pictures do not match, or a class is missing.
-            CheckpointError: If the encoder cannot be read.
-        """
-        require_labels(pictures, labels)
+    def _learn(
+        self, pictures: Sequence[Image.Image], labels: NDArray[np.int64], seed: int, progress: object
+    ) -> LinearProbe | NearestNeighbours:
         if self.config.mode == "linear":
-            features = self._features(pictures, seed=seed)
-            self._classifier = LinearProbe.fit(features, labels, self.config.c)
-        else:
-            self._classifier = NearestNeighbours.fit(self._features(pictures), labels)
+            return LinearProbe.fit(self._features(pictures, seed=seed), labels, self.config.c)
+        return NearestNeighbours.fit(self._features(pictures), labels)
 
     def predict(self, images: Sequence[Image.Image]) -> NDArray[np.float64]:
         """Return the probability that each RGB picture is generated, or its score in mode "nearest", (N,).
@@ -164,51 +146,21 @@ class UnivFd:
         Raises:
             TrainingError: If the detector has not been trained.
         """
-        if self._classifier is None:
-            raise not_trained(self.name)
-        features = self._features(images)
-        if isinstance(self._classifier, LinearProbe):
-            return self._classifier.probability(features)
-        return self._classifier.score(features)
+        return self._trained().score(self._features(images))
 
-    def save(self, folder: Path) -> None:
-        """Write settings and classifier; of the encoder only where it lies and the hash of its weights.
+    def _kept(self, learnt: LinearProbe | NearestNeighbours) -> tuple[dict[str, Any], Arrays]:
+        return {"backbone_sha256": self._backbone_hash()}, learnt.arrays()
 
-        Raises:
-            TrainingError: If the detector has not been trained.
-        """
-        if self._classifier is None:
-            raise not_trained(self.name)
-        values = {"config": self.config.to_dict(), "backbone_sha256": self._backbone_hash()}
-        write_detector(folder, self.name, values, self._classifier.arrays())
-
-    @classmethod
-    def load(cls, folder: Path, *, backbone: str | None = None) -> Self:
-        """Read what `save` wrote.
-
-        Args:
-            folder: The folder that was saved to.
-            backbone: Where the encoder lies now; None for where it lay.
-
-        Raises:
-            ModelDirError: If the folder does not hold a saved UnivFD.
-            ConfigError: If the encoder is not there.
-            FingerprintMismatchError: If it is another one.
-        """
-        values, arrays = read_detector(folder, cls.name)
-        config = read_settings(folder, values, "config", cls.config_type)
-        detector = cls(dataclasses.replace(config, backbone=backbone) if backbone else config)
-        there, now = values.get("backbone_sha256"), detector._backbone_hash()
+    def _restored(self, folder: Path, values: Mapping[str, Any], arrays: Arrays) -> LinearProbe | NearestNeighbours:
+        there, now = values.get("backbone_sha256"), self._backbone_hash()
         if there != now:
             raise FingerprintMismatchError(
-                f"{folder} was trained on features of an encoder {str(there)[:16]}, {detector.config.backbone} holds "
+                f"{folder} was trained on features of an encoder {str(there)[:16]}, {self.config.backbone} holds "
                 f"{now[:16]}: name the encoder it was trained on, or train again."
             )
-        linear = detector.config.mode == "linear"
-        detector._classifier = (
-            LinearProbe.from_arrays(arrays, None, folder) if linear else NearestNeighbours.from_arrays(arrays, folder)
-        )
-        return detector
+        if self.config.mode == "linear":
+            return LinearProbe.from_arrays(arrays, None, folder)
+        return NearestNeighbours.from_arrays(arrays, folder)
 
     def _features(self, pictures: Sequence[Image.Image], seed: int | None = None) -> NDArray[np.float32]:
         """Return features (N, D): of centre crops, or with a seed of altered random crops."""

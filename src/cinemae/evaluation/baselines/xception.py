@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from cinemae.evaluation.baselines.layers import convolution
+
 
 class Xception(nn.Module):
     """Entry, middle and exit flow; activations (N, C, H, W) to features (N, 32 * width).
@@ -20,8 +22,8 @@ class Xception(nn.Module):
         body = round(11.375 * width)  # 728
         self.dim = 32 * width
         self.layers = nn.Sequential(
-            *_plain(channels, width // 2, stem_stride),
-            *_plain(width // 2, width, 1),
+            *convolution(channels, width // 2, stem_stride, padding=0),
+            *convolution(width // 2, width, padding=0),
             _Block(width, 2 * width, 2 * width, stride=2, starts_with_relu=False),
             _Block(2 * width, 4 * width, 4 * width, stride=2),
             _Block(4 * width, body, body, stride=2),
@@ -68,10 +70,6 @@ class _MiddleBlock(nn.Module):
     def forward(self, activations: Tensor) -> Tensor:
         result: Tensor = self.layers(activations) + activations
         return result
-
-
-def _plain(channels: int, out: int, stride: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, out, 3, stride, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
 
 
 def _separable(channels: int, out: int) -> list[nn.Module]:

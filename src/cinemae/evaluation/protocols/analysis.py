@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cinemae.backbones.finetune_config import FinetuneConfig, FinetuneRecipe
-from cinemae.backbones.finetune_nll import PHOTOGRAPHS, GroupNll, plot_nll, train_reconstruction
+from cinemae.backbones.finetune_nll import PHOTOGRAPHS, plot_nll, train_reconstruction
 from cinemae.core.preprocess import looked_at
 from cinemae.evaluation.analyses.correlation import correlation_table, plot_correlations
 from cinemae.evaluation.analyses.distributions import plot_distributions, score_distributions
@@ -89,7 +89,7 @@ def threshold_transfer(protocol: Protocol, bench: Bench, options: FinetuneOption
 def correlations(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> Analysed:
     """Fig. 7: Spearman's rho of s1..s3 with entropy, high-frequency share and total variation."""
     scores = bench.frozen("test")
-    pictures, config = PictureList(bench.data.test), bench.cache.frozen.extractor.image
+    pictures, config = PictureList(bench.data.test), bench.cache.frozen.extractor.config.image
 
     def of_picture(index: int) -> NDArray[np.float64]:
         return image_statistics(looked_at(pictures[index], config))  # of the very pixels that s1, s2, s3 are of
@@ -138,8 +138,8 @@ def nll_curve(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> Ana
     recipe = FinetuneRecipe(
         training=bench.data.train,
         validation=bench.data.test,
-        backbone=frozen.backbone_source,
-        extractor=frozen.extractor,
+        backbone=frozen.backbone,
+        extractor=frozen.extractor.config,
         train=frozen.train,
         finetune=FinetuneConfig(
             unfreeze=unfrozen(row), objective="reconstruction", fresh_decoder=True, max_steps=options.max_steps
@@ -155,7 +155,9 @@ def nll_curve(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> Ana
             groups = first if column.metric.endswith("first") else last
             name = PHOTOGRAPHS if column.metric.startswith("nll_real") else row.test
             if name in groups:
-                figures[row.name, column.name] = _of_group(groups[name])
+                figures[row.name, column.name] = Measurement(
+                    groups[name].value, low=groups[name].low, high=groups[name].high, n=groups[name].n
+                )
     about = {"nll": report.results, "steps": report.history[-1].step}
     return Analysed(figures, about, {"nll": plot_nll(report.history)})
 
@@ -182,7 +184,3 @@ def _median(values: NDArray[np.float64]) -> Measurement:
     reach = 0.98 * n**0.5  # 1.96 deviations of Binomial(n, 1/2)
     low, high = max(0, int(n / 2 - reach)), min(n - 1, int(np.ceil(n / 2 + reach)))
     return Measurement(float(np.median(ordered)), low=float(ordered[low]), high=float(ordered[high]), n=n, decimals=3)
-
-
-def _of_group(group: GroupNll) -> Measurement:
-    return Measurement(group.value, low=group.low, high=group.high, n=group.n)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -143,7 +143,8 @@ def find_data(
     tests = read(root, layout=wanted.test_layout)
     trains = read(train_root or root, layout=wanted.train_layout)
     test = _of(tests, wanted.test, training=False)
-    train = _of(trains, _all_trained(protocol), training=True)
+    trained = {*wanted.train, *(name for row in protocol.rows for name in row.train)}
+    train = _of(trains, trained, training=True)
     if not train or not test:
         raise EvaluationError(
             f"{protocol.name} trains on {', '.join(wanted.train)} and tests on {', '.join(wanted.test)}; found "
@@ -169,11 +170,7 @@ def trained_on(labels: NDArray[np.int64], generators: NDArray[np.str_], wanted: 
     return chosen if chosen[labels == 0].any() else chosen | (labels == 0)
 
 
-def _all_trained(protocol: Protocol) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([*protocol.data.train, *(name for row in protocol.rows for name in row.train)]))
-
-
-def _of(data: DataSet, generators: Sequence[str], *, training: bool) -> list[ImageRecord]:
+def _of(data: DataSet, generators: Collection[str], *, training: bool) -> list[ImageRecord]:
     """Return the images of some generators and the photographs of their sets; of the training split, or of the rest."""
     both = zip(data.records, data.splits, strict=True)
     chosen = [record for record, split in both if split is None or (split == "train") == training]

@@ -9,12 +9,14 @@ import numpy as np
 
 from cinemae.backbones.finetune import finetune
 from cinemae.backbones.finetune_config import FinetuneConfig, FinetuneRecipe, Unfreeze
+from cinemae.detect.extract_job import ExtractorSource
 from cinemae.evaluation.analyses.transfer import best_threshold
 from cinemae.evaluation.protocols.heads import HeadRecipe, TrainedHead, logits_of
 from cinemae.evaluation.protocols.measure import Bench, Scored
 from cinemae.evaluation.protocols.protocol import ProtocolRow
-from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
+from cinemae.evaluation.protocols.store_cache import StoreCache
 from cinemae.features.training_set import TrainingSet, hold_out
+from cinemae.fit.start import Start
 from cinemae.models.directory import CONFIG_FILE, read_model_config
 from cinemae.models.weights import load_head
 from cinemae.sources.records import ImageRecord
@@ -79,8 +81,8 @@ def _model(
         recipe = FinetuneRecipe(
             training=data[0],
             validation=data[1],
-            backbone=frozen.backbone_source,
-            extractor=frozen.extractor,
+            backbone=frozen.backbone,
+            extractor=frozen.extractor.config,
             name=f"finetuned-{part}",
             head=base.head,
             lcas=base.lcas,
@@ -89,7 +91,7 @@ def _model(
             device=frozen.device,
         )
         finetune(recipe, folder)
-    trained = FrozenHalf.of_model(str(folder), frozen.device)
+    trained = Start.of(ExtractorSource(str(folder), device=frozen.device))
     head = TrainedHead(load_head(folder, read_model_config(folder)), seed, 0.0)
     return StoreCache(folder / "stores", trained), [head], HeadRecipe(trained.head, trained.lcas, trained.train)
 

@@ -99,8 +99,8 @@ class Bench:
         self, row: ProtocolRow, conditions: Iterable[str], most_passes: int = 0, other_masks: int = 2
     ) -> Scored:
         """Train our head with a row's settings and score."""
-        base, mask = self.base_recipe(), self.cache.frozen.extractor.mask
-        deviation = row.deviation_config(self.cache.frozen.extractor.deviation)
+        base, mask = self.base_recipe(), self.cache.frozen.extractor.config.mask
+        deviation = row.deviation_config(self.cache.frozen.extractor.config.deviation)
         passes = None
         if most_passes:
             wanted = row.mask_config(mask)
@@ -120,7 +120,7 @@ class Bench:
             heads = train_heads(store, recipe, keep=self.cache.folder / "heads", tell=self.tell)
             self._heads[key] = heads
             chosen = tuple(one.chosen_threshold for one in heads)
-            encoder = self.cache.frozen.backbone.model.vit
+            encoder = self.cache.frozen.extractor.backbone.model.vit
             count = sum(weight.numel() for weight in encoder.parameters())
             self._scored[key] = Scored((0.0,) * len(heads), chosen, parameters=count)
         scored, heads = self._scored[key], self._heads[key]

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from matplotlib.figure import Figure
 
+from cinemae.detect.extract_job import ExtractorSource
 from cinemae.evaluation.predictions import ALIGNED, RAW, Column, Predictions
 from cinemae.evaluation.protocols.analysis import ANALYSES
 from cinemae.evaluation.protocols.bench_data import BenchData, Surveyor, find_data
@@ -18,11 +19,12 @@ from cinemae.evaluation.protocols.finetuning import FinetuneOptions, scored_fine
 from cinemae.evaluation.protocols.measure import Bench, Scored, cell
 from cinemae.evaluation.protocols.protocol import DETECTORS, MEAN, Protocol, ProtocolColumn, ProtocolRow, read_protocol
 from cinemae.evaluation.protocols.stand_in import adapt
-from cinemae.evaluation.protocols.store_cache import FrozenHalf, StoreCache
+from cinemae.evaluation.protocols.store_cache import StoreCache
 from cinemae.evaluation.protocols.table import Measurement, ProtocolTable, blank_table
 from cinemae.evaluation.tables import format_probe
 from cinemae.evaluation.versions import versions
 from cinemae.features.extract_job import DEFAULT_BATCH_SIZE
+from cinemae.fit.start import Start
 from cinemae.settings import require
 from cinemae.statistics.estimate import Estimate
 
@@ -210,15 +212,13 @@ class Reproducer:
         key = (id(data), path)  # data is kept in self._data, so no other comes to the same place
         seeds = options.seeds or protocol.data.seeds
         if key not in self._benches or self._benches[key].seeds != seeds:
-            frozen = (
-                FrozenHalf.of_model(options.model, options.device, options.dtype)
-                if path is None
-                else FrozenHalf.of_backbone(path, options.device, options.dtype)
+            frozen = ExtractorSource(
+                options.model, path, device=options.device, dtype=options.dtype, paper=options.paper
             )
             folder = options.work / ("model" if path is None else path.replace("/", "-").strip("-."))
             if options.paper:
-                frozen, folder = frozen.by_paper(), folder.with_name(f"{folder.name}-paper")
-            cache = StoreCache(folder, frozen, options.progress, options.batch_size)
+                folder = folder.with_name(f"{folder.name}-paper")
+            cache = StoreCache(folder, Start.of(frozen), options.progress, options.batch_size)
             self._benches[key] = Bench(data, cache, seeds, options.baselines, options.tell)
         return self._benches[key]
 
@@ -238,7 +238,8 @@ class Reproducer:
         if row.detector == "univfd" and "univfd" not in self.options.baselines:
             return None  # its weights are the user's to fetch
         self.options.tell(f"{protocol.name}: {row.name}")
-        return bench.of_row(row, conditions, _most_passes(protocol), protocol.data.other_masks)
+        most_passes = max((one.mask.get("num_passes", 0) for one in protocol.rows), default=0)  # 0: none is about masks
+        return bench.of_row(row, conditions, most_passes, protocol.data.other_masks)
 
 
 def save(reproduced: Reproduced, out: Path) -> Path:
@@ -303,12 +304,6 @@ def _predictions(protocol: Protocol, scored: Mapping[str, Scored], data: BenchDa
     }
     about = {"protocol": protocol.name, "version": protocol.version, "versions": versions()}
     return Predictions(data.test_images, tuple(columns), scores, about)
-
-
-def _most_passes(protocol: Protocol) -> int:
-    """Return the most independent passes that a row asks for, 0 where no row is about masks."""
-    asked = [row.mask["num_passes"] for row in protocol.rows if "num_passes" in row.mask]
-    return max(asked, default=0)
 
 
 def _mask_spread(protocol: Protocol, scored: Mapping[str, Scored], data: BenchData) -> dict[str, Any]:
