@@ -33,10 +33,11 @@ FIRST_STARTER = (
 )
 """What pages say whose records are older than the bundled model."""
 LIKE_BUNDLED = (
-    "Measured with a model made as the bundled one is, but without the fold of DALL-E 3, Stable Diffusion 1 and FLUX "
-    "and of a quarter of the photographs, and with at most 100 photographs of a source; its pictures are of that fold, "
-    "delivered as the web does. The bundled one has learnt from all pictures at hand, so that it cannot be measured on "
-    "them.\n\n"
+    "Measured with a model made as the one bundled until November 2026 was, before poor copies were trained on, but "
+    "without the fold of DALL-E 3, Stable Diffusion 1 and FLUX and of a quarter of the photographs, and with at most 100 "
+    "photographs of a source; its pictures are of that fold, delivered as the web does. The bundled one has learnt from "
+    "all pictures at hand, so that it cannot be measured on them; what noise does to its like: "
+    "[starter.md](starter.md#poor-copies).\n\n"
 )
 """What pages say that are about the bundled model."""
 RESULTS = Path(__file__).resolve().parent / "results"
