@@ -32,6 +32,8 @@ FIRST_STARTER = (
     "now**; what that reaches: [starter.md](starter.md).\n\n"
 )
 """What pages say whose records are older than the bundled model."""
+FIRST_STARTERS = ("cinemae-starter@2cfbbae274f3", "cinemae-starter@9fd5af48651e")
+"""Its ids in records: one encoder, two heads."""
 LIKE_BUNDLED = (
     "Measured with a model made as the one bundled until November 2026 was, before poor copies were trained on, but "
     "without the fold of DALL-E 3, Stable Diffusion 1 and FLUX and of a quarter of the photographs, and with at most 100 "

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from typing import Any
 
 from benchmarks import (
+    accuracy_pages,
     calibration_page,
     paper_cost,
     readings,
@@ -21,15 +21,10 @@ from benchmarks import (
     starter_page,
 )
 from benchmarks.false_positives import page as accusations
-from benchmarks.measure import FIRST_STARTER, RESULTS, ROOT, Target
-from cinemae.evaluation.protocols.reproduce import Reproduced
+from benchmarks.measure import RESULTS, ROOT, Target
 
 SPEED_PAGE = ROOT / "docs" / "performance.md"
-ACCURACY_INDEX = ROOT / "docs" / "benchmarks.md"
-ACCURACY_PAGES = ROOT / "docs" / "benchmarks"  # a page a table or figure
-PROTOCOLS = RESULTS / "protocols"
 TRIED = RESULTS.parent / "tried.md"  # what was measured once and cannot be rendered
-BENCH_BLOCKS = RESULTS / "bench.md"  # what `cinemae bench` printed on anybody's machine
 BENCHMARKS = {
     "cold_start": "A cold `cinemae detect one.jpg`: a whole process, scored with the bundled model, against a process "
     'that only runs `python -c "import torch"`.',
@@ -89,76 +84,12 @@ run: the ratios carry over to other machines better than the seconds do.
 What records of before 29 November 2026 call the bundled model is the first starter of this project, of 2.7 million
 parameters.
 """
-ACCURACY_HEAD = f"""# Benchmarks
-
-{FIRST_STARTER}Written by `python -m benchmarks.render` from `benchmarks/results/protocols/`; do not edit. Each page
-is a table or figure of the paper, run by `cinemae reproduce NAME --data ROOT`; [the commands](../benchmarks/README.md)
-say with which options.
-
-**Nothing here was measured on the paper's data sets, nor with its backbone.** GenImage, AIGCDetectBenchmark, Chameleon
-and the ViT-L weights were not at hand. What stands beside the paper's figures was measured on a small, old set of
-images of 2020 to 2024, with the first starter's encoder and a head trained anew. Its settings were chosen on these very
-test images, which flatters our rows. NPR and CNNSpot were trained far shorter than published, CNNSpot without ImageNet
-weights: their rows say what that reaches, not what the methods can do.
-
-In Tab. 5a and Fig. 10 what is unfrozen was trained for 40 steps, because two processor cores had to do it. That
-freezing both halves is best here, as in the paper, may come of that: a longer training was not measured.
-
-**Method against method on families, sources and deliveries that training did not see: [four
-folds](benchmarks/four-folds.md)**, in place of Tab. 1 with the bundled encoder.
-
-The readings of Eqs. 4 and 5, by the preset `paper` and on two encoders, stand on a page of their own:
-[readings.md](readings.md).
-
-A cell holds the mean over trainings, the 95 % interval over images in brackets, after ± the deviation over
-trainings, and n, the images behind it. Copied figures are the paper's; "measured here" names what was re-measured.
-"""
-ACCURACY_PAGE_HEAD = """
-Written by `python -m benchmarks.render`; do not edit. How to read the cells, and what the figures are not:
-[Benchmarks](../benchmarks.md).
-"""
 
 
 def render_speed() -> str:
     """Return the page on speed."""
     tried = TRIED.read_text(encoding="utf-8")
     return "\n".join([SPEED_HEAD, *(_section(name, text) for name, text in BENCHMARKS.items()), tried])
-
-
-def render_accuracy() -> dict[Path, str]:
-    """Return the pages on accuracy: an index, and one for every protocol with a committed result."""
-    names = sorted((path.stem for path in PROTOCOLS.glob("*.json")), key=_place)
-    pages: dict[Path, str] = {}
-    rows = ["| page | of the paper | rows measured |", "|---|---|---:|"]
-    for name in names:
-        values = json.loads((PROTOCOLS / f"{name}.json").read_text(encoding="utf-8"))
-        pages[ACCURACY_PAGES / f"{name}.md"] = _accuracy_page(name, values)
-        cells = values["tables"][0]["cells"]
-        measured = {cell["row"] for cell in cells if cell["measured"]}
-        count = f"{len(measured)} of {len({cell['row'] for cell in cells})}"
-        title = values["title"] + ("" if name == values["protocol"] else f"; {values['frozen_half']}")
-        rows.append(f"| [{values['place']}]({ACCURACY_PAGES.name}/{name}.md) | {title} | {count} |")
-    index = [ACCURACY_HEAD.strip(), "\n".join(rows), BENCH_BLOCKS.read_text(encoding="utf-8").strip()]
-    return {ACCURACY_INDEX: "\n\n".join(index) + "\n", **pages}
-
-
-def _accuracy_page(name: str, values: dict[str, Any]) -> str:
-    """Return the page of one protocol: its tables, plots and versions."""
-    tables = Reproduced.from_dict(values).to_markdown().strip()
-    heading, _, rest = re.sub("^#(#+ )", r"\1", tables, flags=re.MULTILINE).partition("\n\n")
-    plots = [
-        f"![{path.stem}](../../{path.relative_to(ROOT).as_posix()})" for path in sorted(PROTOCOLS.glob(f"{name}-*.png"))
-    ]
-    versions = ", ".join(f"{package} {version}" for package, version in values["versions"].items())
-    parts = [heading, ACCURACY_PAGE_HEAD.strip(), rest, *plots, f"Versions: {versions}."]
-    return "\n\n".join(parts) + "\n"
-
-
-def _place(name: str) -> tuple[int, int, str]:
-    """Sort tables before figures before ablations of ours, each by number."""
-    kind = next(index for index, word in enumerate(("table", "figure", "")) if name.startswith(word))
-    number = re.search(r"\d+", name)
-    return kind, int(number.group()) if number else 0, name
 
 
 def _section(name: str, text: str) -> str:
@@ -224,7 +155,7 @@ def main() -> None:
     check = parser.parse_args().check
     pages = {
         SPEED_PAGE: render_speed(),
-        **render_accuracy(),
+        **accuracy_pages.render(),
         accusations.PAGE: accusations.render(),
         robustness_page.PAGE: robustness_page.render(),
         calibration_page.PAGE: calibration_page.render(),
@@ -234,11 +165,11 @@ def main() -> None:
         paper_cost.PAGE: paper_cost.render(),
         readings.PAGE: readings.render(),
     }
-    for path in set(ACCURACY_PAGES.glob("*.md")) - set(pages):
+    for path in set(accuracy_pages.PAGES.glob("*.md")) - set(pages):
         if check:
             sys.exit(f"{path.relative_to(ROOT)} has no record: run python -m benchmarks.render")
         path.unlink()
-    ACCURACY_PAGES.mkdir(exist_ok=True)
+    accuracy_pages.PAGES.mkdir(exist_ok=True)
     for path, page in pages.items():
         if not check:
             path.write_text(page, encoding="utf-8")

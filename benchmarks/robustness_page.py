@@ -26,7 +26,8 @@ benchmarks/results/evaluation/NAME/predictions.parquet --out DIR` rebuilds every
 **bundled-without-fold-2** is a model made as the bundled one is, but without the fold of DALL-E 3, Stable Diffusion 1
 and FLUX and of a quarter of the photographs, and with at most 100 photographs of a source; the bundled one has learnt
 from all pictures at hand, so that it cannot be measured on them. Its pictures are 75 of either class, of at most 6
-megapixels, delivered as the web does before anything else is done to them: the intervals are wide. **first-starter**
+megapixels, delivered as the web does before anything else is done to them, so that "raw" is a delivered picture, not an
+original ([by delivery](starter.md#by-delivery)): the intervals are wide. **first-starter**
 is what was bundled before (2.7 million parameters); its head and thresholds were chosen on the very images that it is
 shown with, which flatters it. The paper's Fig. 6, on its own data and backbone, finds 0.14 points of accuracy lost at
 JPEG 50 and 3.8 in grayscale; [benchmarks.md](benchmarks.md) holds the protocol of that figure.
@@ -68,13 +69,13 @@ def in_short(results: EvaluationResults) -> Iterator[str]:
 
 
 def _falls(name: str, conditions: dict[str, ConditionResults]) -> Iterator[str]:
-    """Yield which corruptions cost more than the interval of the untouched files, the worst first."""
+    """Yield which corruptions cost more than the interval without one, the worst first."""
     whole = conditions[RAW].mean["auc"]
     altered = {one: found.mean["auc"].value for one, found in conditions.items() if one not in (RAW, ALIGNED)}
     lost = sorted((value, one) for one, value in altered.items() if value < whole.low)
     if lost:
         named = ", ".join(f"{one} ({value:.3f})" for value, one in lost[:_MOST_NAMED])
         more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
-        yield f"{name}: the mean AUC falls below its interval on untouched files under {named}{more}."
+        yield f"{name}: the mean AUC falls below its interval without a corruption under {named}{more}."
     elif altered:
         yield f"{name}: under none of {len(altered)} corruptions does the mean AUC fall below its interval without one."

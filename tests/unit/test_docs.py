@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -140,3 +141,17 @@ def test_the_pages_on_speed_and_accuracy_are_what_the_records_give(monkeypatch):
 
     monkeypatch.setattr(sys, "argv", ["render", "--check"])
     main()  # ends with 1 and names the page otherwise
+
+
+def test_pages_of_the_first_starter_say_so_and_no_others():
+    from benchmarks.accuracy_pages import INDEX, PAGES, PROTOCOLS
+
+    index = INDEX.read_text(encoding="utf-8").splitlines()
+    for record in PROTOCOLS.glob("*.json"):
+        frozen_half = json.loads(record.read_text(encoding="utf-8"))["frozen_half"]
+        page = (PAGES / f"{record.stem}.md").read_text(encoding="utf-8")
+        row = next(line for line in index if f"/{record.stem}.md)" in line)
+        assert f"Frozen half: {frozen_half}." in page
+        is_former = frozen_half in ("cinemae-starter@2cfbbae274f3", "cinemae-starter@9fd5af48651e")
+        assert ("not with the model that is bundled now" in page) == is_former, record.stem
+        assert ("| first starter |" if is_former else f"| {frozen_half} |") in row

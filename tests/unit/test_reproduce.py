@@ -331,6 +331,17 @@ def test_one_detector_alone_can_be_asked_for(root, work, tiny_model):
         ReproduceOptions(detectors=("ours",))
 
 
+@pytest.mark.parametrize(("protocol", "mask_seeds"), [("table5b", 1), ("figure8", None)])
+def test_stores_of_other_masks_are_made_only_where_asked_for(root, tmp_path, tiny_model, protocol, mask_seeds):
+    options = ReproduceOptions(
+        data=root, work=tmp_path, model=str(tiny_model), seeds=1, mask_seeds=mask_seeds, detectors=("cinemae",)
+    )
+    reproduced = Reproducer(options).run(protocol)
+    assert any(one.measured is not None for one in reproduced.tables[0])
+    assert not list((tmp_path / "model").glob("*.seed-1"))
+    assert not reproduced.about.get("mask_seeds")
+
+
 def test_the_store_is_made_in_what_was_asked_for(root, tmp_path, tiny_model):
     told = []
     options = ReproduceOptions(

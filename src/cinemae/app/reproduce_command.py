@@ -80,6 +80,15 @@ def reproduce(
     seeds: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Trainings.", show_default="the protocol's")
     ] = None,
+    mask_seeds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Seeds of the masks that the first training is scored under, the model's own among them.",
+            show_default="the protocol's",
+        ),
+    ] = None,
     finetune_steps: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Steps of fine-tuning.", show_default="the head's epochs")
     ] = None,
@@ -111,6 +120,7 @@ def reproduce(
         paper=preset is not None,
         baselines={text.partition(",")[0]: text for text in baseline or ()},
         seeds=seeds,
+        mask_seeds=mask_seeds,
         finetune=FinetuneOptions(finetune_steps, finetune_seeds),
         detectors=tuple(detector or ()),
         device=device,

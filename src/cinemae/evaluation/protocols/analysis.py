@@ -112,7 +112,10 @@ def correlations(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> 
 def maps(protocol: Protocol, bench: Bench, options: FinetuneOptions) -> Analysed:
     """Figs. 8 and 9: how many images are judged rightly and wrongly, and their statistics; maps are in reports."""
     row = next(row for row in protocol.rows if row.detector == "cinemae")
-    scored, scores = bench.of_head(ProtocolRow(row.name, detector="cinemae"), [RAW]), bench.frozen("test")
+    scored, scores = (
+        bench.of_head(ProtocolRow(row.name, detector="cinemae"), [RAW], other_masks=0),
+        bench.frozen("test"),
+    )
     called = scored.scores[RAW][:, 0] >= scored.chosen[0]
     groups = {
         "true_negative": ~called & (scores.labels == 0),

@@ -46,6 +46,7 @@ class ReproduceOptions:
             their own within `work`.
         baselines: How baselines are made, by name, such as ``{"npr": "npr,epochs=8"}``.
         seeds: In place of the protocols' number of trainings.
+        mask_seeds: In place of the protocols' number of seeds of the masks, the model's own among them.
         finetune: How long fine-tuning goes on.
         detectors: Which detectors' rows are measured, of those that a protocol names; empty for all.
         device: Where the frozen half runs.
@@ -64,6 +65,7 @@ class ReproduceOptions:
     paper: bool = False
     baselines: Mapping[str, str] = field(default_factory=dict)
     seeds: int | None = None
+    mask_seeds: int | None = None
     finetune: FinetuneOptions = field(default_factory=FinetuneOptions)
     detectors: tuple[str, ...] = ()
     device: str = "auto"
@@ -239,7 +241,8 @@ class Reproducer:
             return None  # its weights are the user's to fetch
         self.options.tell(f"{protocol.name}: {row.name}")
         most_passes = max((one.mask.get("num_passes", 0) for one in protocol.rows), default=0)  # 0: none is about masks
-        return bench.of_row(row, conditions, most_passes, protocol.data.other_masks)
+        other_masks = protocol.data.other_masks if self.options.mask_seeds is None else self.options.mask_seeds - 1
+        return bench.of_row(row, conditions, most_passes, other_masks)
 
 
 def save(reproduced: Reproduced, out: Path) -> Path:
