@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -105,20 +106,22 @@ class Scattering:
         }
 
     @torch.inference_mode()
-    def __call__(self, pixel_values: torch.Tensor, seed: int) -> dict[str, tuple[Values, float, Values]]:
-        """Return statistics (3,), logit and map (L,) of one picture's views (V, 3, S, S) by each scheme."""
+    def __call__(self, pixel_values: torch.Tensor) -> dict[str, Drawn]:
+        """Score one picture's views (V, 3, S, S) by each scheme under all seeds."""
         found = {}
         for ratio, extractor in self.extractors.items():
             chosen = [scheme for scheme in SCHEMES if scheme.ratio == ratio]
-            rows = [scheme.noise(seed, extractor.backbone.num_patches) for scheme in chosen]
-            features = extractor(pixel_values, torch.cat(rows))
-            lcas = features_to_lcas(features, self.config.lcas, extractor.backbone.patch_dim)
-            for scheme, of_scheme in zip(chosen, lcas.split([len(one) for one in rows], 1), strict=True):
-                stats = anomaly_stats(of_scheme)
-                logit = self.model.head.score_views(features.global_feature[None], stats[None])
-                found[scheme.name] = (
-                    stats.mean(0).double().numpy(), float(logit), of_scheme[0].nanmean(0).double().numpy()
-                )  # fmt: skip
+            rows = [[scheme.noise(seed, extractor.backbone.num_patches) for seed in range(SEEDS)] for scheme in chosen]
+            distinct, place = torch.cat(list(itertools.chain(*rows))).unique(dim=0, return_inverse=True)
+            features = extractor(pixel_values, distinct)
+            lcas = features_to_lcas(features, self.config.lcas, extractor.backbone.patch_dim)[:, place]
+            of_schemes = lcas.split([SEEDS * scheme.passes for scheme in chosen], 1)
+            for scheme, of_scheme in zip(chosen, of_schemes, strict=True):
+                of_seeds = of_scheme.unflatten(1, (SEEDS, -1)).transpose(0, 1)  # (S, V, K, L)
+                stats = anomaly_stats(of_seeds.flatten(0, 1)).unflatten(0, (SEEDS, -1))
+                logit = self.model.head.score_views(features.global_feature.expand(SEEDS, -1, -1), stats)
+                values = stats.mean(1), logit, of_seeds[:, 0].nanmean(1)
+                found[scheme.name] = Drawn(*(one.double().numpy()[:, None] for one in values))
         return found
 
 
@@ -126,16 +129,11 @@ def draw(scatter: Scattering, records: Sequence[ImageRecord]) -> dict[str, Drawn
     """Score all pictures under all seeds."""
     image, found = scatter.config.extractor.image, []
     for number, record in enumerate(records, 1):
-        pixel_values = torch.from_numpy(preprocess(load_image(record.path).image, image))
-        found.append([scatter(pixel_values, seed) for seed in range(SEEDS)])
+        found.append(scatter(torch.from_numpy(preprocess(load_image(record.path).image, image))))
         print(f"{number} of {len(records)}", flush=True)
+    parts = [field.name for field in fields(Drawn)]
     return {
-        scheme.name: Drawn(
-            *(
-                np.array([[of_seed[scheme.name][part] for of_seed in picture] for picture in found]).swapaxes(0, 1)
-                for part in range(3)
-            )
-        )
+        scheme.name: Drawn(*(np.concatenate([getattr(one[scheme.name], part) for one in found], 1) for part in parts))
         for scheme in SCHEMES
     }
 

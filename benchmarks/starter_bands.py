@@ -37,7 +37,7 @@ EDGES: Final = (1 / 8, 1 / 4, 1 / 2)
 FIDELITY_WEIGHT: Final = 0.1
 REPEATS: Final = 32
 """Times that the columns of statistics stand beside those of the global feature, so that the penalty spares them."""
-DRAWS: Final = 300
+DRAWS: Final = 100
 
 
 def band_of_coefficients(patch_size: int) -> NDArray[np.int64]:
