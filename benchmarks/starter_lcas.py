@@ -42,7 +42,11 @@ class LcasTerms:
         pred, mask = self.backbone.reconstruct(pixel_values, self.noise)
         target = patchify(pixel_values, self.backbone.patch_size)[:, None].expand_as(pred)
         mean, std = context_moments(target, mask, unbiased=settings.unbiased, sigma_floor=settings.sigma_floor)
-        return statistical_deviation(pred, mean, std, mask), reconstruction_fidelity(pred, target, mask)
+        return statistical_deviation(pred, mean, std, mask), self.error(pred, target, mask)
+
+    def error(self, pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        """Return the second term of Eq. 4 of patches (N, K, L, P), nan where visible."""
+        return reconstruction_fidelity(pred, target, mask)
 
 
 def main() -> None:
