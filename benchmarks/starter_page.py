@@ -173,8 +173,8 @@ def _fakes(rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> str:
 def _portraits(rows: Sequence[Mapping[str, Any]]) -> str:
     text = (
         "Why some are weak: their fold holds all {portraits} portraits of FFHQ, so that the head that judges it has "
-        "learnt from no such face of either class, and takes photographs of faces for generated ones. Beside the other "
-        "photographs the same scores tell:"
+        "seen none of them, and takes photographs of faces for generated ones. The same scores against those "
+        "portraits and against the other photographs of the fold:"
     )
     table = _table(
         ("made by", "n", "AUC against portraits", "against all other photographs"),
