@@ -1,4 +1,4 @@
-"""``docs/benchmarks.md`` and a page for each table and figure, from the records of ``cinemae reproduce``."""
+"""``docs/benchmarks.md`` and a page for each table and figure of the paper, as ``cinemae reproduce`` measured them."""
 
 from __future__ import annotations
 
