@@ -36,7 +36,7 @@ EDGES: Final = (1 / 8, 1 / 4, 1 / 2)
 """Where a band ends and the next begins, as shares of the highest frequency along one axis: octaves."""
 FIDELITY_WEIGHT: Final = 0.1
 REPEATS: Final = 32
-"""How often statistics stand beside the global feature, so that the penalty weighs less on them."""
+"""Times that the columns of statistics stand beside the global feature, so that the penalty weighs less on them."""
 DRAWS: Final = 100
 
 
