@@ -128,7 +128,9 @@ PAGE_TEXT = """# Does a verdict hold when the picture is delivered anew?
 The same picture arrives as a download, a thumbnail, a re-share. `cinemae detect --stable` (in Python
 `detect(image, stable=True)`) scores five variants beside the picture itself: saved as JPEG 85, three quarters of the
 size, mirrored, and under two other sets of masks. Where the picture is called "ai" or "real" and one of the variants
-gets another verdict, the answer is "uncertain", and the reasons name the variant. It takes six times as long.
+gets another verdict, the answer is "uncertain", and the reasons name the variant. It takes six times as long. With the
+bundled model the two sets of masks say nothing: its probability hardly hangs on the statistics of LCAS
+([experiments](decisions/experiments.md#which-masks-scatter-at-equal-cost-and-a-map-in-two-passes)).
 
 It is judged here by deliveries that it does not try itself. Percent with 95 % Wilson intervals; a flip is a picture
 that is called "ai" or "real" as it is and anything else in the other delivery; it is contradicted if the other delivery
