@@ -94,10 +94,9 @@ def render() -> str:
                 for row in record["deliveries"]
             ],
         ),
-        "The first row is the nearest to untouched files: of PNG and lossless WebP 85 % were saved as JPEG once, all "
-        "other files came as they were. [robustness.md](robustness.md) shows 150 delivered pictures "
-        "of one fold beside the same ones aligned and altered further; originals beside their own deliveries were not "
-        "measured.",
+        "What delivery costs on its own: a model made as this one, without one fold, was shown 150 originals of that fold "
+        "and the same pictures delivered: AUC and verdicts agree within their intervals, side by side in "
+        "[robustness.md](robustness.md#bundled-now-without-fold-2-untouched).",
         "## Poor copies",
         _rough(record["rough"]),
         "## What the files alone would tell",

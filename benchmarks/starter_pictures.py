@@ -3,9 +3,9 @@
     python -m benchmarks.starter_pictures LIST.csv PICTURES OUT --fold 2 --each 200
     python -m benchmarks.starter_pictures LIST.csv PICTURES OUT --fold 2 --families sd1 --each 800
 
-OUT gets real/SOURCE/ and fake/FAMILY/, all as PNG, so that files say nothing of the class. As many generated images as
-photographs; families and sources take turns, so that none has more than its share. A model made by
-`benchmarks.starter_model --without 2` has seen nothing of the first line's.
+OUT gets real/SOURCE/ and fake/FAMILY/, all as PNG, so that files say nothing of the class; with --untouched the files
+as they are. As many generated images as photographs; families and sources take turns, so that none has more than its
+share. A model made by `benchmarks.starter_model --without 2` has seen nothing of the first line's.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", help="families of generated images, of whatever fold")
     parser.add_argument("--each", type=int, default=200, help="pictures of either class")
     parser.add_argument("--max-megapixels", type=float, default=math.inf, help="leave larger pictures out")
+    parser.add_argument("--untouched", action="store_true", help="the files themselves, not delivered")
     options = parser.parse_args()
     with options.list.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if _megapixels(row) <= options.max_megapixels]
@@ -75,8 +76,12 @@ def main() -> None:
                 continue
             folder = options.out / kind / row[key]
             folder.mkdir(parents=True, exist_ok=True)
-            delivered = deliver(image, row["sha256"], 0, lossless=is_lossless(data))
-            delivered.save(folder / f"{row['sha256'][:16]}.png", compress_level=1)
+            file = folder / row["sha256"][:16]
+            if options.untouched:
+                file.with_suffix(Path(row["file"]).suffix).write_bytes(data)
+            else:
+                delivered = deliver(image, row["sha256"], 0, lossless=is_lossless(data))
+                delivered.save(file.with_suffix(".png"), compress_level=1)
             written += 1
         print(f"{written} of class {kind}")
 
