@@ -94,8 +94,8 @@ def render() -> str:
                 for row in record["deliveries"]
             ],
         ),
-        "What delivery costs on its own: a model made as this one, without one fold, was shown 150 originals of that fold "
-        "and the same pictures delivered: AUC and verdicts agree within their intervals, side by side in "
+        "What delivery costs on its own: a model made as this one, without one fold, was shown 150 originals of that "
+        "fold and the same pictures delivered: AUC and verdicts agree within their intervals, side by side in "
         "[robustness.md](robustness.md#bundled-now-without-fold-2-untouched).",
         "## Poor copies",
         _rough(record["rough"]),
