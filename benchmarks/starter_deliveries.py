@@ -15,10 +15,10 @@ from PIL import Image
 FIRST_JPEG: Final = 0.85
 """Share of losslessly stored pictures that are saved as JPEG before anything else."""
 SCREEN: Final = 2400
-ROUGH: Final = 10_000
-"""The first seed of rough copies, beyond the numbers of all deliveries."""
+POOR_SEED: Final = 10_000
+"""The first seed of poor copies, beyond the numbers of all deliveries."""
 NOISE: Final = (1.5, 20.0)
-"""Least and most noise of a rough copy, in levels of 0 to 255; drawn evenly in its logarithm."""
+"""Least and most noise of a poor copy, in levels of 0 to 255; drawn evenly in its logarithm."""
 FILTERS: Final = (
     Image.Resampling.BILINEAR,
     Image.Resampling.BICUBIC,
@@ -43,7 +43,7 @@ def deliver(image: Image.Image, sha256: str, number: int, *, lossless: bool) -> 
     return _wander(image, rng) if number else _protocol(image, rng)
 
 
-def roughen(image: Image.Image, sha256: str) -> Image.Image:
+def degrade(image: Image.Image, sha256: str) -> Image.Image:
     """Return a picture as poor copies of it look: perhaps cropped, gray, with noise, and saved as JPEG.
 
     In half of the cases a part of 0.4 to 0.9 of both sides is left, one in ten is gray, three in four have Gaussian
@@ -53,7 +53,7 @@ def roughen(image: Image.Image, sha256: str) -> Image.Image:
         image: RGB, delivered.
         sha256: Of the file, in hex: the seed.
     """
-    rng = np.random.default_rng([ROUGH, int(sha256[:16], 16)])
+    rng = np.random.default_rng([POOR_SEED, int(sha256[:16], 16)])
     if rng.random() < 0.5:
         image = _crop(image, rng.uniform(0.4, 0.9), rng)
     if rng.random() < 0.1:

@@ -4,11 +4,11 @@
     python -m benchmarks.starter_features LIST.csv PICTURES BACKBONE FEATURES --deliveries 0,1 --views ws,m1,c0
 
 LIST.csv has the columns `file` (below PICTURES) and `sha256`. Pictures that are stored already or not there are left
-out, so a run goes on where it stopped; --rough stores poor copies of some pictures instead; `--part 0/2` and `--part
-1/2` side by side use two cores. A part of 32 pictures is one .npz: sha, delivery, view and block spectrum of each row,
-and for each layer [CLS], mean, deviation and neighbours' difference of the patch tokens, in float16; with --keep-pixels
-the views themselves too, (N, 224, 224, 3) in uint8. Processor time on a core with AVX-512: 0.07 s a view up to layer 9
-with --bfloat16 (0.13 s in float32), and 0.2 s to read and deliver a picture.
+out, so a run goes on where it stopped; --poor-copies stores poor copies of some pictures instead; `--part 0/2` and
+`--part 1/2` side by side use two cores. A part of 32 pictures is one .npz: sha, delivery, view and block spectrum of
+each row, and for each layer [CLS], mean, deviation and neighbours' difference of the patch tokens, in float16; with
+--keep-pixels the views themselves too, (N, 224, 224, 3) in uint8. Processor time on a core with AVX-512: 0.07 s a view
+up to layer 9 with --bfloat16 (0.13 s in float32), and 0.2 s to read and deliver a picture.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import ViTMAEModel
 
-from benchmarks.starter_deliveries import deliver, is_lossless, roughen
+from benchmarks.starter_deliveries import degrade, deliver, is_lossless
 from benchmarks.starter_views import PATCH, SIDE, Pixels, cut_views
 from cinemae.core.block_spectrum import block_spectrum
 from cinemae.errors import CinemaeError
@@ -36,7 +36,7 @@ from cinemae.sources.whole_files import replacing
 
 PART: Final = 32
 BATCH: Final = 8
-ROUGH_PHOTOGRAPHS: Final = 60
+POOR_PHOTOGRAPHS: Final = 60
 """Of each source there are poor copies of so many photographs at most."""
 MEAN: Final = torch.tensor((0.485, 0.456, 0.406))[:, None, None]
 STD: Final = torch.tensor((0.229, 0.224, 0.225))[:, None, None]
@@ -51,7 +51,7 @@ class Plan:
     layers: tuple[int, ...]
     bfloat16: bool
     keep_pixels: bool
-    rough: bool
+    poor_copies: bool
 
 
 class Encoder:
@@ -105,13 +105,13 @@ def spectra(views: Sequence[Pixels]) -> NDArray[np.float32]:
     return torch.stack(found).numpy() if found else np.zeros((0, 378), np.float32)
 
 
-def some(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+def with_poor_copies(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     """Return every second generated image by its hash, and of each source of photographs the first 60 by theirs."""
     seen: Counter[str] = Counter()
     chosen = []
     for row in sorted(rows, key=lambda row: row["sha256"]):
         seen[row["group"]] += row["class"] == "real"
-        if seen[row["group"]] <= ROUGH_PHOTOGRAPHS if row["class"] == "real" else int(row["sha256"][8:10], 16) % 2 == 0:
+        if seen[row["group"]] <= POOR_PHOTOGRAPHS if row["class"] == "real" else int(row["sha256"][8:10], 16) % 2 == 0:
             chosen.append(row)
     return chosen
 
@@ -129,8 +129,8 @@ def store_part(rows: Sequence[dict[str, str]], pictures: Path, encoder: Encoder,
             continue
         for number in plan.deliveries:
             delivered = deliver(image, row["sha256"], number, lossless=is_lossless(data))
-            if plan.rough:
-                delivered = roughen(delivered, row["sha256"])
+            if plan.poor_copies:
+                delivered = degrade(delivered, row["sha256"])
             for name, values in cut_views(delivered, plan.views):
                 sha.append(row["sha256"])
                 delivery.append(number)
@@ -155,13 +155,17 @@ def main() -> None:
         layers=tuple(range(first, last + 1)),
         bfloat16=options.bfloat16,
         keep_pixels=options.keep_pixels,
-        rough=options.rough,
+        poor_copies=options.poor_copies,
     )
     options.out.mkdir(parents=True, exist_ok=True)
     part, parts = (int(number) for number in options.part.split("/"))
     with options.list.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    rows = [row for row in (some(rows) if plan.rough else rows) if int(row["sha256"][:4], 16) % parts == part]
+    rows = [
+        row
+        for row in (with_poor_copies(rows) if plan.poor_copies else rows)
+        if int(row["sha256"][:4], 16) % parts == part
+    ]
     done = set()
     for stored in options.out.glob("*.npz"):
         with np.load(stored) as values:
@@ -188,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--part", default="0/1", help="which of how many shares of the list")
     parser.add_argument("--bfloat16", action="store_true", help="matrix products in bfloat16")
     parser.add_argument("--keep-pixels", action="store_true", help="store the views beside their features")
-    parser.add_argument("--rough", action="store_true", help="poor copies of some, with noise and cropped")
+    parser.add_argument("--poor-copies", action="store_true", help="poor copies of some, with noise and cropped")
     return parser
 
 

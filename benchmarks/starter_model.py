@@ -1,18 +1,18 @@
 r"""Make the bundled model from stored features: cross-fitted thresholds, a head that learnt from all pictures.
 
-    python -m benchmarks.starter_model LIST.csv --features FEATURES --lcas LCAS --rough FEATURES LCAS \
+    python -m benchmarks.starter_model LIST.csv --features FEATURES --lcas LCAS --poor-copies FEATURES LCAS \
         --backbone BACKBONE --provenance recipes/starter/provenance.json --out MODEL --save
 
 FEATURES is written by `benchmarks.starter_features --views ws,sc,c0 --layers 5-9 --keep-pixels`, LCAS by
 `benchmarks.starter_lcas`. Beside each picture that is not square its centre square is trained on, so that proportions
-say less of the class; and with --rough poor copies, `starter_features --rough --views ws,c0` of as many pictures as
-wanted, so that noise or a crop does. For each fold of the protocol of `benchmarks.starter_cv` a head learns on the
-other three; curve and thresholds come from the logits that these four heads give to pictures of families and sources
-that they have not seen. What ships is a fifth head, of all pictures; --save writes what the four reach to
+say less of the class; and the poor copies named by --poor-copies, `starter_features --poor-copies --views ws,c0`, of as
+many pictures as wanted, so that noise or a crop does. For each fold of the protocol of `benchmarks.starter_cv` a head
+learns on the other three; curve and thresholds come from the logits that these four heads give to pictures of families
+and sources that they have not seen. What ships is a fifth head, of all pictures; --save writes what the four reach to
 results/starter_model.json. With --without F a model of the same kind is made that has not seen fold F, for measurements
 on pictures that nothing was chosen on; its thresholds come from the other folds. Without --out, the figures of the four
-heads alone, with --no-squares, --no-rough or --no-statistics for what centre squares, poor copies and the statistics of
-LCAS are worth.
+heads alone, with --no-squares, --no-poor-copies or --no-statistics for what centre squares, poor copies and the
+statistics of LCAS are worth.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from benchmarks.starter_cv import Part, family_aucs, found_at, join
 from benchmarks.starter_page import RECORD, draw
-from benchmarks.starter_record import FEWEST, Judged, make_record, rough_record
+from benchmarks.starter_record import FEWEST, Judged, make_record, poor_record
 from benchmarks.starter_store import FeatureStore, Matrix, Pictures
 from cinemae.calibration.outliers import cross_fitted_distances, fit_distance, ood_reference
 from cinemae.calibration.report import CalibrationReport, report_calibration
@@ -105,21 +105,21 @@ class Data:
     Attributes:
         pictures: As the protocol delivers them.
         squares: The centre squares of those that are not square, which are trained on as well.
-        rough: Poor copies of some.
+        poor: Poor copies of some.
         photograph_lcas: Of every masked patch of the photographs, flat.
-        rough_is_learnt: Whether poor copies are trained on, or judged alone.
+        poor_is_learnt: Whether poor copies are trained on, or judged alone.
     """
 
     pictures: Folded
     squares: Folded
-    rough: Folded
+    poor: Folded
     photograph_lcas: NDArray[np.float32]
-    rough_is_learnt: bool = True
+    poor_is_learnt: bool = True
 
     def without(self, fold: int) -> Data:
         """Leave a fold out."""
-        pictures, squares, rough = (part[part.fold != fold] for part in (self.pictures, self.squares, self.rough))
-        return replace(self, pictures=pictures, squares=squares, rough=rough)
+        pictures, squares, poor = (part[part.fold != fold] for part in (self.pictures, self.squares, self.poor))
+        return replace(self, pictures=pictures, squares=squares, poor=poor)
 
     def without_squares(self) -> Data:
         """Leave the centre squares out."""
@@ -127,7 +127,7 @@ class Data:
 
     def trained_on(self) -> TrainingSet:
         """Return pictures and copies."""
-        parts = [self.pictures.images, self.squares.images, *([self.rough.images] if self.rough_is_learnt else [])]
+        parts = [self.pictures.images, self.squares.images, *([self.poor.images] if self.poor_is_learnt else [])]
         global_feature, stats, labels, generators = (
             np.concatenate([getattr(part, name) for part in parts])
             for name in ("global_feature", "stats", "labels", "generators")
@@ -135,13 +135,13 @@ class Data:
         return TrainingSet.of(global_feature, stats, labels, generators)
 
 
-def read_data(store: FeatureStore, patch_dim: int, rough: FeatureStore | None = None) -> Data:
+def read_data(store: FeatureStore, patch_dim: int, poor: FeatureStore | None = None) -> Data:
     """Put features and statistics of both views together.
 
     Args:
         store: Of the pictures, with their centre squares.
         patch_dim: Values of a patch.
-        rough: Of poor copies.
+        poor: Of poor copies.
     """
     everything, copied = np.ones(len(store.pictures), bool), store.rows[COPY][:, 0] >= 0
     whole, native = (_of_view(store, view, everything, patch_dim) for view in VIEWS)
@@ -151,12 +151,12 @@ def read_data(store: FeatureStore, patch_dim: int, rough: FeatureStore | None = 
     return Data(
         pictures=pictures,
         squares=_join(square, native.of(copied), store.pictures[copied]),
-        rough=pictures[~everything] if rough is None else _rough(rough, patch_dim),
+        poor=pictures[~everything] if poor is None else _poor(poor, patch_dim),
         photograph_lcas=of_photographs[~np.isnan(of_photographs)],
     )
 
 
-def _rough(store: FeatureStore, patch_dim: int) -> Folded:
+def _poor(store: FeatureStore, patch_dim: int) -> Folded:
     everything = np.ones(len(store.pictures), bool)
     whole, native = (_of_view(store, view, everything, patch_dim) for view in VIEWS)
     return _join(whole, native, store.pictures)
@@ -232,24 +232,24 @@ def train_config(pictures: int) -> TrainConfig:
 
 
 class CrossLogits(NamedTuple):
-    """The logit of each picture, and of each of its rough copies, from the head that has not seen its fold."""
+    """The logit of each picture, and of each of its poor copies, from the head that has not seen its fold."""
 
     pictures: NDArray[np.float64]
-    rough: NDArray[np.float64]
+    poor: NDArray[np.float64]
 
 
 def cross_logits(data: Data, head: HeadConfig, train: TrainConfig) -> CrossLogits:
     """Train a head for each fold on the others."""
-    logits = CrossLogits(np.zeros(len(data.pictures.fold)), np.zeros(len(data.rough.fold)))
+    logits = CrossLogits(np.zeros(len(data.pictures.fold)), np.zeros(len(data.poor.fold)))
     for number in np.unique(data.pictures.fold):
-        here, rough_here = data.pictures.fold == number, data.rough.fold == number
+        here, poor_here = data.pictures.fold == number, data.poor.fold == number
         held_out = data.pictures[here].images
         history: list[EpochLine] = []
         learnt = data.without(int(number)).trained_on()
         fitted = fit_head(learnt, held_out, head, train, train.seed, history)
         logits.pictures[here] = predict_logits(fitted, held_out)
-        if rough_here.any():
-            logits.rough[rough_here] = predict_logits(fitted, data.rough[rough_here].images)
+        if poor_here.any():
+            logits.poor[poor_here] = predict_logits(fitted, data.poor[poor_here].images)
         print(f"fold {number}: {history[-1]}", flush=True)
     return logits
 
@@ -294,15 +294,15 @@ def main() -> None:
     """Train, judge, write."""
     options = _parser().parse_args()
     torch.set_num_threads(1)
-    store, rough = FeatureStore.open(options.features, options.list, options.lcas), None
-    if options.rough:
-        rough = FeatureStore.open(options.rough[:1], options.list, options.rough[1:])
-    data = read_data(store, FrozenMAE.from_pretrained(options.backbone).patch_dim, rough)
-    data = replace(data, rough_is_learnt=not options.no_rough)
-    listed, listed_rough = store.pictures, None if rough is None else rough.pictures
+    store, poor = FeatureStore.open(options.features, options.list, options.lcas), None
+    if options.poor_copies:
+        poor = FeatureStore.open(options.poor_copies[:1], options.list, options.poor_copies[1:])
+    data = read_data(store, FrozenMAE.from_pretrained(options.backbone).patch_dim, poor)
+    data = replace(data, poor_is_learnt=not options.no_poor_copies)
+    listed, listed_poor = store.pictures, None if poor is None else poor.pictures
     if options.without is not None:
         data, listed = data.without(options.without), listed[listed.fold != options.without]
-        listed_rough = listed_rough and listed_rough[listed_rough.fold != options.without]
+        listed_poor = listed_poor and listed_poor[listed_poor.fold != options.without]
     if options.no_squares:
         data = data.without_squares()
     pictures, fold = data.pictures.images, data.pictures.fold
@@ -314,8 +314,8 @@ def main() -> None:
     families = family_aucs(listed, logits.pictures)
     print(f"mean family AUC {np.mean(list(families.values())):.4f}, found {found_at(listed, logits.pictures):.3f}")
     calibration = report_calibration(logits.pictures, pictures.labels, pictures.generators, train, fold=fold)
-    poor = None if listed_rough is None else rough_record(listed_rough, logits.rough, calibration)
-    print(f"poor copies: {poor}")
+    judged_poor = None if listed_poor is None else poor_record(listed_poor, logits.poor, calibration)
+    print(f"poor copies: {judged_poor}")
     if options.out is None:
         return
     provenance = json.loads(options.provenance.read_text(encoding="utf-8"))
@@ -325,7 +325,7 @@ def main() -> None:
     model.write(options.out)
     if options.save:
         judged = Judged(listed, logits.pictures, calibration)
-        record = make_record(judged, options.list, model.config.model_id) | {"rough": poor}
+        record = make_record(judged, options.list, model.config.model_id) | {"poor_copies": judged_poor}
         RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         draw(record)
 
@@ -335,12 +335,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("list", type=Path, help="CSV of the pictures")
     parser.add_argument("--features", type=Path, nargs="+", required=True, help="of benchmarks.starter_features")
     parser.add_argument("--lcas", type=Path, nargs="+", required=True, help="for each, that of benchmarks.starter_lcas")
-    parser.add_argument("--rough", type=Path, nargs=2, metavar=("FEATURES", "LCAS"), help="of poor copies")
+    parser.add_argument("--poor-copies", type=Path, nargs=2, metavar=("FEATURES", "LCAS"), help="of poor copies")
     parser.add_argument("--backbone", type=Path, required=True, help="folder that cinemae pretrain wrote")
     parser.add_argument("--provenance", type=Path, help="JSON for config.json and the card; with --out")
     parser.add_argument("--out", type=Path, help="model directory to write; without it only the figures are printed")
     parser.add_argument("--no-squares", action="store_true", help="do not train on centre squares")
-    parser.add_argument("--no-rough", action="store_true", help="judge poor copies, do not train on them")
+    parser.add_argument("--no-poor-copies", action="store_true", help="judge poor copies, do not train on them")
     parser.add_argument("--no-statistics", action="store_true", help="train on the global feature alone")
     parser.add_argument("--without", type=int, help="a fold to leave out altogether")
     parser.add_argument("--save", action="store_true", help=f"write {RECORD.name}")

@@ -98,7 +98,7 @@ def render() -> str:
         "fold and the same pictures delivered: AUC and verdicts agree within their intervals, side by side in "
         "[robustness.md](robustness.md#bundled-now-without-fold-2-untouched).",
         "## Poor copies",
-        _rough(record["rough"]),
+        _poor(record["poor_copies"]),
         "## What the files alone would tell",
         "A random forest that knows only container, width and height of the originals reaches, by the same protocol, "
         f"a mean AUC of {probe['mean_family_auc']:.3f} and finds {_percent(probe['found_at_3_percent'])}: generated "
@@ -131,11 +131,11 @@ def _prevalence(right: Mapping[str, float]) -> str:
     return f'Of its verdicts "AI-generated" are right, by how many of the pictures shown to it are generated: {shares}.'
 
 
-def _rough(poor: Mapping[str, Any]) -> str:
+def _poor(poor: Mapping[str, Any]) -> str:
     text = (
         f"Of {poor['generated']:,} generated images and {poor['photographs']:,} photographs a poor copy each: half of "
         "them cropped to 40 to 90 % of either side, one in ten gray, three in four with Gaussian noise of 1.5 to 20 "
-        "levels, half saved as JPEG once more (`benchmarks.starter_deliveries.roughen`). The head has learnt from such "
+        "levels, half saved as JPEG once more (`benchmarks.starter_deliveries.degrade`). The head has learnt from such "
         "copies of the pictures of other folds; thresholds come from pictures without them."
     )
     called = ("photographs called ai", "photographs called photograph", "generated called ai")

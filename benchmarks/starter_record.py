@@ -138,7 +138,7 @@ def _beside_portraits(judged: Judged) -> list[dict[str, Any]]:
     return [judged.portrait_row(name, kinds == name) for name in np.unique(kinds[kinds != ""]).tolist()]
 
 
-def rough_record(pictures: Pictures, logits: NDArray[np.float64], calibration: CalibrationReport) -> dict[str, Any]:
+def poor_record(pictures: Pictures, logits: NDArray[np.float64], calibration: CalibrationReport) -> dict[str, Any]:
     """Return how poor copies are judged, by curve and thresholds that untouched pictures of the other folds gave.
 
     Args:

@@ -16,15 +16,15 @@ cd "$here/../.."
 python -m benchmarks.starter_features "$list" "$pictures" "$work/encoder" "$work/features" \
   --views ws,sc,c0 --layers 5-9 --bfloat16 --keep-pixels
 # Poor copies of some, so that noise and crops say less of the class.
-python -m benchmarks.starter_features "$list" "$pictures" "$work/encoder" "$work/rough" \
-  --views ws,c0 --layers 5-9 --bfloat16 --keep-pixels --rough
+python -m benchmarks.starter_features "$list" "$pictures" "$work/encoder" "$work/poor" \
+  --views ws,c0 --layers 5-9 --bfloat16 --keep-pixels --poor-copies
 # The decoder redraws masked patches of photographs; the encoder stays as it is.
 python -m benchmarks.starter_photographs "$list" "$work/features" "$work/photographs"
 cinemae pretrain "$work/photographs" --out "$work/backbone" --encoder "$work/encoder" --freeze-encoder \
   --decoder-hidden-size 192 --decoder-num-layers 4 --decoder-num-heads 6 --batch-size 32 --learning-rate 0.0015 \
   --warmup-steps 100 --ema-decay 0.99 --min-scale 0.9 --max-scale 1.0 --hours "${HOURS:-0.75}"
 python -m benchmarks.starter_lcas "$work/features" "$work/backbone" "$work/lcas"
-python -m benchmarks.starter_lcas "$work/rough" "$work/backbone" "$work/lcas-rough"
+python -m benchmarks.starter_lcas "$work/poor" "$work/backbone" "$work/lcas-poor"
 python -m benchmarks.starter_model "$list" --features "$work/features" --lcas "$work/lcas" \
-  --rough "$work/rough" "$work/lcas-rough" --backbone "$work/backbone" \
+  --poor-copies "$work/poor" "$work/lcas-poor" --backbone "$work/backbone" \
   --provenance "$here/provenance.json" --out "$work/starter"

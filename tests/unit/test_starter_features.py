@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -133,3 +134,16 @@ def test_a_run_stores_what_the_encoder_says_and_goes_on_where_it_stopped(
         np.testing.assert_allclose(stored[place], expected.numpy(), atol=5e-3)
         spectrum = block_spectrum(values[None].float(), starter_features.MEAN.flatten(), starter_features.STD.flatten())
         np.testing.assert_allclose(store.spectrum_of(("ws",), 0)[place], spectrum[0], atol=1e-3)
+
+
+def test_half_of_the_generated_images_and_sixty_photographs_a_source_have_poor_copies() -> None:
+    rows = [
+        {"sha256": hashlib.sha256(f"{group} {number}".encode()).hexdigest(), "class": kind, "group": group}
+        for kind, group, count in (("real", "a", 100), ("real", "b", 20), ("fake", "sd1", 400))
+        for number in range(count)
+    ]
+    chosen = starter_features.with_poor_copies(rows)
+    counts = Counter(row["group"] for row in chosen)
+    assert (counts["a"], counts["b"]) == (60, 20)
+    assert 150 < counts["sd1"] < 250
+    assert starter_features.with_poor_copies(rows[::-1]) == chosen  # whatever the order of the list

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from benchmarks import starter_record
 from benchmarks.starter_cv import family_aucs
-from benchmarks.starter_deliveries import protocol_steps, roughen
+from benchmarks.starter_deliveries import degrade, protocol_steps
 from benchmarks.starter_model import EXTRACTOR, HEAD, TRAIN, Data, cross_logits, data_rows, names, read_data
 from benchmarks.starter_pictures import in_turns
-from benchmarks.starter_record import Judged, make_record, rough_record
+from benchmarks.starter_record import Judged, make_record, poor_record
 from benchmarks.starter_store import FeatureStore
 from PIL import Image
 
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.writerows(rows)
     _store(folder / "features", folder / "lcas", rows, ("ws", "c0"), rng)
     _store(folder / "squares", folder / "lcas-squares", [row for row in rows if row["width"] == 300], ("sc",), rng)
-    _store(folder / "rough", folder / "lcas-rough", [row for n, row in enumerate(rows) if n % 4 < 2], ("ws", "c0"), rng)
+    _store(folder / "poor", folder / "lcas-poor", [row for n, row in enumerate(rows) if n % 4 < 2], ("ws", "c0"), rng)
     return folder
 
 
@@ -71,13 +71,13 @@ def store(folder: Path) -> FeatureStore:
 
 
 @pytest.fixture(scope="module")
-def rough(folder: Path) -> FeatureStore:
-    return FeatureStore.open([folder / "rough"], folder / "list.csv", [folder / "lcas-rough"])
+def poor(folder: Path) -> FeatureStore:
+    return FeatureStore.open([folder / "poor"], folder / "list.csv", [folder / "lcas-poor"])
 
 
 @pytest.fixture(scope="module")
-def data(store: FeatureStore, rough: FeatureStore) -> Data:
-    return read_data(store, 588, rough)
+def data(store: FeatureStore, poor: FeatureStore) -> Data:
+    return read_data(store, 588, poor)
 
 
 def test_both_views_lie_side_by_side_and_only_pictures_that_are_not_square_have_a_copy(data: Data) -> None:
@@ -98,25 +98,25 @@ def test_a_copy_has_the_native_view_and_statistics_of_its_picture(store: Feature
 
 def test_a_fold_left_out_leaves_with_its_copies(data: Data) -> None:
     left = data.without(2)
-    parts = left.pictures, left.squares, left.rough
+    parts = left.pictures, left.squares, left.poor
     assert all(set(part.fold) == {0, 1, 3} for part in parts)
     assert len(left.trained_on()) == sum(len(part.images) for part in parts) == 3 * len(data.trained_on()) // 4
     assert "flux-1" not in left.trained_on().names(1)
 
 
 def test_families_unseen_are_told_by_what_they_share(
-    folder: Path, store: FeatureStore, rough: FeatureStore, data: Data, monkeypatch: pytest.MonkeyPatch
+    folder: Path, store: FeatureStore, poor: FeatureStore, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures, fold = data.pictures.images, data.pictures.fold
     head = replace(HEAD, global_dim=2 * pictures.global_feature.shape[-1], agg_hidden=4)
-    logits, of_rough = cross_logits(data, head, replace(TRAIN, epochs=3))
+    logits, logits_of_poor = cross_logits(data, head, replace(TRAIN, epochs=3))
     assert min(family_aucs(store.pictures, logits).values()) > 0.9
     calibration = report_calibration(logits, pictures.labels, pictures.generators, TRAIN, fold=fold)
     assert np.array_equal(calibration.crossed.fold, fold)
-    poor = rough_record(rough.pictures, of_rough, calibration)
-    assert (poor["photographs"], poor["generated"]) == (48, 48)
-    assert poor["mean_family_auc"] > 0.9
-    called = poor["generated called ai"]["value"], poor["generated called photograph"]["value"]
+    judged_poor = poor_record(poor.pictures, logits_of_poor, calibration)
+    assert (judged_poor["photographs"], judged_poor["generated"]) == (48, 48)
+    assert judged_poor["mean_family_auc"] > 0.9
+    called = judged_poor["generated called ai"]["value"], judged_poor["generated called photograph"]["value"]
     assert called[0] > 0.5 > called[1]
     monkeypatch.setattr(starter_record, "PORTRAITS", ("faces",))
     record = make_record(Judged(store.pictures, logits, calibration), folder / "list.csv", "model")
@@ -142,16 +142,16 @@ def test_pictures_are_taken_from_all_groups_in_turns() -> None:
 
 
 def test_poor_copies_are_not_learnt_from_where_they_are_judged_alone(data: Data) -> None:
-    alone = replace(data, rough_is_learnt=False)
-    assert len(data.trained_on()) - len(alone.trained_on()) == len(data.rough.images) == 96
+    alone = replace(data, poor_is_learnt=False)
+    assert len(data.trained_on()) - len(alone.trained_on()) == len(data.poor.images) == 96
     assert len(data.without_squares().trained_on()) == len(data.pictures.images) + 96
 
 
 def test_a_poor_copy_is_cropped_and_noisy_and_always_the_same() -> None:
     image = Image.new("RGB", (400, 300), (128, 128, 128))
     shas = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(200)]
-    copies = [roughen(image, sha) for sha in shas]
-    assert np.array_equal(np.asarray(roughen(image, shas[7])), np.asarray(copies[7]))
+    copies = [degrade(image, sha) for sha in shas]
+    assert np.array_equal(np.asarray(degrade(image, shas[7])), np.asarray(copies[7]))
     assert np.mean([copy.size != image.size for copy in copies]) == pytest.approx(0.5, abs=0.1)
     assert all(copy.width >= 160 and copy.height >= 120 for copy in copies)
     assert np.mean([np.asarray(copy).std() > 1 for copy in copies]) == pytest.approx(0.75, abs=0.1)
