@@ -138,7 +138,7 @@ def judge(store: FeatureStore, folder: Path) -> Iterator[tuple[str, Vector]]:
     pictures = store.pictures
     if pictures.sha256.tolist() != known:
         raise SystemExit(f"{folder} has bands of {len(known)} pictures, LIST and FEATURES have {len(pictures)}.")
-    parts = [Part((view,), (5, 7, 9), ("cls", "mean", "std"), spectrum=True) for view in VIEWS]
+    parts = [Part((view,), (5, 7, 9), ("cls", "mean", "std"), ("spectrum",)) for view in VIEWS]
     base = join(store, parts, 0)
     beside = {
         "LCAS": statistics.lcas,

@@ -30,7 +30,7 @@ PRICES: Final = (0.0, 0.001, 0.005, 0.02)
 
 def design(*views: str) -> Design:
     """Return the bundled design without LCAS statistics and centre squares, of some views."""
-    parts = tuple(Part((view,), (5, 7, 9), ("cls", "mean", "std"), spectrum=True) for view in views)
+    parts = tuple(Part((view,), (5, 7, 9), ("cls", "mean", "std"), ("spectrum", "texture")) for view in views)
     return Design(" and ".join(views), parts, "logistic", STRENGTH)
 
 

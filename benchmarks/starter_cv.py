@@ -37,12 +37,12 @@ COLUMNS: Final = ("design", "mean family AUC", "found at 3 %", "weakest family",
 
 @dataclass(frozen=True)
 class Part:
-    """One block of columns: the mean of some views of a picture, as statistics of some layers and block spectrum."""
+    """One block of columns: the mean over some views of statistics of some layers, and of what the pixels say."""
 
     views: tuple[str, ...]
     layers: tuple[int, ...] = (6, 9, 12)
     statistics: tuple[str, ...] = ("cls", "mean", "std")
-    spectrum: bool = False
+    of_pixels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,7 @@ def join(store: FeatureStore, parts: Sequence[Part], delivery: int) -> Matrix:
     for part in parts:
         if part.layers:
             columns.append(store.mean_of(part.views, part.layers, part.statistics, delivery))
-        if part.spectrum:
-            columns.append(store.spectrum_of(part.views, delivery))
+        columns += [store.of_pixels(name, part.views, delivery) for name in part.of_pixels]
     return np.concatenate(columns, 1)
 
 

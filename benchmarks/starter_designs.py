@@ -64,15 +64,23 @@ def designs(deliveries: int) -> Iterator[Design]:
         name="two views, mean std: logistic",
         parts=_parts(WHOLE, NATIVE, layers=(5, 7, 9), statistics=("mean", "std")),
     )
-    spectral = replace(two, parts=tuple(replace(part, spectrum=True) for part in two.parts))
+    spectral = replace(two, parts=tuple(replace(part, of_pixels=("spectrum",)) for part in two.parts))
     yield replace(spectral, name="two views, block spectra: logistic")
     yield replace(spectral, name="two views, block spectra: wide svm", head="wide svm", strength=10)
     for balance in (0.25, 0.5):
         yield replace(spectral, name=f"two views, block spectra, balance: 1 / n^{balance:g}", balance=balance)
-    alone = tuple(replace(part, layers=(), spectrum=True) for part in two.parts)
+    alone = tuple(replace(part, layers=(), of_pixels=("spectrum",)) for part in two.parts)
     yield replace(two, name="block spectra of two views alone: logistic", parts=alone, strength=0.03)
     for share in (0.125, 0.25, 0.5):
         yield replace(spectral, name=f"two views, block spectra, pictures: {share:g} of all", share=share)
+    textured = replace(two, parts=tuple(replace(part, of_pixels=("spectrum", "texture")) for part in two.parts))
+    yield replace(textured, name="two views, block spectra, texture: logistic")
+    yield replace(textured, name="two views, block spectra, texture: wide svm", head="wide svm", strength=10)
+    for balance in (0.25, 0.5):
+        name = f"two views, block spectra, texture, balance: 1 / n^{balance:g}"
+        yield replace(textured, name=name, balance=balance)
+    alone = tuple(replace(part, layers=()) for part in textured.parts)
+    yield replace(two, name="block spectra and texture of two views alone: logistic", parts=alone)
     whole = replace(BASE, parts=_parts(WHOLE, layers=(5, 7, 9)), copied=deliveries - 1)
     for number in range(deliveries if deliveries > 1 else 0):
         name = f"whole view, pictures with {deliveries} deliveries: {number + 1} of them"

@@ -5,10 +5,10 @@
 
 LIST.csv has the columns `file` (below PICTURES) and `sha256`. Pictures that are stored already or not there are left
 out, so a run goes on where it stopped; --poor-copies stores poor copies of some pictures instead; `--part 0/2` and
-`--part 1/2` side by side use two cores. A part of 32 pictures is one .npz: sha, delivery, view and block spectrum of
-each row, and for each layer [CLS], mean, deviation and neighbours' difference of the patch tokens, in float16; with
---keep-pixels the views themselves too, (N, 224, 224, 3) in uint8. Processor time on a core with AVX-512: 0.07 s a view
-up to layer 9 with --bfloat16 (0.13 s in float32), and 0.2 s to read and deliver a picture.
+`--part 1/2` side by side use two cores. A part of 32 pictures is one .npz: sha, delivery, view, block spectrum and
+texture of each row, and for each layer [CLS], mean, deviation and neighbours' difference of the patch tokens, in
+float16; with --keep-pixels the views themselves too, (N, 224, 224, 3) in uint8. Processor time on a core with AVX-512:
+0.07 s a view up to layer 9 with --bfloat16 (0.13 s in float32), and 0.2 s to read and deliver a picture.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from transformers import ViTMAEModel
 from benchmarks.starter_deliveries import degrade, deliver, is_lossless
 from benchmarks.starter_views import PATCH, SIDE, Pixels, cut_views
 from cinemae.core.block_spectrum import block_spectrum
+from cinemae.core.texture import texture
 from cinemae.errors import CinemaeError
+from cinemae.extractor_config import BLOCK_SPECTRUM_LENGTH, TEXTURE_LENGTH
 from cinemae.pictures.image import load_image
 from cinemae.sources.whole_files import replacing
 
@@ -98,11 +100,15 @@ def token_statistics(tokens: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def spectra(views: Sequence[Pixels]) -> NDArray[np.float32]:
-    """Return the block spectrum of each view, (views, 378)."""
+def of_pixels(views: Sequence[Pixels]) -> dict[str, NDArray[np.float32]]:
+    """Return block spectrum and texture of each view, (views, 378) and (views, 918)."""
     values = [torch.from_numpy(view.astype(np.float32))[None].permute(0, 3, 1, 2) / 255 for view in views]
-    found = [block_spectrum(value, (0, 0, 0), (1, 1, 1))[0] for value in values]
-    return torch.stack(found).numpy() if found else np.zeros((0, 378), np.float32)
+    zero, one = (0, 0, 0), (1, 1, 1)
+    spectra, textures = ([measure(value, zero, one) for value in values] for measure in (block_spectrum, texture))
+    return {
+        "spectrum": torch.cat([torch.zeros(0, BLOCK_SPECTRUM_LENGTH), *spectra]).numpy(),
+        "texture": torch.cat([torch.zeros(0, TEXTURE_LENGTH), *textures]).numpy(),
+    }
 
 
 def with_poor_copies(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -138,7 +144,7 @@ def store_part(rows: Sequence[dict[str, str]], pictures: Path, encoder: Encoder,
                 pixels.append(values)
     features = encoder(pixels)
     stored = {f"L{number}": features[:, place] for place, number in enumerate(plan.layers)}
-    stored["spectrum"] = spectra(pixels)
+    stored |= of_pixels(pixels)
     if plan.keep_pixels:
         stored["pixels"] = np.stack(pixels) if pixels else np.zeros((0, SIDE, SIDE, 3), np.uint8)
     with replacing(out) as temporary, temporary.open("wb") as file:

@@ -40,7 +40,7 @@ STRENGTH: Final = 0.003
 DESIGNS: Final = (
     Design(
         "bundled design without LCAS and centre squares",
-        tuple(Part((view,), (5, 7, 9), ("cls", "mean", "std"), spectrum=True) for view in ("ws", VIEW)),
+        tuple(Part((view,), (5, 7, 9), ("cls", "mean", "std"), ("spectrum", "texture")) for view in ("ws", VIEW)),
         "logistic",
         STRENGTH,
     ),
@@ -56,7 +56,12 @@ DESIGNS: Final = (
         "logistic",
         STRENGTH,
     ),
-    Design("block spectrum, native view", (Part((VIEW,), (), (), spectrum=True),), "logistic", STRENGTH),
+    Design(
+        "block spectrum and texture, native view",
+        (Part((VIEW,), (), (), ("spectrum", "texture")),),
+        "logistic",
+        STRENGTH,
+    ),
 )
 
 

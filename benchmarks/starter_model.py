@@ -62,14 +62,14 @@ COPY: Final = "sc"
 EXTRACTOR: Final = ExtractorConfig(
     image=replace(ImageConfig.of_size(224), views="whole_native"),
     global_feature=GlobalFeatureConfig(
-        cls_layers=(5, 7, 9), token_statistics=("cls", "mean", "std"), block_spectrum=True
+        cls_layers=(5, 7, 9), token_statistics=("cls", "mean", "std"), block_spectrum=True, texture=True
     ),
 )
 # Every setting in which the bundled model departs from the paper is named, whatever the defaults are.
 LCAS: Final = LcasConfig(reduction="mean")
 HEAD: Final = HeadConfig(
     view_pooling="concat",
-    agg_hidden=32,
+    agg_hidden=16,
     cls_hidden=(),
     standardize_statistics=True,
     standardize_global=True,
@@ -177,7 +177,9 @@ class View:
 
 def _of_view(store: FeatureStore, view: str, chosen: NDArray[np.bool_], patch_dim: int) -> View:
     asked = EXTRACTOR.global_feature
-    global_feature = join(store, [Part((view,), asked.cls_layers, asked.token_statistics, True)], 0)[chosen]
+    global_feature = join(store, [Part((view,), asked.cls_layers, asked.token_statistics, ("spectrum", "texture"))], 0)[
+        chosen
+    ]
     deviation, fidelity = (torch.from_numpy(terms) for terms in store.lcas_terms(view, chosen))
     lcas = combine_terms(
         deviation,

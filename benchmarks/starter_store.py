@@ -121,9 +121,9 @@ class FeatureStore:
         )
         return deviation, fidelity
 
-    def spectrum_of(self, views: Sequence[str], delivery: int) -> Matrix:
-        """Return the block spectra of all pictures, averaged like the features, (pictures, 378)."""
-        return self._mean(self._column("spectrum"), views, delivery)
+    def of_pixels(self, name: str, views: Sequence[str], delivery: int) -> Matrix:
+        """Return "spectrum" or "texture" of all pictures, averaged like the features, (pictures, 378 or 918)."""
+        return self._mean(self._column(name), views, delivery)
 
     def _mean(self, values: NDArray[np.floating], views: Sequence[str], delivery: int) -> Matrix:
         total = np.zeros((len(self.pictures), *values.shape[1:]), np.float32)

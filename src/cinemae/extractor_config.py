@@ -25,6 +25,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 BLOCK_SPECTRUM_LENGTH = 378
 """How many values `cinemae.core.block_spectrum` gives of a view."""
+TEXTURE_LENGTH = 918
+"""How many `cinemae.core.texture` gives."""
 
 
 @dataclass(frozen=True)
@@ -149,14 +151,16 @@ class GlobalFeatureConfig(Settings):
 
     Ours joins what there is after the layers named, the first being 1. [CLS] alone goes through the encoder's last norm
     (decision 0019); with the mean or the deviation of the patch tokens all are taken as they leave the layer (decision
-    0022), layer by layer in the order named. `block_spectrum` adds the spectrum of the view in blocks (decision 0022).
+    0022), layer by layer in the order named. `block_spectrum` adds the spectrum of the view in blocks, `texture` its
+    texture (decision 0022).
     """
 
-    _LATER: ClassVar[tuple[str, ...]] = ("token_statistics", "block_spectrum")
+    _LATER: ClassVar[tuple[str, ...]] = ("token_statistics", "block_spectrum", "texture")
 
     cls_layers: tuple[int, ...] = ()  # paper: the last one
     token_statistics: tuple[TokenStatistic, ...] = ("cls",)  # paper
     block_spectrum: bool = False  # paper
+    texture: bool = False  # paper
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,10 +173,15 @@ class GlobalFeatureConfig(Settings):
             f"{', '.join(self.token_statistics) or 'none'}.",
         )
 
+    @property
+    def of_pixels(self) -> tuple[str, ...]:
+        """What is taken of the view's pixels, in plain words."""
+        return ("block spectrum",) * self.block_spectrum + ("texture",) * self.texture
+
     def dim(self, hidden_size: int) -> int:
         """Return the length of f_global, given the encoder's width."""
         of_tokens = hidden_size * max(1, len(self.cls_layers)) * len(self.token_statistics)
-        return of_tokens + BLOCK_SPECTRUM_LENGTH * self.block_spectrum
+        return of_tokens + BLOCK_SPECTRUM_LENGTH * self.block_spectrum + TEXTURE_LENGTH * self.texture
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,12 @@ CHANGED = {
         "deviation": DeviationConfig(unbiased=True),
         "global_feature": GlobalFeatureConfig(cls_layers=(3,)),
     },
-    GlobalFeatureConfig: {"cls_layers": (1, 3), "token_statistics": ("cls", "std"), "block_spectrum": True},
+    GlobalFeatureConfig: {
+        "cls_layers": (1, 3),
+        "token_statistics": ("cls", "std"),
+        "block_spectrum": True,
+        "texture": True,
+    },
     AugmentConfig: {
         "seed": 3,
         "min_crop": 0.5,
@@ -217,7 +222,11 @@ def test_an_unknown_key_deep_inside_is_refused():
         (LcasConfig, {"reduction": "max"}, 'reduction must be "mean", "sum" or "literal", got \'max\''),
         (HeadConfig, {"global_dim": 0}, "global_dim must be positive, got 0"),
         (HeadConfig, {"activation": "tanh"}, 'activation must be "gelu" or "relu", got \'tanh\''),
-        (TrainConfig, {"class_balance": "all"}, 'class_balance must be "none", "class" or "generator", got \'all\''),
+        (
+            TrainConfig,
+            {"class_balance": "all"},
+            'class_balance must be "none", "class" or "generator", got \'all\'',
+        ),
         (TrainConfig, {"learning_rate": 0.0}, "learning_rate must be positive"),
         (TrainConfig, {"batch_size": 0}, "batch_size must be at least 1"),
         (TrainConfig, {"epochs": 0}, "epochs must be at least 1"),
@@ -268,7 +277,7 @@ def test_a_size_that_plays_no_part_makes_no_difference():
     [
         (HeadConfig(agg_hidden=8), {"clip_global"}),
         (TrainConfig(epochs=2), {"optimizer"}),
-        (GlobalFeatureConfig(cls_layers=(1, 3)), {"token_statistics", "block_spectrum"}),
+        (GlobalFeatureConfig(cls_layers=(1, 3)), {"token_statistics", "block_spectrum", "texture"}),
         (ExtractorConfig(mask=MaskConfig(seed=1)), {"global_feature"}),
     ],
 )
@@ -364,6 +373,7 @@ class TestFingerprint:
         ({"cls_layers": (1, 2)}, 16),
         ({"cls_layers": (5, 7, 9), "token_statistics": ("cls", "mean", "std")}, 72),
         ({"cls_layers": (5, 7, 9), "block_spectrum": True}, 24 + 378),
+        ({"cls_layers": (5, 7, 9), "block_spectrum": True, "texture": True}, 24 + 378 + 918),
     ],
 )
 def test_the_length_of_a_global_feature(settings, dim):

@@ -84,6 +84,7 @@ def test_a_frozen_half_that_departs_nowhere_or_where_the_paper_is_silent_passes(
         (ExtractorConfig(mask=MaskConfig(scheme="complementary")), r"mask\.scheme 'complementary' \('independent'\)"),
         (ExtractorConfig(global_feature=GlobalFeatureConfig(cls_layers=(6, 12))), r"cls_layers \(6, 12\) \(\(\)\)"),
         (ExtractorConfig(global_feature=GlobalFeatureConfig(block_spectrum=True)), r"block_spectrum True \(False\)"),
+        (ExtractorConfig(global_feature=GlobalFeatureConfig(texture=True)), r"texture True \(False\)"),
     ],
 )
 def test_what_departs_is_refused_by_name(config, words):

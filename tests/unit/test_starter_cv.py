@@ -86,11 +86,11 @@ def test_views_are_averaged_over_those_a_picture_has(store: FeatureStore) -> Non
 
 def test_the_spectrum_joins_the_layers_or_stands_alone(store: FeatureStore) -> None:
     layer, alone, both = (
-        join(store, [Part(("whole",), layers, ("mean",), spectrum)], 0)
-        for layers, spectrum in (((2,), False), ((), True), ((2,), True))
+        join(store, [Part(("whole",), layers, ("mean",), of_pixels)], 0)
+        for layers, of_pixels in (((2,), ()), ((), ("spectrum",)), ((2,), ("spectrum",)))
     )
     np.testing.assert_array_equal(both, np.concatenate([layer, alone], 1))
-    design = Design("drawn", (Part(("whole", "crop"), (), (), spectrum=True),), "logistic", 1.0)
+    design = Design("drawn", (Part(("whole", "crop"), (), (), ("spectrum",)),), "logistic", 1.0)
     assert evaluate(store, design).mean_auc > 0.99
 
 

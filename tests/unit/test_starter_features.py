@@ -18,6 +18,7 @@ from PIL import Image
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from cinemae.core.block_spectrum import block_spectrum
+from cinemae.core.texture import texture
 
 VIEWS = ("ws", "wc", "e0", "e1", "m1", "m2", "m3", "m4", "c0", "c1", "c2", "c3", "c4", "th", "tl", "zz", "rr")
 SHA = hashlib.sha256(b"picture").hexdigest()
@@ -132,8 +133,9 @@ def test_a_run_stores_what_the_encoder_says_and_goes_on_where_it_stopped(
             states = model(values[None].float(), output_hidden_states=True).hidden_states
         expected = torch.cat([states[1][0, 0], states[2][0, 0]])
         np.testing.assert_allclose(stored[place], expected.numpy(), atol=5e-3)
-        spectrum = block_spectrum(values[None].float(), starter_features.MEAN.flatten(), starter_features.STD.flatten())
-        np.testing.assert_allclose(store.spectrum_of(("ws",), 0)[place], spectrum[0], atol=1e-3)
+        for name, measure in (("spectrum", block_spectrum), ("texture", texture)):
+            found = measure(values[None].float(), starter_features.MEAN.flatten(), starter_features.STD.flatten())
+            np.testing.assert_allclose(store.of_pixels(name, ("ws",), 0)[place], found[0], atol=2e-3)
 
 
 def test_half_of_the_generated_images_and_sixty_photographs_a_source_have_poor_copies() -> None:

@@ -58,7 +58,9 @@ def _store(features: Path, lcas: Path, rows: list, views: tuple[str, ...], rng: 
     fake = np.array([row["class"] == "fake" and name != "c0" for row in rows for name in views])
     layers = {f"L{number}": rng.normal(size=(len(sha), 4, 8)) + fake[:, None, None] for number in (5, 7, 9)}
     spectrum = rng.normal(size=(len(sha), 378)).astype(np.float32)
-    np.savez(features / "p.npz", sha=sha, delivery=np.zeros(len(sha), np.int8), view=view, spectrum=spectrum, **layers)
+    texture = rng.normal(size=(len(sha), 918)).astype(np.float32)
+    of_pixels = {"spectrum": spectrum, "texture": texture}
+    np.savez(features / "p.npz", sha=sha, delivery=np.zeros(len(sha), np.int8), view=view, **of_pixels, **layers)
     terms = rng.random((2, len(sha), 2, PATCHES)).astype(np.float32)
     terms[..., ::4] = np.nan
     np.savez(lcas / "p.npz", deviation=terms[0], fidelity=terms[1])
@@ -81,7 +83,7 @@ def data(store: FeatureStore, poor: FeatureStore) -> Data:
 
 
 def test_both_views_lie_side_by_side_and_only_pictures_that_are_not_square_have_a_copy(data: Data) -> None:
-    dim = len(EXTRACTOR.global_feature.cls_layers) * 3 * 8 + 378
+    dim = len(EXTRACTOR.global_feature.cls_layers) * 3 * 8 + 378 + 918
     assert data.pictures.images.global_feature.shape == (len(FAMILIES) * EACH * 2, 2, dim)
     assert len(data.squares.images) == len(FAMILIES) * EACH * 2 // 3
     assert np.isfinite(data.photograph_lcas).all()

@@ -122,6 +122,14 @@ def extract(
             show_default="the model's",
         ),
     ] = None,
+    texture: Annotated[
+        bool | None,
+        typer.Option(
+            "--texture/--no-texture",
+            help="Add the view's texture to the global feature: how blocks hang together, and which residuals occur.",
+            show_default="the model's",
+        ),
+    ] = None,
 ) -> None:
     """Run the frozen half over images, once, for training.
 
@@ -150,6 +158,7 @@ def extract(
             "cls_layers": whole_numbers("--cls-layers", cls_layers),
             "token_statistics": None if token_statistics is None else words(token_statistics),
             "block_spectrum": block_spectrum,
+            "texture": texture,
         },
     }
     given = {

@@ -33,7 +33,7 @@ def describe(config: ModelConfig, directory: Path) -> dict[str, str]:
     wanted = config.extractor.global_feature
     of_layers = f" (layers {', '.join(map(str, wanted.cls_layers))})" if wanted.cls_layers else ""
     of_layers += f" ({', '.join(wanted.token_statistics)})" if wanted.token_statistics != ("cls",) else ""
-    enters = [*([f"global feature{of_layers}"] if head.use_global else []), *head.statistics]
+    enters = [*([f"global feature{of_layers}", *wanted.of_pixels] if head.use_global else []), *head.statistics]
     resize = f"shorter side to {image.resize_to}" if image.resize == "shortest_edge" else "stretched"
     resize = "whole picture and native centre" if image.views == "whole_native" else resize
     return {

@@ -43,6 +43,14 @@ def block_spectrum(
         >>> bool((flat[0, :63] - math.log(0.3)).abs().max() < 1e-3), float(flat[0, 63:126].abs().max()) < 1e-3
         (True, True)
     """
+    magnitudes = block_magnitudes(pixel_values, mean, std).flatten(3)
+    return torch.cat([magnitudes.mean(-1), magnitudes.std(-1, correction=0)], dim=-1).flatten(1)
+
+
+def block_magnitudes(
+    pixel_values: Float[Tensor, "N 3 H W"], mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor
+) -> Float[Tensor, "N 3 63 V U"]:
+    """Return ``log(|DCT coefficient| + 0.3)`` of each block, in V rows of U; arguments as of `block_spectrum`."""
     values = pixel_values.float()
     shift, scale = (values.new_tensor(list(each)).view(3, 1, 1) for each in (mean, std))
     levels = 255 * (values * scale + shift)
@@ -50,8 +58,8 @@ def block_spectrum(
     channels = torch.cat([luma, levels[:, 2:] - luma, levels[:, :1] - luma], dim=1)
     basis = _dct_filters().to(levels)
     coefficients = functional.conv2d(channels.flatten(0, 1).unsqueeze(1), basis, stride=BLOCK)[:, 1:]
-    magnitudes = (coefficients.abs() + FLOOR).log().flatten(2).unflatten(0, (-1, 3))
-    return torch.cat([magnitudes.mean(-1), magnitudes.std(-1, correction=0)], dim=-1).flatten(1)
+    magnitudes: Tensor = (coefficients.abs() + FLOOR).log().unflatten(0, (-1, 3))
+    return magnitudes
 
 
 def _dct_filters() -> Tensor:

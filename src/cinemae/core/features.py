@@ -19,6 +19,7 @@ from cinemae.core.backbone import MaskedAutoencoder
 from cinemae.core.block_spectrum import block_spectrum
 from cinemae.core.lcas import combine_terms, context_moments, reconstruction_fidelity, statistical_deviation
 from cinemae.core.masking import MaskPlan, noise_from_config, patchify, plan_masks
+from cinemae.core.texture import texture
 from cinemae.errors import ConfigError
 
 
@@ -28,7 +29,8 @@ class Features:
 
     Attributes:
         global_feature: The encoder's [CLS] of the whole image, Eq. 3, (N, D); D is a multiple of the encoder's width
-            where several layers, or statistics of their tokens, are joined; the block spectrum follows if asked for.
+            where several layers, or statistics of their tokens, are joined; block spectrum and texture follow if asked
+            for.
         deviation: Eq. 5 averaged over each patch's values, (N, K, L), nan where visible.
         fidelity: Squared error of Eq. 4 averaged over each patch's values, (N, K, L), nan where visible.
     """
@@ -105,6 +107,8 @@ class FeatureExtractor(nn.Module):
         global_feature = global_feature.float()
         if wanted.block_spectrum:
             global_feature = torch.cat([global_feature, block_spectrum(pixel_values, self.mean, self.std)], dim=-1)
+        if wanted.texture:
+            global_feature = torch.cat([global_feature, texture(pixel_values, self.mean, self.std)], dim=-1)
         target = patchify(pixel_values.float(), self.backbone.patch_size)
         pred = pred.float()
         if self.config.deviation.pixel_space == "unit":
