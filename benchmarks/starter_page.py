@@ -33,12 +33,13 @@ HEAD: Final = """# What the bundled model reaches
 Written by `python -m benchmarks.render` from `benchmarks/results/starter_model.json`; do not edit.
 
 **No picture here was seen in training, nor any of its generator's family or its source.** {generated} generated images
-of 13 families and {photographs} photographs are cut into four folds, generated images by family, photographs by source.
-A head learns on three folds and judges the fourth; thresholds and calibration of a fold come from the other three.
-Every picture is delivered as the web does: saved as JPEG first if it was stored without loss, perhaps scaled, perhaps
-saved as JPEG again. What ships is one more head that has learnt from all of them: how that does on these pictures says
-nothing. Layers, views and strength were chosen on this very table ([record 0022](decisions/0022-new-starter.md)), which
-flatters a little. Intervals are of 95 %.
+of 13 families and {photographs} photographs, at most 100 of a source, are cut into four folds, generated images by
+family, photographs by source. A head learns on three folds and judges the fourth; thresholds and calibration of a fold
+come from the other three. Every picture is delivered as the web does: saved as JPEG first if it was stored without
+loss, perhaps scaled, perhaps saved as JPEG again. What ships is one more head that has learnt from all of them: how
+that does on these pictures says nothing. Layers, views, what is taken of the pixels, strength and the number of
+photographs were chosen on this very table ([record 0022](decisions/0022-new-starter.md)), which flatters a little.
+Intervals are of 95 %.
 """
 
 
@@ -82,7 +83,7 @@ def render() -> str:
         _fakes(record["generators"], {}),
         "## Photographs by source, most accused first",
         "Sources of 20 photographs or more. **Faces are accused where none was trained on**: the three sources of FFHQ "
-        "portraits lie in one fold. The head that ships has learnt from all 444 of them.",
+        "portraits lie in one fold. The head that ships has learnt from them.",
         _photographs(record["sources"]),
         "## Photographs by maker of the camera",
         _photographs(record["makers"]),
@@ -96,7 +97,7 @@ def render() -> str:
         ),
         "What delivery costs on its own: a model made as this one, without one fold, was shown 150 originals of that "
         "fold and the same pictures delivered: AUC and verdicts agree within their intervals, side by side in "
-        "[robustness.md](robustness.md#bundled-now-without-fold-2-untouched).",
+        "[robustness.md](robustness.md#bundled-without-fold-2-untouched).",
         "## Poor copies",
         _poor(record["poor_copies"]),
         "## What the files alone would tell",
