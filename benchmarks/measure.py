@@ -35,11 +35,9 @@ FIRST_STARTER = (
 FIRST_STARTERS = ("cinemae-starter@2cfbbae274f3", "cinemae-starter@9fd5af48651e")
 """Its ids in records: one encoder, two heads."""
 LIKE_BUNDLED = (
-    "Measured with a model made as the one bundled until November 2026 was, before poor copies were trained on, but "
-    "without the fold of DALL-E 3, Stable Diffusion 1 and FLUX and of a quarter of the photographs, and with at most "
-    "100 photographs of a source; its pictures are of that fold, delivered as the web does. The bundled one has learnt "
-    "from all pictures at hand, so that it cannot be measured on them; what noise does to its like: "
-    "[starter.md](starter.md#poor-copies).\n\n"
+    "Measured with a model made as the bundled one is, but without the fold of DALL-E 3, Stable Diffusion 1 and FLUX "
+    "and of a quarter of the photographs; its pictures are of that fold, delivered as the web does. The bundled one "
+    "has learnt from all pictures at hand, so that it cannot be measured on them.\n\n"
 )
 """What pages say that are about the bundled model."""
 RESULTS = Path(__file__).resolve().parent / "results"

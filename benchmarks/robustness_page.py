@@ -23,16 +23,14 @@ both classes and on one class alone. [The commands](../benchmarks/README.md#robu
 [evaluation.md](evaluation.md) what the figures mean. The predictions are kept: `cinemae report
 benchmarks/results/evaluation/NAME/predictions.parquet --out DIR` rebuilds every number.
 
-**bundled-now-without-fold-2** is a model made as the bundled one is, but without the fold of DALL-E 3, Stable Diffusion
-1 and FLUX and of a quarter of the photographs, and with at most 100 photographs of a source; the bundled one has learnt
-from all pictures at hand, so that it cannot be measured on them. **bundled-without-fold-2**, measured under the whole
-grid, had not learnt from poor copies: beside the other it shows what they are worth under noise. The pictures are 75 of
-either class, of at most 6 megapixels, delivered as the web does before anything else is done to them, so that "raw" is
-a delivered picture, not an original; **bundled-now-without-fold-2-untouched** is the same model on the originals of
-these very pictures. The intervals are wide. **first-starter** is what was bundled first (2.7 million parameters); its
-head and thresholds were chosen on the very images that it is shown with, which flatters it. The paper's Fig. 6, on its
-own data and backbone, finds 0.14 points of accuracy lost at JPEG 50 and 3.8 in grayscale;
-[benchmarks.md](benchmarks.md) holds the protocol of that figure.
+**bundled-without-fold-2** is a model made as the bundled one is, but without the fold of DALL-E 3, Stable Diffusion 1
+and FLUX and of a quarter of the photographs; the bundled one has learnt from all pictures at hand, so that it cannot be
+measured on them. The pictures are 75 of either class, of at most 6 megapixels, delivered as the web does before
+anything else is done to them, so that "raw" is a delivered picture, not an original;
+**bundled-without-fold-2-untouched** is the same model on the originals of these very pictures. The intervals are wide.
+**first-starter** is what was bundled first (2.7 million parameters); its head and thresholds were chosen on the very
+images that it is shown with, which flatters it. The paper's Fig. 6, on its own data and backbone, finds 0.14 points of
+accuracy lost at JPEG 50 and 3.8 in grayscale; [benchmarks.md](benchmarks.md) holds the protocol of that figure.
 """
 _MOST_NAMED = 5
 

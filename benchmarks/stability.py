@@ -39,10 +39,10 @@ def measure(source: str, model: str | None) -> dict[str, Any]:
         model: Model directory or Hub id; None for the bundled one.
     """
     detector = Detector.from_pretrained(model)
-    records = [record for record in read_dataset(source).records if record.label is not None and _readable(record)]
+    records = readable_records(source)
     labels = np.array([record.label for record in records])
     verdicts = {
-        name: list(detector.detect_batch(_delivered(records, name), on_error="raise", stable=True))
+        name: list(detector.detect_batch(delivered(records, name), on_error="raise", stable=True))
         for name in ("raw", *DELIVERIES)
     }
     with_stable = {name: np.array([verdict.verdict for verdict in found]) for name, found in verdicts.items()}
@@ -56,6 +56,11 @@ def measure(source: str, model: str | None) -> dict[str, Any]:
     }
 
 
+def readable_records(source: str) -> list[ImageRecord]:
+    """Return the labelled pictures that can be read."""
+    return [record for record in read_dataset(source).records if record.label is not None and _readable(record)]
+
+
 def _readable(record: ImageRecord) -> bool:
     try:
         load_image(read_encoded(record))
@@ -64,7 +69,8 @@ def _readable(record: ImageRecord) -> bool:
     return True
 
 
-def _delivered(records: Sequence[ImageRecord], condition: str) -> Iterator[Image.Image]:
+def delivered(records: Sequence[ImageRecord], condition: str) -> Iterator[Image.Image]:
+    """Yield each picture as a condition of `cinemae evaluate` alters it."""
     corruption = parse_condition(condition)
     for record in records:
         loaded = load_image(read_encoded(record))
