@@ -93,7 +93,8 @@ def render() -> str:
         POOR,
         OUTLIERS.format(auc=outliers["auc_for_errors"]),
         _fifths(outliers["fifths"]),
-        f"Said to be out of distribution, {outliers['pictures']} of each drawn kind:\n",
+        f"Said to be out of distribution, {outliers['pictures']} of each drawn kind. The distance knows pictures as "
+        "the web delivers them, not the poor copies that the head has learnt from beside:\n",
         _flagged(outliers),
         _about(measured, outliers),
     ]
@@ -182,12 +183,10 @@ def _flagged(outliers: dict[str, Any]) -> str:
 
 def _about(measured: dict[str, Any], outliers: dict[str, Any]) -> str:
     names = dict.fromkeys((measured["model"], outliers["model"]))
+    days = dict.fromkeys((measured["when"][:10], outliers["when"][:10]))
     machine = measured["machine"]
     versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items() if text)
-    return (
-        f"Scores of {' and '.join(names)}, measured {measured['when'][:10]} and {outliers['when'][:10]}; "
-        f"Python {machine['python']}, {versions}.\n"
-    )
+    return f"Scores of {' and '.join(names)}, measured {' and '.join(days)}; Python {machine['python']}, {versions}.\n"
 
 
 def _plot(name: str, text: str) -> str:
