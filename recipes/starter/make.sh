@@ -3,7 +3,8 @@
 # come from), and an encoder:
 #   recipes/starter/make.sh LIST.csv PICTURES ENCODER WORK
 # LIST.csv has the columns file (below PICTURES), class (fake or real), group, family, fold, sha256, width, height, format,
-# make, repo and license. ENCODER is what `cinemae backbone convert` takes: facebook/dinov2-small, a folder in its layout, or
+# make, repo and license; that of the bundled model holds all generated images and the first 100 photographs of each source, by
+# their hash. ENCODER is what `cinemae backbone convert` takes: facebook/dinov2-small, a folder in its layout, or
 # an ONNX file of it. WORK receives everything else. Started again after a stop, it goes on where it was. On two cores it
 # takes some six hours for 13,000 pictures; for a quick trial take few pictures and set HOURS to 0.02.
 set -euo pipefail
