@@ -6,7 +6,8 @@ LIST.csv and FEATURES are those of `benchmarks.starter_cv`, FEATURES with the ke
 gets for each part of FEATURES a .npz of the same name: Eq. 5 of each masked patch, and its squared error in four bands
 of the orthonormal DCT, which add up to the whole. Parts that are there are left out, so a run goes on where it stopped;
 0.09 s a view. Then heads learn on three folds and are judged on the fourth, on the pictures that have bands: of the
-bundled design, of that with the three statistics of LCAS, and with three statistics of Eq. 5 and of each band.
+design bundled before texture joined it, of that with the three statistics of LCAS, and with three statistics of Eq. 5
+and of each band.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def cross_scores(rows: Matrix, pictures: Pictures, head: str, strength: float) -
 
 
 def judge(store: FeatureStore, folder: Path) -> Iterator[tuple[str, Vector]]:
-    """Yield what is looked at and the scores, the bundled design's first."""
+    """Yield what is looked at and the scores, the design's without LCAS first."""
     known, statistics = read_statistics(folder)
     pictures = store.pictures
     if pictures.sha256.tolist() != known:
@@ -145,7 +146,7 @@ def judge(store: FeatureStore, folder: Path) -> Iterator[tuple[str, Vector]]:
         "Eq. 5 and the bands": statistics.bands,
         "Eq. 5 and the bands, logarithms": statistics.logarithms,
     }
-    yield "bundled design without LCAS", cross_scores(base, pictures, "logistic", 0.003)
+    yield "two views, block spectra", cross_scores(base, pictures, "logistic", 0.003)
     for name, columns in beside.items():
         joined = np.concatenate([base, np.tile(columns, REPEATS)], 1)
         yield f"the same and statistics of {name}", cross_scores(joined, pictures, "logistic", 0.003)

@@ -177,9 +177,8 @@ class View:
 
 def _of_view(store: FeatureStore, view: str, chosen: NDArray[np.bool_], patch_dim: int) -> View:
     asked = EXTRACTOR.global_feature
-    global_feature = join(store, [Part((view,), asked.cls_layers, asked.token_statistics, ("spectrum", "texture"))], 0)[
-        chosen
-    ]
+    part = Part((view,), asked.cls_layers, asked.token_statistics, ("spectrum", "texture"))
+    global_feature = join(store, [part], 0)[chosen]
     deviation, fidelity = (torch.from_numpy(terms) for terms in store.lcas_terms(view, chosen))
     lcas = combine_terms(
         deviation,

@@ -105,7 +105,7 @@ def test_what_the_bands_tell_is_found_on_unseen_folds(stored: tuple[FeatureStore
     scores = dict(judge(store, terms))
     assert len(scores) == 10
     alone = scores["statistics of Eq. 5 and the bands, logarithms alone, logistic"]
-    low, high = gain(store.pictures, alone, scores["bundled design without LCAS"])
+    low, high = gain(store.pictures, alone, scores["two views, block spectra"])
     assert 0.1 < low <= high
     assert gain(store.pictures, alone, alone) == (0, 0)
 
