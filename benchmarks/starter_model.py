@@ -1,18 +1,20 @@
 r"""Make the bundled model from stored features: cross-fitted thresholds, a head that learnt from all pictures.
 
     python -m benchmarks.starter_model LIST.csv --features FEATURES --lcas LCAS --poor-copies FEATURES LCAS \
-        --backbone BACKBONE --provenance recipes/starter/provenance.json --out MODEL --save
+        --portraits PORTRAITS.csv FEATURES LCAS --backbone BACKBONE \
+        --provenance recipes/starter/provenance.json --out MODEL --save
 
 FEATURES is written by `benchmarks.starter_features --views ws,sc,c0 --layers 5-9 --keep-pixels`, LCAS by
 `benchmarks.starter_lcas`. Beside each picture that is not square its centre square is trained on, so that proportions
-say less of the class; and the poor copies named by --poor-copies, `starter_features --poor-copies --views ws,c0`, of as
-many pictures as wanted, so that noise or a crop does. For each fold of the protocol of `benchmarks.starter_cv` a head
-learns on the other three; curve and thresholds come from the logits that these four heads give to pictures of families
-and sources that they have not seen. What ships is a fifth head, of all pictures; --save writes what the four reach to
-results/starter_model.json. With --without F a model of the same kind is made that has not seen fold F, for measurements
-on pictures that nothing was chosen on; its thresholds come from the other folds. Without --out, the figures of the four
-heads alone, with --no-squares, --no-poor-copies or --no-statistics for what centre squares, poor copies and the
-statistics of LCAS are worth.
+say less of the class; the poor copies named by --poor-copies, `starter_features --poor-copies --views ws,c0`, of as
+many pictures as wanted, so that noise or a crop does; and the portraits named by --portraits, features and LCAS of
+what `benchmarks.starter_portraits` wrote, so that a face does. For each fold of the protocol of
+`benchmarks.starter_cv` a head learns on the other three; curve and thresholds come from the logits that these four
+heads give to pictures of families and sources that they have not seen. What ships is a fifth head, of all pictures;
+--save writes what the four reach to results/starter_model.json. With --without F a model of the same kind is made that
+has not seen fold F, for measurements on pictures that nothing was chosen on; its thresholds come from the other folds.
+Without --out, the figures of the four heads alone, with --no-squares, --no-poor-copies, --no-portraits or
+--no-statistics for what centre squares, poor copies, portraits and the statistics of LCAS are worth.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -31,7 +34,7 @@ from numpy.typing import NDArray
 
 from benchmarks.starter_cv import Part, family_aucs, found_at, join
 from benchmarks.starter_page import RECORD, draw
-from benchmarks.starter_record import FEWEST, Judged, make_record, poor_record
+from benchmarks.starter_record import FEWEST, Judged, make_record, record_beside
 from benchmarks.starter_store import FeatureStore, Matrix, Pictures
 from cinemae.calibration.outliers import cross_fitted_distances, fit_distance, ood_reference
 from cinemae.calibration.report import CalibrationReport, report_calibration
@@ -100,34 +103,32 @@ class Folded:
 
 @dataclass(frozen=True)
 class Data:
-    """All pictures, their copies, and what heat maps are scaled by.
+    """All pictures, what is learnt from beside them, and what heat maps are scaled by.
 
     Attributes:
         pictures: As the protocol delivers them.
-        squares: The centre squares of those that are not square, which are trained on as well.
+        squares: The centre squares of those that are not square.
         poor: Poor copies of some.
+        portraits: Cut out of some, and out of other pictures of the same groups.
         photograph_lcas: Of every masked patch of the photographs, flat.
-        poor_is_learnt: Whether poor copies are trained on, or judged alone.
+        learnt: Which of the former four are trained on; poor copies and portraits are judged in any case.
     """
 
     pictures: Folded
     squares: Folded
     poor: Folded
+    portraits: Folded
     photograph_lcas: NDArray[np.float32]
-    poor_is_learnt: bool = True
+    learnt: tuple[str, ...] = ("pictures", "squares", "poor", "portraits")
 
     def without(self, fold: int) -> Data:
         """Leave a fold out."""
-        pictures, squares, poor = (part[part.fold != fold] for part in (self.pictures, self.squares, self.poor))
-        return replace(self, pictures=pictures, squares=squares, poor=poor)
-
-    def without_squares(self) -> Data:
-        """Leave the centre squares out."""
-        return replace(self, squares=self.squares[np.zeros(len(self.squares.fold), bool)])
+        parts = {name: getattr(self, name) for name in ("pictures", "squares", "poor", "portraits")}
+        return replace(self, **{name: part[part.fold != fold] for name, part in parts.items()})
 
     def trained_on(self) -> TrainingSet:
-        """Return pictures and copies."""
-        parts = [self.pictures.images, self.squares.images, *([self.poor.images] if self.poor_is_learnt else [])]
+        """Return all that is learnt from."""
+        parts = [getattr(self, name).images for name in self.learnt]
         global_feature, stats, labels, generators = (
             np.concatenate([getattr(part, name) for part in parts])
             for name in ("global_feature", "stats", "labels", "generators")
@@ -135,13 +136,16 @@ class Data:
         return TrainingSet.of(global_feature, stats, labels, generators)
 
 
-def read_data(store: FeatureStore, patch_dim: int, poor: FeatureStore | None = None) -> Data:
+def read_data(
+    store: FeatureStore, patch_dim: int, poor: FeatureStore | None = None, portraits: FeatureStore | None = None
+) -> Data:
     """Put features and statistics of both views together.
 
     Args:
         store: Of the pictures, with their centre squares.
         patch_dim: Values of a patch.
         poor: Of poor copies.
+        portraits: Of portraits.
     """
     everything, copied = np.ones(len(store.pictures), bool), store.rows[COPY][:, 0] >= 0
     whole, native = (_of_view(store, view, everything, patch_dim) for view in VIEWS)
@@ -151,12 +155,13 @@ def read_data(store: FeatureStore, patch_dim: int, poor: FeatureStore | None = N
     return Data(
         pictures=pictures,
         squares=_join(square, native.of(copied), store.pictures[copied]),
-        poor=pictures[~everything] if poor is None else _poor(poor, patch_dim),
+        poor=pictures[~everything] if poor is None else _both_views(poor, patch_dim),
+        portraits=pictures[~everything] if portraits is None else _both_views(portraits, patch_dim),
         photograph_lcas=of_photographs[~np.isnan(of_photographs)],
     )
 
 
-def _poor(store: FeatureStore, patch_dim: int) -> Folded:
+def _both_views(store: FeatureStore, patch_dim: int) -> Folded:
     everything = np.ones(len(store.pictures), bool)
     whole, native = (_of_view(store, view, everything, patch_dim) for view in VIEWS)
     return _join(whole, native, store.pictures)
@@ -233,24 +238,26 @@ def train_config(pictures: int) -> TrainConfig:
 
 
 class CrossLogits(NamedTuple):
-    """The logit of each picture, and of each of its poor copies, from the head that has not seen its fold."""
+    """The logit of each picture, poor copy and portrait, from the head that has not seen its fold."""
 
     pictures: NDArray[np.float64]
     poor: NDArray[np.float64]
+    portraits: NDArray[np.float64]
 
 
 def cross_logits(data: Data, head: HeadConfig, train: TrainConfig) -> CrossLogits:
     """Train a head for each fold on the others."""
-    logits = CrossLogits(np.zeros(len(data.pictures.fold)), np.zeros(len(data.poor.fold)))
+    judged = data.pictures, data.poor, data.portraits
+    logits = CrossLogits(*(np.zeros(len(part.fold)) for part in judged))
     for number in np.unique(data.pictures.fold):
-        here, poor_here = data.pictures.fold == number, data.poor.fold == number
-        held_out = data.pictures[here].images
+        held_out = data.pictures[data.pictures.fold == number].images
         history: list[EpochLine] = []
         learnt = data.without(int(number)).trained_on()
         fitted = fit_head(learnt, held_out, head, train, train.seed, history)
-        logits.pictures[here] = predict_logits(fitted, held_out)
-        if poor_here.any():
-            logits.poor[poor_here] = predict_logits(fitted, data.poor[poor_here].images)
+        for part, of_part in zip(judged, logits, strict=True):
+            here = part.fold == number
+            if here.any():
+                of_part[here] = predict_logits(fitted, part[here].images)
         print(f"fold {number}: {history[-1]}", flush=True)
     return logits
 
@@ -295,17 +302,16 @@ def main() -> None:
     """Train, judge, write."""
     options = _parser().parse_args()
     torch.set_num_threads(1)
-    store, poor = FeatureStore.open(options.features, options.list, options.lcas), None
-    if options.poor_copies:
-        poor = FeatureStore.open(options.poor_copies[:1], options.list, options.poor_copies[1:])
-    data = read_data(store, FrozenMAE.from_pretrained(options.backbone).patch_dim, poor)
-    data = replace(data, poor_is_learnt=not options.no_poor_copies)
-    listed, listed_poor = store.pictures, None if poor is None else poor.pictures
+    store = FeatureStore.open(options.features, options.list, options.lcas)
+    poor, portraits = (_beside(named) for named in (_with(options.list, options.poor_copies), options.portraits))
+    data = read_data(store, FrozenMAE.from_pretrained(options.backbone).patch_dim, poor, portraits)
+    left_out = {name for name in ("squares", "poor", "portraits") if getattr(options, f"no_{name}")}
+    data = replace(data, learnt=tuple(name for name in data.learnt if name not in left_out))
+    listed = store.pictures
+    beside = {name: part.pictures for name, part in (("poor", poor), ("portraits", portraits)) if part is not None}
     if options.without is not None:
         data, listed = data.without(options.without), listed[listed.fold != options.without]
-        listed_poor = listed_poor and listed_poor[listed_poor.fold != options.without]
-    if options.no_squares:
-        data = data.without_squares()
+        beside = {name: part[part.fold != options.without] for name, part in beside.items()}
     pictures, fold = data.pictures.images, data.pictures.fold
     dim = pooled_dim(pictures.global_feature.shape[-1], HEAD.view_pooling, len(VIEWS))
     statistics = () if options.no_statistics else HEAD.statistics
@@ -315,8 +321,8 @@ def main() -> None:
     families = family_aucs(listed, logits.pictures)
     print(f"mean family AUC {np.mean(list(families.values())):.4f}, found {found_at(listed, logits.pictures):.3f}")
     calibration = report_calibration(logits.pictures, pictures.labels, pictures.generators, train, fold=fold)
-    judged_poor = None if listed_poor is None else poor_record(listed_poor, logits.poor, calibration)
-    print(f"poor copies: {judged_poor}")
+    judged = {name: record_beside(part, getattr(logits, name), calibration) for name, part in beside.items()}
+    print(*(f"{name}: {figures}" for name, figures in judged.items()), sep="\n")
     if options.out is None:
         return
     provenance = json.loads(options.provenance.read_text(encoding="utf-8"))
@@ -325,10 +331,19 @@ def main() -> None:
     model = trained_model(data, head_config, calibration, options.backbone, name, provenance)
     model.write(options.out)
     if options.save:
-        judged = Judged(listed, logits.pictures, calibration)
-        record = make_record(judged, options.list, model.config.model_id) | {"poor_copies": judged_poor}
+        of_list = Judged(listed, logits.pictures, calibration)
+        record = make_record(of_list, options.list, model.config.model_id) | {"beside": judged}
         RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         draw(record)
+
+
+def _with(list_csv: Path, folders: Sequence[Path] | None) -> Sequence[Path] | None:
+    return folders and (list_csv, *folders)
+
+
+def _beside(named: Sequence[Path] | None) -> FeatureStore | None:
+    """Open what --poor-copies or --portraits names: list, features, LCAS."""
+    return None if named is None else FeatureStore.open(named[1:2], named[0], named[2:])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -337,11 +352,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--features", type=Path, nargs="+", required=True, help="of benchmarks.starter_features")
     parser.add_argument("--lcas", type=Path, nargs="+", required=True, help="for each, that of benchmarks.starter_lcas")
     parser.add_argument("--poor-copies", type=Path, nargs=2, metavar=("FEATURES", "LCAS"), help="of poor copies")
+    parser.add_argument("--portraits", type=Path, nargs=3, metavar=("LIST", "FEATURES", "LCAS"), help="of portraits")
     parser.add_argument("--backbone", type=Path, required=True, help="folder that cinemae pretrain wrote")
     parser.add_argument("--provenance", type=Path, help="JSON for config.json and the card; with --out")
     parser.add_argument("--out", type=Path, help="model directory to write; without it only the figures are printed")
     parser.add_argument("--no-squares", action="store_true", help="do not train on centre squares")
-    parser.add_argument("--no-poor-copies", action="store_true", help="judge poor copies, do not train on them")
+    parser.add_argument("--no-poor-copies", dest="no_poor", action="store_true", help="judge them, train without")
+    parser.add_argument("--no-portraits", action="store_true", help="judge them, train without")
     parser.add_argument("--no-statistics", action="store_true", help="train on the global feature alone")
     parser.add_argument("--without", type=int, help="a fold to leave out altogether")
     parser.add_argument("--save", action="store_true", help=f"write {RECORD.name}")

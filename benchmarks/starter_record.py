@@ -138,13 +138,13 @@ def _beside_portraits(judged: Judged) -> list[dict[str, Any]]:
     return [judged.portrait_row(name, kinds == name) for name in np.unique(kinds[kinds != ""]).tolist()]
 
 
-def poor_record(pictures: Pictures, logits: NDArray[np.float64], calibration: CalibrationReport) -> dict[str, Any]:
-    """Return how poor copies are judged, by curve and thresholds that untouched pictures of the other folds gave.
+def record_beside(pictures: Pictures, logits: NDArray[np.float64], calibration: CalibrationReport) -> dict[str, Any]:
+    """Return how poor copies or portraits are judged, by curve and thresholds that pictures of the other folds gave.
 
     Args:
-        pictures: That the copies are of.
-        logits: Of each copy, from the head that has not seen its fold.
-        calibration: On the untouched pictures.
+        pictures: The portraits, or the pictures that the copies are of.
+        logits: Of each, from the head that has not seen its fold.
+        calibration: On the pictures of the list.
     """
     folds = np.unique(calibration.fold)
     ai, photograph = np.zeros(len(logits), bool), np.zeros(len(logits), bool)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # How the bundled starter model was made. Needs the training pictures, which are not shipped (provenance.json names where they
 # come from), and an encoder:
+#   pip install 'opencv-python-headless<5'
 #   recipes/starter/make.sh LIST.csv PICTURES ENCODER WORK
 # LIST.csv has the columns file (below PICTURES), class (fake or real), group, family, fold, sha256, width, height, format,
 # make, repo and license; that of the bundled model holds all generated images and the first 100 photographs of each source, by
@@ -19,6 +20,12 @@ python -m benchmarks.starter_features "$list" "$pictures" "$work/encoder" "$work
 # Poor copies of some, so that noise and crops say less of the class.
 python -m benchmarks.starter_features "$list" "$pictures" "$work/encoder" "$work/poor" \
   --views ws,c0 --layers 5-9 --bfloat16 --keep-pixels --poor-copies
+# Faces cut out of either class, so that a portrait says less of it. Few pictures show one: LIST may name more than are
+# learnt from otherwise, as PORTRAITS_LIST (that of the bundled model: 16,429 photographs).
+[ -f "$work/portraits/portraits.csv" ] ||
+  python -m benchmarks.starter_portraits "${PORTRAITS_LIST:-$list}" "$pictures" "$work/portraits"
+python -m benchmarks.starter_features "$work/portraits/portraits.csv" "$work/portraits" "$work/encoder" \
+  "$work/portrait-features" --views ws,c0 --layers 5-9 --bfloat16 --keep-pixels
 # The decoder redraws masked patches of photographs; the encoder stays as it is.
 python -m benchmarks.starter_photographs "$list" "$work/features" "$work/photographs"
 cinemae pretrain "$work/photographs" --out "$work/backbone" --encoder "$work/encoder" --freeze-encoder \
@@ -26,6 +33,8 @@ cinemae pretrain "$work/photographs" --out "$work/backbone" --encoder "$work/enc
   --warmup-steps 100 --ema-decay 0.99 --min-scale 0.9 --max-scale 1.0 --hours "${HOURS:-0.75}"
 python -m benchmarks.starter_lcas "$work/features" "$work/backbone" "$work/lcas"
 python -m benchmarks.starter_lcas "$work/poor" "$work/backbone" "$work/lcas-poor"
+python -m benchmarks.starter_lcas "$work/portrait-features" "$work/backbone" "$work/lcas-portraits"
 python -m benchmarks.starter_model "$list" --features "$work/features" --lcas "$work/lcas" \
-  --poor-copies "$work/poor" "$work/lcas-poor" --backbone "$work/backbone" \
+  --poor-copies "$work/poor" "$work/lcas-poor" \
+  --portraits "$work/portraits/portraits.csv" "$work/portrait-features" "$work/lcas-portraits" --backbone "$work/backbone" \
   --provenance "$here/provenance.json" --out "$work/starter"

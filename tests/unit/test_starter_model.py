@@ -15,7 +15,7 @@ from benchmarks.starter_cv import family_aucs
 from benchmarks.starter_deliveries import degrade, protocol_steps
 from benchmarks.starter_model import EXTRACTOR, HEAD, TRAIN, Data, cross_logits, data_rows, names, read_data
 from benchmarks.starter_pictures import in_turns
-from benchmarks.starter_record import Judged, make_record, poor_record
+from benchmarks.starter_record import Judged, make_record, record_beside
 from benchmarks.starter_store import FeatureStore
 from PIL import Image
 
@@ -46,7 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.writerows(rows)
     _store(folder / "features", folder / "lcas", rows, ("ws", "c0"), rng)
     _store(folder / "squares", folder / "lcas-squares", [row for row in rows if row["width"] == 300], ("sc",), rng)
-    _store(folder / "poor", folder / "lcas-poor", [row for n, row in enumerate(rows) if n % 4 < 2], ("ws", "c0"), rng)
+    some = [row for n, row in enumerate(rows) if n % 4 < 2]
+    for name in ("poor", "portraits"):
+        _store(folder / name, folder / f"lcas-{name}", some, ("ws", "c0"), rng)
     return folder
 
 
@@ -72,14 +74,15 @@ def store(folder: Path) -> FeatureStore:
     return FeatureStore.open(both, folder / "list.csv", [folder / "lcas", folder / "lcas-squares"])
 
 
-@pytest.fixture(scope="module")
-def poor(folder: Path) -> FeatureStore:
-    return FeatureStore.open([folder / "poor"], folder / "list.csv", [folder / "lcas-poor"])
+@pytest.fixture(scope="module", params=["poor", "portraits"])
+def beside(folder: Path, request: pytest.FixtureRequest) -> tuple[str, FeatureStore]:
+    name = request.param
+    return name, FeatureStore.open([folder / name], folder / "list.csv", [folder / f"lcas-{name}"])
 
 
 @pytest.fixture(scope="module")
-def data(store: FeatureStore, poor: FeatureStore) -> Data:
-    return read_data(store, 588, poor)
+def data(store: FeatureStore, beside: tuple[str, FeatureStore]) -> Data:
+    return read_data(store, 588, **dict([beside]))
 
 
 def test_both_views_lie_side_by_side_and_only_pictures_that_are_not_square_have_a_copy(data: Data) -> None:
@@ -100,25 +103,30 @@ def test_a_copy_has_the_native_view_and_statistics_of_its_picture(store: Feature
 
 def test_a_fold_left_out_leaves_with_its_copies(data: Data) -> None:
     left = data.without(2)
-    parts = left.pictures, left.squares, left.poor
-    assert all(set(part.fold) == {0, 1, 3} for part in parts)
+    parts = left.pictures, left.squares, left.poor, left.portraits
+    assert all(set(part.fold) == {0, 1, 3} for part in parts if len(part.fold))
     assert len(left.trained_on()) == sum(len(part.images) for part in parts) == 3 * len(data.trained_on()) // 4
     assert "flux-1" not in left.trained_on().names(1)
 
 
 def test_families_unseen_are_told_by_what_they_share(
-    folder: Path, store: FeatureStore, poor: FeatureStore, data: Data, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    store: FeatureStore,
+    beside: tuple[str, FeatureStore],
+    data: Data,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pictures, fold = data.pictures.images, data.pictures.fold
     head = replace(HEAD, global_dim=2 * pictures.global_feature.shape[-1], agg_hidden=4)
-    logits, logits_of_poor = cross_logits(data, head, replace(TRAIN, epochs=3))
+    found = cross_logits(data, head, replace(TRAIN, epochs=3))
+    logits = found.pictures
     assert min(family_aucs(store.pictures, logits).values()) > 0.9
     calibration = report_calibration(logits, pictures.labels, pictures.generators, TRAIN, fold=fold)
     assert np.array_equal(calibration.crossed.fold, fold)
-    judged_poor = poor_record(poor.pictures, logits_of_poor, calibration)
-    assert (judged_poor["photographs"], judged_poor["generated"]) == (48, 48)
-    assert judged_poor["mean_family_auc"] > 0.9
-    called = judged_poor["generated called ai"]["value"], judged_poor["generated called photograph"]["value"]
+    judged = record_beside(beside[1].pictures, getattr(found, beside[0]), calibration)
+    assert (judged["photographs"], judged["generated"]) == (48, 48)
+    assert judged["mean_family_auc"] > 0.9
+    called = judged["generated called ai"]["value"], judged["generated called photograph"]["value"]
     assert called[0] > 0.5 > called[1]
     monkeypatch.setattr(starter_record, "PORTRAITS", ("faces",))
     record = make_record(Judged(store.pictures, logits, calibration), folder / "list.csv", "model")
@@ -143,10 +151,10 @@ def test_pictures_are_taken_from_all_groups_in_turns() -> None:
     assert [row["group"] for row in in_turns(rows, "group")][:4] == ["a", "b", "a", "b"]
 
 
-def test_poor_copies_are_not_learnt_from_where_they_are_judged_alone(data: Data) -> None:
-    alone = replace(data, poor_is_learnt=False)
-    assert len(data.trained_on()) - len(alone.trained_on()) == len(data.poor.images) == 96
-    assert len(data.without_squares().trained_on()) == len(data.pictures.images) + 96
+def test_what_is_judged_alone_is_not_learnt_from(data: Data, beside: tuple[str, FeatureStore]) -> None:
+    alone = replace(data, learnt=tuple(name for name in data.learnt if name != beside[0]))
+    assert len(data.trained_on()) - len(alone.trained_on()) == len(getattr(data, beside[0]).images) == 96
+    assert len(replace(data, learnt=("pictures",)).trained_on()) == len(data.pictures.images)
 
 
 def test_a_poor_copy_is_cropped_and_noisy_and_always_the_same() -> None:
