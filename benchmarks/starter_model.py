@@ -1,7 +1,7 @@
 r"""Make the bundled model from stored features: cross-fitted thresholds, a head that learnt from all pictures.
 
-    python -m benchmarks.starter_model LIST.csv --features FEATURES --lcas LCAS --poor-copies FEATURES LCAS \
-        --portraits PORTRAITS.csv FEATURES LCAS --backbone BACKBONE \
+    python -m benchmarks.starter_model LIST.csv --features FEATURES --lcas LCAS --backbone BACKBONE \
+        --poor-copies LIST.csv FEATURES LCAS --portraits PORTRAITS.csv FEATURES LCAS \
         --provenance recipes/starter/provenance.json --out MODEL --save
 
 FEATURES is written by `benchmarks.starter_features --views ws,sc,c0 --layers 5-9 --keep-pixels`, LCAS by
@@ -303,7 +303,7 @@ def main() -> None:
     options = _parser().parse_args()
     torch.set_num_threads(1)
     store = FeatureStore.open(options.features, options.list, options.lcas)
-    poor, portraits = (_beside(named) for named in (_with(options.list, options.poor_copies), options.portraits))
+    poor, portraits = _beside(options.poor_copies), _beside(options.portraits)
     data = read_data(store, FrozenMAE.from_pretrained(options.backbone).patch_dim, poor, portraits)
     left_out = {name for name in ("squares", "poor", "portraits") if getattr(options, f"no_{name}")}
     data = replace(data, learnt=tuple(name for name in data.learnt if name not in left_out))
@@ -337,10 +337,6 @@ def main() -> None:
         draw(record)
 
 
-def _with(list_csv: Path, folders: Sequence[Path] | None) -> Sequence[Path] | None:
-    return folders and (list_csv, *folders)
-
-
 def _beside(named: Sequence[Path] | None) -> FeatureStore | None:
     """Open what --poor-copies or --portraits names: list, features, LCAS."""
     return None if named is None else FeatureStore.open(named[1:2], named[0], named[2:])
@@ -351,8 +347,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("list", type=Path, help="CSV of the pictures")
     parser.add_argument("--features", type=Path, nargs="+", required=True, help="of benchmarks.starter_features")
     parser.add_argument("--lcas", type=Path, nargs="+", required=True, help="for each, that of benchmarks.starter_lcas")
-    parser.add_argument("--poor-copies", type=Path, nargs=2, metavar=("FEATURES", "LCAS"), help="of poor copies")
-    parser.add_argument("--portraits", type=Path, nargs=3, metavar=("LIST", "FEATURES", "LCAS"), help="of portraits")
+    for name in ("poor-copies", "portraits"):
+        parser.add_argument(
+            f"--{name}", type=Path, nargs=3, metavar=("LIST", "FEATURES", "LCAS"), help="learnt from too"
+        )
     parser.add_argument("--backbone", type=Path, required=True, help="folder that cinemae pretrain wrote")
     parser.add_argument("--provenance", type=Path, help="JSON for config.json and the card; with --out")
     parser.add_argument("--out", type=Path, help="model directory to write; without it only the figures are printed")

@@ -47,7 +47,7 @@ POOR: Final = (
     "once more (`benchmarks.starter_deliveries.degrade`). The head has learnt from such copies of the pictures of "
     "other folds; thresholds come from pictures without them."
 )
-CUT_PORTRAITS: Final = (
+PORTRAITS: Final = (
     "{photographs:,} faces cut out of photographs and {generated:,} out of generated images (`benchmarks."
     "starter_portraits`), found by OpenCV's cascade; of 60 and 60 that were looked at, 13 and 6 show no human face. "
     "The head has learnt from those of other folds; thresholds come from pictures without them."
@@ -88,7 +88,7 @@ def render() -> str:
         _prevalence(record["right_of_ai_verdicts"]),
         "## By family, worst first\n\n![AUC by family](../benchmarks/results/starter_families.png)",
         _fakes(record["families"], FAMILIES),
-        _portraits(record["portraits"]),
+        _ffhq(record["ffhq"]),
         "## By generator, worst first",
         "Generators of 20 images or more.",
         _fakes(record["generators"], {}),
@@ -112,7 +112,7 @@ def render() -> str:
         "## Poor copies",
         _beside(record["beside"]["poor"], POOR),
         "## Portraits",
-        _beside(record["beside"]["portraits"], CUT_PORTRAITS),
+        _beside(record["beside"]["portraits"], PORTRAITS),
         "## What the files alone would tell",
         "A random forest that knows only container, width and height of the originals reaches, by the same protocol, "
         f"a mean AUC of {probe['mean_family_auc']:.3f} and finds {_percent(probe['found_at_3_percent'])}: generated "
@@ -177,9 +177,9 @@ def _fakes(rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> str:
     )
 
 
-def _portraits(rows: Sequence[Mapping[str, Any]]) -> str:
+def _ffhq(rows: Sequence[Mapping[str, Any]]) -> str:
     text = (
-        "Why some are weak: their fold holds all {portraits} portraits of FFHQ, so that the head that judges it has "
+        "Why some are weak: their fold holds all {ffhq} portraits of FFHQ, so that the head that judges it has "
         "seen none of them, and takes many for generated ones, although it knows faces cut out of other photographs "
         "([portraits](#portraits)). The same scores against those of FFHQ and against all other photographs:"
     )
@@ -189,14 +189,14 @@ def _portraits(rows: Sequence[Mapping[str, Any]]) -> str:
             (
                 {**FAMILIES, "gan": "GANs but CycleGAN", "cyclegan": "CycleGAN"}[row["name"]],
                 str(row["n"]),
-                _number(row["auc_portraits"]),
+                _number(row["auc_ffhq"]),
                 _number(row["auc_others"]),
             )
             for row in rows
         ],
     )
     after = "CycleGAN's pictures are photographs of horses with another coat, and pass for photographs."
-    return "\n\n".join((text.format(portraits=rows[0]["portraits"]), table, after))
+    return "\n\n".join((text.format(ffhq=rows[0]["ffhq"]), table, after))
 
 
 def _photographs(rows: Iterable[Mapping[str, Any]]) -> str:

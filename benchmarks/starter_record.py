@@ -29,8 +29,8 @@ FEWEST: Final = 20
 """Pictures that a generator, a source or a maker of cameras must have for a row of its own."""
 PREVALENCES: Final = (0.01, 0.1, 0.5)
 
-PORTRAITS: Final = ("AIDI_testing_ffhq", "realorfake", "smoothyy3+flux2-spectral-analysis_FFHQ")
-"""Sources of FFHQ's portraits, all in one fold."""
+FFHQ: Final = ("AIDI_testing_ffhq", "realorfake", "smoothyy3+flux2-spectral-analysis_FFHQ")
+"""Sources of portraits of FFHQ, all in one fold."""
 
 Flags = NDArray[np.bool_]
 
@@ -54,13 +54,13 @@ class Judged:
         }
 
     def portrait_row(self, name: str, chosen: Flags) -> dict[str, Any]:
-        """Return how generated images are told from portraits, and from the other photographs of their fold."""
+        """Return how generated images are told from portraits of FFHQ, and from the other photographs of their fold."""
         pictures = self.pictures
         photographs = ~pictures.fake & np.isin(pictures.fold, pictures.fold[chosen])
-        portraits = photographs & np.isin(pictures.group, PORTRAITS)
-        against = {"auc_portraits": portraits, "auc_others": photographs & ~portraits}
+        ffhq = photographs & np.isin(pictures.group, FFHQ)
+        against = {"auc_ffhq": ffhq, "auc_others": photographs & ~ffhq}
         aucs = {key: auc(self.logits[of], self.logits[chosen]).to_dict() for key, of in against.items()}
-        return {"name": name, "n": int(chosen.sum()), "portraits": int(portraits.sum()), **aucs}
+        return {"name": name, "n": int(chosen.sum()), "ffhq": int(ffhq.sum()), **aucs}
 
     def photograph_row(self, name: str, chosen: Flags) -> dict[str, Any]:
         """Return how photographs are judged."""
@@ -113,7 +113,7 @@ def make_record(judged: Judged, list_csv: Path, model: str) -> dict[str, Any]:
         "right_of_ai_verdicts": {str(share): _precision(ai, fake, share) for share in PREVALENCES},
         "calibration_error": figure(calibration_error_of, crossed.prob_fake[real], crossed.prob_fake[fake]).to_dict(),
         "families": _worst_first(judged.fake_row(name, fake & (pictures.family == name)) for name in families),
-        "portraits": _beside_portraits(judged),
+        "ffhq": _beside_ffhq(judged),
         "generators": _worst_first(judged.fake_row(name, chosen) for name, chosen in _groups(pictures.group, fake)),
         "sources": _most_accused_first(
             judged.photograph_row(name, chosen) for name, chosen in _groups(pictures.group, real)
@@ -129,10 +129,10 @@ def make_record(judged: Judged, list_csv: Path, model: str) -> dict[str, Any]:
     }
 
 
-def _beside_portraits(judged: Judged) -> list[dict[str, Any]]:
-    """Return a row for each kind of image whose fold holds the portraits; CycleGAN's repaint photographs."""
+def _beside_ffhq(judged: Judged) -> list[dict[str, Any]]:
+    """Return a row for each kind of image whose fold holds FFHQ; CycleGAN's repaint photographs."""
     pictures = judged.pictures
-    folds = np.unique(pictures.fold[np.isin(pictures.group, PORTRAITS)])
+    folds = np.unique(pictures.fold[np.isin(pictures.group, FFHQ)])
     families = np.where(pictures.fake & np.isin(pictures.fold, folds), pictures.family, "")
     kinds = np.where(np.char.startswith(pictures.group, "cyclegan") & (families != ""), "cyclegan", families)
     return [judged.portrait_row(name, kinds == name) for name in np.unique(kinds[kinds != ""]).tolist()]

@@ -35,6 +35,6 @@ python -m benchmarks.starter_lcas "$work/features" "$work/backbone" "$work/lcas"
 python -m benchmarks.starter_lcas "$work/poor" "$work/backbone" "$work/lcas-poor"
 python -m benchmarks.starter_lcas "$work/portrait-features" "$work/backbone" "$work/lcas-portraits"
 python -m benchmarks.starter_model "$list" --features "$work/features" --lcas "$work/lcas" \
-  --poor-copies "$work/poor" "$work/lcas-poor" \
+  --poor-copies "$list" "$work/poor" "$work/lcas-poor" \
   --portraits "$work/portraits/portraits.csv" "$work/portrait-features" "$work/lcas-portraits" --backbone "$work/backbone" \
   --provenance "$here/provenance.json" --out "$work/starter"

@@ -128,11 +128,11 @@ def test_families_unseen_are_told_by_what_they_share(
     assert judged["mean_family_auc"] > 0.9
     called = judged["generated called ai"]["value"], judged["generated called photograph"]["value"]
     assert called[0] > 0.5 > called[1]
-    monkeypatch.setattr(starter_record, "PORTRAITS", ("faces",))
+    monkeypatch.setattr(starter_record, "FFHQ", ("faces",))
     record = make_record(Judged(store.pictures, logits, calibration), folder / "list.csv", "model")
     assert json.loads(json.dumps(record)) == record
-    assert [(row["name"], row["n"], row["portraits"]) for row in record["portraits"]] == [("gan", EACH, EACH // 2)]
-    assert record["portraits"][0]["auc_portraits"]["value"] > 0.9
+    assert [(row["name"], row["n"], row["ffhq"]) for row in record["ffhq"]] == [("gan", EACH, EACH // 2)]
+    assert record["ffhq"][0]["auc_ffhq"]["value"] > 0.9
     assert [row["n"] for row in record["sources"]] == [EACH] * 3  # those of 20 or more
     assert [(row["name"], row["n"]) for row in record["makers"]] == [("Canon", 4 * EACH)]
     assert sum(row["n"] for row in record["deliveries"]) == 4 * EACH
