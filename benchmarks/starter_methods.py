@@ -200,8 +200,8 @@ against the photographs of its fold, "found" the share of generated images above
 Methods named as `--detector` takes them learn from native crops alone, of few pictures ("trained on") and for
 minutes, where their authors took days on graphics cards: their rows say what that reaches, not what the methods can
 do. The others learn a linear head on features of the frozen encoder, from all pictures of three folds; their minutes
-are without the features. What the bundled model reaches, which has learnt from centre squares, poor copies and LCAS
-statistics beside: [starter.md](../starter.md).
+are without the features. What the bundled model reaches, which has learnt from centre squares, poor copies, portraits
+and LCAS statistics beside: [starter.md](../starter.md).
 
 {table}
 """
