@@ -37,7 +37,7 @@ def test_a_portrait_is_a_square_that_holds_the_face_also_at_the_edge() -> None:
 
 
 def test_large_faces_are_scaled_down_in_half_of_the_cases_and_always_to_the_largest_size() -> None:
-    sides = [portrait.width for portrait in cut(drawn(3000, 3000), (800, 800, 800, 800)) if portrait is not None]
+    sides = [portrait.width for portrait in cut(drawn(2100, 1300), (700, 300, 700, 700)) if portrait is not None]
     assert len(sides) == 40
     assert max(sides) == LARGEST
     assert min(sides) >= LEAST_SCALED
