@@ -37,9 +37,9 @@ of 13 families and {photographs} photographs, at most 100 of a source, are cut i
 family, photographs by source. A head learns on three folds and judges the fourth; thresholds and calibration of a fold
 come from the other three. Every picture is delivered as the web does: saved as JPEG first if it was stored without
 loss, perhaps scaled, perhaps saved as JPEG again. What ships is one more head that has learnt from all of them: how
-that does on these pictures says nothing. Layers, views, what is taken of the pixels, strength and the number of
-photographs were chosen on this very table ([record 0022](decisions/0022-new-starter.md)), which flatters a little.
-Intervals are of 95 %.
+that does on these pictures says nothing. Layers, views, what is taken of the pixels, strength, the number of
+photographs and the portraits were chosen on this very table ([record 0022](decisions/0022-new-starter.md)), which
+flatters a little. Intervals are of 95 %.
 """
 POOR: Final = (
     "Of {generated:,} generated images and {photographs:,} photographs a poor copy each: half of them cropped to 40 to "
@@ -50,7 +50,7 @@ POOR: Final = (
 PORTRAITS: Final = (
     "{photographs:,} faces cut out of photographs and {generated:,} out of generated images (`benchmarks."
     "starter_portraits`), found by OpenCV's cascade; of 60 and 60 that were looked at, 13 and 6 show no human face. "
-    "The head has learnt from those of other folds; thresholds come from pictures without them."
+    "Four are of FFHQ. The head has learnt from those of other folds; thresholds come from pictures without them."
 )
 
 

@@ -27,6 +27,7 @@ from PIL import Image
 
 from cinemae.errors import CinemaeError
 from cinemae.pictures.image import load_image
+from cinemae.sources.whole_files import replacing
 
 SEARCHED: Final = 720
 """Pixels of the longer side that faces are looked for at."""
@@ -107,8 +108,13 @@ def main() -> None:
             kept = portraits[: OF_A_GROUP - cut[of]]
             cut[of] += len(kept)
             written += [_write(portrait, row, options.out) for portrait in kept]
-    with (options.out / "portraits.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+    if not written:
+        raise SystemExit(f"none of {len(rows)} pictures shows a face to cut out: name more pictures")
+    with (
+        replacing(options.out / "portraits.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, list(written[0]))
         writer.writeheader()
         writer.writerows(written)
     print(f"{len(written)} portraits of {len(rows)} pictures")

@@ -21,7 +21,7 @@ python -m benchmarks.starter_features "$list" "$pictures" "$work/encoder" "$work
 python -m benchmarks.starter_features "$list" "$pictures" "$work/encoder" "$work/poor" \
   --views ws,c0 --layers 5-9 --bfloat16 --keep-pixels --poor-copies
 # Faces cut out of either class, so that a portrait says less of it. Few pictures show one: LIST may name more than are
-# learnt from otherwise, as PORTRAITS_LIST (that of the bundled model: 16,429 photographs).
+# learnt from otherwise, as PORTRAITS_LIST (that of the bundled model: the same generated images and 16,429 photographs).
 [ -f "$work/portraits/portraits.csv" ] ||
   python -m benchmarks.starter_portraits "${PORTRAITS_LIST:-$list}" "$pictures" "$work/portraits"
 python -m benchmarks.starter_features "$work/portraits/portraits.csv" "$work/portraits" "$work/encoder" \
