@@ -1,9 +1,10 @@
 """What the simulation starts from: seconds of each stage on one core, and whole runs with one and with two workers.
 
 The pictures are photographs of 1024x768 from `benchmarks.folder`, scored by the bundled model with one thread. A worker
-is a process that reads, decodes, scores and writes verdicts one after the other, as a bulk run's does. Of each run the
-fastest round counts: on a machine that others use, slower rounds measure the others. `--clock cpu` counts the
-processor's seconds instead: for a busy machine, and blind to workers that wait.
+is a process that reads, decodes, scores and writes verdicts one after the other, as a bulk run's does. Stages are timed
+in one worker alone and in two at once, from which a run of two is simulated. Of each run the fastest round counts: on a
+machine that others use, slower rounds measure the others. `--clock cpu` counts the processor's seconds instead: for a
+busy machine, and blind to workers that wait.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from cinemae.stores.results import RESULT_SCHEMA
 
 SIZE = (1024, 768)
 STAGES = ("read", "decode", "model", "write")
+BUSY = {1: "", 2: ", both cores busy"}
+"""What is said of a stage that was timed in so many workers at once: two may share what a core alone has to itself."""
 TOLERANCE = 0.15
 
 
@@ -46,9 +49,13 @@ def measure(options: argparse.Namespace) -> Record:
         image_bytes = sum(path.stat().st_size for path in paths) / len(paths)
         workers = [_Worker(paths, options.clock) for _ in range(2)]
         samples: Samples = {f"{count} worker{'s' if count > 1 else ''}": [] for count in (1, 2)}
-        stages: list[dict[str, list[float]]] = []
+        stages: dict[int, list[dict[str, list[float]]]] = {1: [], 2: []}
         for _ in range(options.rounds):
-            stages.append(workers[0].time_stages())
+            for count, rounds in stages.items():
+                for worker in workers[:count]:
+                    worker.begin_stages()
+                first, *_ = [worker.end_stages() for worker in workers[:count]]
+                rounds.append(first)
             for count, (_, seconds) in enumerate(samples.items(), 1):
                 begin = time.perf_counter()
                 for worker in workers[:count]:
@@ -58,9 +65,15 @@ def measure(options: argparse.Namespace) -> Record:
         for worker in workers:
             worker.close()
         row_bytes = _row_bytes(paths)
-    fastest = Stages(*(_fastest([each[stage] for each in stages]) for stage in STAGES))
+    fastest = {
+        count: Stages(*(_fastest([each[stage] for each in rounds]) for stage in STAGES))
+        for count, rounds in stages.items()
+    }
+    by_stage = {
+        f"{stage}{busy}": list(getattr(fastest[count], stage)) for count, busy in BUSY.items() for stage in STAGES
+    }
     rates = {count: count * len(paths) / min(values) for count, values in enumerate(samples.values(), 1)}
-    simulated = {count: simulate_local(fastest, count, images=2000) for count in (1, 2)}
+    simulated = {count: simulate_local(fastest[count], count, images=2000) for count in (1, 2)}
     off = {count: abs(simulated[count].rate / rates[count] - 1) for count in (1, 2)}
     return Record(
         benchmark="scale",
@@ -72,7 +85,7 @@ def measure(options: argparse.Namespace) -> Record:
         },
         checks={},
         figures={
-            **{f"{stage}, ms/image": 1e3 * sum(getattr(fastest, stage)) / len(paths) for stage in STAGES},
+            **{f"{stage}, ms/image": 1e3 * sum(seconds) / len(paths) for stage, seconds in by_stage.items()},
             **{f"{count} worker(s), measured, images/s": rates[count] for count in (1, 2)},
             **{f"{count} worker(s), simulated, images/s": simulated[count].rate for count in (1, 2)},
             "two workers / one, measured": rates[2] / rates[1],
@@ -83,7 +96,7 @@ def measure(options: argparse.Namespace) -> Record:
             Target(f"simulated against measured, {count} worker(s), relative", off[count], TOLERANCE, at_least=False)
             for count in (1, 2)
         ],
-        samples={**samples, **{f"stage {stage}": list(getattr(fastest, stage)) for stage in STAGES}},
+        samples={**samples, **{f"stage {stage}": seconds for stage, seconds in by_stage.items()}},
     )
 
 
@@ -116,8 +129,11 @@ class _Worker:
         self._ask("warm up")
         self.end()
 
-    def time_stages(self) -> dict[str, list[float]]:
+    def begin_stages(self) -> None:
         self._ask("stages")
+
+    def end_stages(self) -> dict[str, list[float]]:
+        """Wait for the seconds of each stage, a value a picture."""
         assert self._process.stdout is not None
         found: dict[str, list[float]] = json.loads(self._process.stdout.readline())
         return found
