@@ -2,7 +2,8 @@
 
 Cold means a new process; files come from the disk cache and modules are compiled, as from the second call on.
 `python -X importtime` says which packages the imports' time goes to; it slows them down, so its figures are for
-comparison with each other.
+comparison with each other. Memory is the most that the process of `cinemae detect` held at once, as
+the system counts it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,15 @@ DETECT = "cinemae detect one.jpg"
 TORCH = 'python -c "import torch"'
 HELP = "cinemae --help"
 LISTED = 8  # packages, the slowest to import
+MOST_MEMORY = 400.0
+"""Megabytes that scoring one image may take."""
+_WITH_PEAK = """
+import atexit, runpy, sys
+peak = lambda: next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+atexit.register(lambda: print(peak(), file=sys.stderr))
+sys.argv[0] = "cinemae"
+runpy.run_module("cinemae", run_name="__main__")
+"""
 
 
 def measure(options: argparse.Namespace) -> Record:
@@ -48,6 +58,7 @@ def _measure(options: argparse.Namespace) -> Record:
     checks = _check(detect, options)
     commands = {DETECT: detect, TORCH: ["-c", "import torch"], HELP: ["-m", "cinemae", "--help"]}
     samples = take_turns({name: lambda line=line: _python(*line) for name, line in commands.items()}, options.rounds)
+    memory = max(_peak_megabytes(*detect[2:]) for _ in range(3))
     ratio, of_help = (median_ratio(samples[name], samples[TORCH]) for name in (DETECT, HELP))
     return Record(
         benchmark="cold_start",
@@ -57,12 +68,14 @@ def _measure(options: argparse.Namespace) -> Record:
             **{f"{name}, s": statistics.median(seconds) for name, seconds in samples.items()},
             "detect / import torch": ratio,
             "help / import torch": of_help,
+            f"{DETECT}, memory at most, MB": memory,
             **_import_times(DETECT, detect, options.rounds),
             **_import_times(HELP, commands[HELP], options.rounds),
         },
         targets=[
             Target("cold detect / import torch", ratio, 0.5, at_least=False),
             Target("help / import torch", of_help, 0.25, at_least=False),
+            Target(f"memory of {DETECT} at most, MB", memory, MOST_MEMORY, at_least=False),
         ],
         samples=samples,
     )
@@ -74,6 +87,11 @@ def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
     if done.returncode:
         raise WrongAnswerError(f"{shlex.join(arguments)} ended with {done.returncode}: {done.stderr[-500:]}")
     return done
+
+
+def _peak_megabytes(*arguments: str) -> float:
+    *_, kilobytes, _ = _python("-c", _WITH_PEAK, *arguments).stderr.split()
+    return int(kilobytes) * 1024 / 1e6
 
 
 def _import_times(name: str, arguments: list[str], rounds: int) -> dict[str, float]:

@@ -113,7 +113,7 @@ def _time(
         flat = torch.from_numpy(pixels).flatten(0, 1)
         expected = exact.score(pixels).prob_fake
         with torch.inference_mode():
-            features = exact._model.extractor(flat).global_feature
+            features = exact._model.extractor.backbone.global_feature(flat)
         what = f"{name}, batch {batch}"
         checks[f"{what}: global_feature, transcription"] = require_close(what, plain(flat), features, EXACT)
         for precision, tolerance in (("fp32", EXACT), ("int8", CLOSE)):

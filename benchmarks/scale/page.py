@@ -62,7 +62,8 @@ def render(record: dict[str, Any]) -> str:
     figures, samples = record["figures"], record["samples"]
     stages = Stages(*(samples[f"stage {stage}{BUSY[2]}"] for stage in STAGES))  # as cores of a full machine are
     image_bytes, row_bytes = figures["an image, bytes"], figures["a row of results, bytes"]
-    rows = [_plan(kind, stages, size) for size in SIZES for kind in kinds(image_bytes)]
+    one_each = [(kind, simulate(stages, kind.cluster, IMAGES_SIMULATED, seed=0)) for kind in kinds(image_bytes)]
+    rows = [_plan(kind, one, stages, size) for size in SIZES for kind, one in one_each]
     return "\n".join(
         [
             _INTRODUCTION,
@@ -80,11 +81,10 @@ def render(record: dict[str, Any]) -> str:
     )
 
 
-def _plan(kind: Kind, stages: Stages, size: str) -> str:
+def _plan(kind: Kind, one: Outcome, stages: Stages, size: str) -> str:
     images, hours = SIZES[size]
-    alone = simulate(stages, kind.cluster, IMAGES_SIMULATED, seed=0)
-    machines = max(1, math.ceil(images / (alone.rate * 3600 * hours)))
-    outcome = _cluster(kind, stages, machines) if machines > 1 else alone
+    machines = max(1, math.ceil(images / (one.rate * 3600 * hours)))
+    outcome = _cluster(kind, stages, machines) if machines > 1 else one
     took = images / outcome.rate / 3600
     money = took * machines * kind.price + images * GET_PRICE
     named = {"cores": "cores", "gpu": "GPU", "network": "network", "store": "requests to the store"}

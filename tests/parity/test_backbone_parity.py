@@ -52,7 +52,7 @@ def _reference(model, pixel_values, noise):
     ("size", "batch"),
     [
         ("tiny", 3),
-        ("base", 2),
+        pytest.param("base", 2, marks=pytest.mark.slow),
         pytest.param("large", 1, marks=pytest.mark.slow),
         pytest.param("huge", 1, marks=pytest.mark.slow),
     ],

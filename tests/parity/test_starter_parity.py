@@ -58,7 +58,11 @@ def _assert_parity(found, expected):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-3, abs=1e-4), name
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [*SHIPPED[:2], *(pytest.param(path, marks=pytest.mark.slow) for path in SHIPPED[2:])],
+    ids=lambda path: path.name,
+)
 def test_shipped_pictures_score_alike_in_onnx_and_torch(path, onnx_detector, torch_detector):
     found, expected = onnx_detector.detect(path), torch_detector.detect(path)
     _assert_parity(found, expected)

@@ -106,6 +106,7 @@ def test_open_to_the_network_without_a_key_is_warned_of(in_process, tools):
     assert "no API key is set" in entries[0]["message"]
 
 
+@pytest.mark.slow
 def test_two_hundred_clients_at_once(tiny_model):
     """A short run of the benchmark: good, broken, huge, slow and leaving clients, all answers checked, then SIGTERM.
 

@@ -53,6 +53,7 @@ def values(result: DetectorComparison) -> dict:
 
 
 class TestAucDifference:
+    @pytest.mark.slow
     def test_equals_a_paired_bootstrap_by_brute_force(self, both: Predictions, values: dict):
         labels = both.images.label
         scores = [both.of(column) for column in (A, B)]

@@ -253,6 +253,7 @@ for model in models:
 """
 
 
+@pytest.mark.slow
 def test_transformers_own_pipeline_gives_the_librarys_probability(hub, pushed, tiny_model, tmp_path):
     photo = str(Path(__file__).resolve().parents[2] / "examples" / "coffee.jpg")
     tiny, starter = Detector.from_pretrained(tiny_model), Detector.from_pretrained()

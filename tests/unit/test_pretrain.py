@@ -259,6 +259,7 @@ class TestResume:
         pretrain(paths, tmp_path, CONFIG, Budget(steps=30))
         assert_same_run(tmp_path, finished)
 
+    @pytest.mark.slow
     def test_killed_by_the_system_it_goes_on_to_the_same_bytes(self, finished, paths, tmp_path):
         command = [sys.executable, __file__, str(Path(paths[0]).parent), str(tmp_path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -174,6 +174,7 @@ class TestRiskCoverage:
             assert few.low <= few.value <= few.high
             assert wide.high - wide.low < 0.5 * (few.high - few.low)
 
+    @pytest.mark.slow
     def test_the_interval_is_as_wide_as_the_spread_over_fresh_images(self):
         areas = [risk_coverage(*draw_probabilities(100 + draw, 200, 200), levels=()).aurc for draw in range(40)]
         spread = 2 * 1.96 * np.std([area.value for area in areas], ddof=1)

@@ -116,6 +116,7 @@ class TestEachStatistic:
         found = point(real, fake, {name: STATISTICS[name]})
         assert found[name] == pytest.approx(_reference(name, real, fake), abs=1e-12)
 
+    @pytest.mark.slow
     def test_has_the_interval_of_scipy(self, name, scores):
         expected = bootstrap(
             scores,
@@ -191,6 +192,7 @@ def test_an_estimate_as_json():
     assert Estimate(0.5, 0.25, 0.75, 9).to_dict() == {"value": 0.5, "low": 0.25, "high": 0.75, "n": 9}
 
 
+@pytest.mark.slow
 def test_draws_of_two_detectors_are_paired(scores):
     """The resamples are those of a brute-force bootstrap that takes the same images for both."""
     rng = np.random.default_rng(1)
@@ -259,6 +261,7 @@ class TestEstimateMean:
         assert _mean([(real, fake), (real, fake[:4])], {"auc": auc_of})["auc"].n == 14 + 11 + 4
         assert _mean([(real, fake), (real[:6], fake[:4])], {"auc": auc_of})["auc"].n == 14 + 11 + 6 + 4
 
+    @pytest.mark.slow
     def test_equals_a_brute_force_bootstrap(self, scores):
         groups = [scores, (scores[0], scores[1][:6] + 0.05)]
         total = np.zeros(RESAMPLES)
