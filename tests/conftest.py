@@ -155,6 +155,27 @@ def one_trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Ci
         yield trace
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_probe() -> Iterator[None]:
+    """A format probe of the same files and labels grows its forests once in a process: they take half a second.
+
+    Which files and labels, which forest and which folds is all that its answer depends on.
+    """
+    from cinemae.statistics import format_probe
+
+    judge, known = format_probe.cross_val_predict, dict[tuple[object, ...], Any]()
+
+    def judge_once(forest: Any, encoded: Any, labels: Any, *, cv: Any) -> Any:
+        key = (encoded.shape, encoded.tobytes(), labels.tobytes(), repr(forest), repr(cv))
+        if key not in known:
+            known[key] = judge(forest, encoded, labels, cv=cv)
+        return known[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(format_probe, "cross_val_predict", judge_once)
+        yield
+
+
 @pytest.fixture
 def no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the graph out of models that are built, where a test does not score with it: torch scores without one."""

@@ -113,6 +113,7 @@ def kill_after_a_batch(log: Path) -> None:
     os.kill(read_log(log, "load")[0]["child"], signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "patience_s", "how"), [("kills.png", 60.0, "exit code 9"), ("hangs.png", 0.5, "no result for 0.5 s")]
 )
