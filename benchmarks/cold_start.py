@@ -20,6 +20,7 @@ from collections import Counter
 from unittest import mock
 
 from benchmarks.measure import (
+    KILOBYTES,
     ROOT,
     Record,
     Target,
@@ -37,10 +38,10 @@ HELP = "cinemae --help"
 LISTED = 8  # packages, the slowest to import
 MOST_MEMORY = 400.0
 """Megabytes that scoring one image may take."""
-_WITH_PEAK = """
+_WITH_PEAK = f"""
 import atexit, runpy, sys
-peak = lambda: next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-atexit.register(lambda: print(peak(), file=sys.stderr))
+{KILOBYTES}
+atexit.register(lambda: print(kilobytes("VmHWM"), file=sys.stderr))
 sys.argv[0] = "cinemae"
 runpy.run_module("cinemae", run_name="__main__")
 """
@@ -90,8 +91,7 @@ def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _peak_megabytes(*arguments: str) -> float:
-    *_, kilobytes, _ = _python("-c", _WITH_PEAK, *arguments).stderr.split()
-    return int(kilobytes) * 1024 / 1e6
+    return int(_python("-c", _WITH_PEAK, *arguments).stderr.split()[-1]) * 1024 / 1e6
 
 
 def _import_times(name: str, arguments: list[str], rounds: int) -> dict[str, float]:

@@ -43,6 +43,12 @@ LIKE_BUNDLED = (
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("cinemae", "numpy", "pillow", "onnxruntime", "torch", "transformers", "pyarrow")
 
+KILOBYTES = """
+def kilobytes(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name + ":"))
+"""
+"""For programs of processes that are weighed: VmRSS, what a process holds now, or VmHWM, the most it has held."""
+
 Samples = dict[str, list[float]]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.large_model import make_large_graph, weight_bytes
-from benchmarks.measure import ROOT, Record, Target, make_parser, require_close, run
+from benchmarks.measure import KILOBYTES, ROOT, Record, Target, make_parser, require_close, run
 from cinemae.models.scorers import TorchScorer
 
 BOUND = 1.15
@@ -28,13 +28,10 @@ ENGINES = {
     "ONNX Runtime": "from cinemae.models.scorers import OnnxScorer as Scorer",
 }
 _CHILD = """
-import json, pathlib, re, sys
+import json, sys
 import numpy
 {imports}
-
-def kilobytes(name):
-    return int(re.search(name + r":\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text()).group(1))
-
+{kilobytes}
 imports = kilobytes("VmRSS")
 scorer = Scorer(sys.argv[1], precision="fp32")
 scores = [scorer.score(numpy.load(sys.argv[2])) for _ in range(2)]
@@ -79,7 +76,7 @@ def measure(options: argparse.Namespace) -> Record:
 
 def _child(engine: str, folder: Path, image: Path) -> tuple[int, int, list[float]]:
     """Return kilobytes after the imports and at most, and the logit."""
-    program = _CHILD.replace("{imports}", ENGINES[engine])
+    program = _CHILD.replace("{imports}", ENGINES[engine]).replace("{kilobytes}", KILOBYTES)
     command = [sys.executable, "-c", program, str(folder), str(image)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     imports, peak, logit = json.loads(done.stdout)

@@ -24,7 +24,17 @@ from torch import Tensor
 from transformers import ViTMAEForPreTraining, ViTMAEModel
 
 from benchmarks.large_model import make_large_graph, weight_bytes
-from benchmarks.measure import Record, Samples, Target, make_parser, median_ratio, require_close, run, take_turns
+from benchmarks.measure import (
+    KILOBYTES,
+    Record,
+    Samples,
+    Target,
+    make_parser,
+    median_ratio,
+    require_close,
+    run,
+    take_turns,
+)
 from cinemae.core.masking import noise_from_config
 from cinemae.models.directory import (
     BACKBONE_DIR,
@@ -38,7 +48,7 @@ from cinemae.models.scorers import OnnxScorer, TorchScorer
 MOST_TIME, MOST_MEMORY = 0.55, 0.4
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 EXACT, CLOSE = 1e-4, 0.05  # largest difference of prob_fake: two engines in float32, int8 and float32
-PEAK = """
+PEAK = f"""
 import sys
 import numpy as np
 from cinemae.models.scorers import OnnxScorer
@@ -47,8 +57,8 @@ image = scorer.config.extractor.image
 shape = (1, image.num_views, 3, image.size, image.size)
 for _ in range(3):
     scorer.score(np.random.default_rng(0).standard_normal(shape, np.float32))
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-print(int(status["VmHWM"].split()[0]) * 1024)
+{KILOBYTES}
+print(kilobytes("VmHWM") * 1024)
 """
 
 

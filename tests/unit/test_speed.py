@@ -1,5 +1,7 @@
 import dataclasses
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,13 @@ from cinemae.models.scorers import OnnxScorer, TorchScorer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 QUICK = SpeedConfig(batch_sizes=(1, 3), images=4, rounds=2, width=60, height=50)
+
+
+def test_memory_is_the_processs_own_however_much_its_parent_holds():
+    held = b"x" * 500_000_000  # the parent's pages, which count for the child until it is another program
+    program = "from cinemae.evaluation.speed import peak_memory; print(peak_memory())"
+    child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 10 < float(child.stdout) < len(held) / 2e6
 
 
 @pytest.fixture(scope="module")
