@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import FIRST_STARTER, FIRST_STARTERS, RESULTS, ROOT
+from benchmarks.measure import RESULTS, ROOT
 from cinemae.evaluation.protocols.reproduce import Reproduced
 
 INDEX = ROOT / "docs" / "benchmarks.md"
@@ -21,8 +21,7 @@ is a table or figure of the paper, run by `cinemae reproduce NAME --data ROOT`; 
 say with which options.
 
 **Nothing here was measured on the paper's data sets, nor with its backbone.** GenImage, AIGCDetectBenchmark, Chameleon
-and the ViT-L weights were not at hand. Two stand-ins take their place, one a page and never both in one table; the list
-below says which.
+and the ViT-L weights were not at hand. A stand-in takes their place.
 """
 LIST_HEAD = """## The pages
 
@@ -50,18 +49,12 @@ def render() -> dict[Path, str]:
         cells = values["tables"][0]["cells"]
         measured = {cell["row"] for cell in cells if cell["measured"]}
         count = f"{len(measured)} of {len({cell['row'] for cell in cells})}"
-        columns = [f"[{values['place']}]({PAGES.name}/{name}.md)", values["title"], _frozen_half(values)]
+        columns = [f"[{values['place']}]({PAGES.name}/{name}.md)", values["title"], values["frozen_half"]]
         columns += [_images(values["measured_on"][part]) for part in ("train", "test")]
         rows.append(f"| {' | '.join([*columns, count])} |")
     index = [HEAD, (RESULTS.parent / "stand_ins.md").read_text(encoding="utf-8"), ELSEWHERE, LIST_HEAD]
     index += ["\n".join(rows), BENCH_BLOCKS.read_text(encoding="utf-8")]
     return {INDEX: "\n\n".join(part.strip() for part in index) + "\n", **pages}
-
-
-def _frozen_half(values: dict[str, Any]) -> str:
-    """Return its id, or that it is the first starter's."""
-    name: str = values["frozen_half"]
-    return "first starter" if name in FIRST_STARTERS else name
 
 
 def _images(part: dict[str, Any]) -> str:
@@ -76,9 +69,7 @@ def _page(name: str, values: dict[str, Any]) -> str:
         f"![{path.stem}](../../{path.relative_to(ROOT).as_posix()})" for path in sorted(PROTOCOLS.glob(f"{name}-*.png"))
     ]
     versions = ", ".join(f"{package} {version}" for package, version in values["versions"].items())
-    former = FIRST_STARTER.replace("](", "](../").strip() if values["frozen_half"] in FIRST_STARTERS else ""
-    parts = [heading, former, PAGE_HEAD.strip(), rest, *plots, f"Versions: {versions}."]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join([heading, PAGE_HEAD.strip(), rest, *plots, f"Versions: {versions}."]) + "\n"
 
 
 def _place(name: str) -> tuple[int, int, str]:

@@ -27,13 +27,6 @@ from cinemae.evaluation.versions import processor
 from cinemae.sources.whole_files import replacing
 
 ROOT = Path(__file__).resolve().parent.parent
-FIRST_STARTER = (
-    "**Measured with the first starter of this project (2.7 million parameters), not with the model that is bundled "
-    "now**; what that reaches: [starter.md](starter.md).\n\n"
-)
-"""What pages say whose records are older than the bundled model."""
-FIRST_STARTERS = ("cinemae-starter@2cfbbae274f3", "cinemae-starter@9fd5af48651e")
-"""Its ids in records: one encoder, two heads."""
 LIKE_BUNDLED = (
     "Measured with a model made as the bundled one is, but without the fold of DALL-E 3, Stable Diffusion 1 and FLUX "
     "and of a quarter of the photographs; its pictures are of that fold, delivered as the web does. The bundled one "

@@ -30,7 +30,7 @@ FEWEST: Final = 20
 PREVALENCES: Final = (0.01, 0.1, 0.5)
 
 FFHQ: Final = ("AIDI_testing_ffhq", "realorfake", "smoothyy3+flux2-spectral-analysis_FFHQ")
-"""Sources of portraits of FFHQ, all in one fold."""
+"""Groups of portraits of FFHQ, all in one fold: copies of one collection, which thresholds take for one source."""
 
 Flags = NDArray[np.bool_]
 
@@ -74,6 +74,11 @@ class Judged:
         }
 
 
+def photograph_sources(pictures: Pictures) -> NDArray[np.str_]:
+    """Return the group of each picture, those of FFHQ as one."""
+    return np.where(np.isin(pictures.group, FFHQ), "FFHQ", pictures.group)
+
+
 def make_record(judged: Judged, list_csv: Path, model: str) -> dict[str, Any]:
     """Return all figures as plain JSON types.
 
@@ -89,6 +94,7 @@ def make_record(judged: Judged, list_csv: Path, model: str) -> dict[str, Any]:
     makes = np.array([row["make"].strip().title().partition(" ")[0] for row in rows])
     scaled, saved = (np.array(flags) for flags in zip(*map(protocol_steps, pictures.sha256.tolist()), strict=True))
     ai, photograph = crossed.called_ai, crossed.called_real
+    sources = photograph_sources(pictures)
     deliveries = {
         "neither scaled nor saved again": ~scaled & ~saved,
         "scaled": scaled & ~saved,
@@ -103,6 +109,9 @@ def make_record(judged: Judged, list_csv: Path, model: str) -> dict[str, Any]:
         "found_at_3_percent": found_at(pictures, judged.logits),
         "verdicts": {
             "photographs called ai": _share(ai[real]).to_dict(),
+            "photographs called ai, sources counting alike": float(
+                np.mean([ai[real & (sources == name)].mean() for name in np.unique(sources[real])])
+            ),
             "photographs called photograph": _share(photograph[real]).to_dict(),
             "generated called ai": _share(ai[fake]).to_dict(),
             "generated called photograph": _share(photograph[fake]).to_dict(),

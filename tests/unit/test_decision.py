@@ -99,6 +99,29 @@ class TestThresholds:
             '"real" where at most 30% of 50 validation fakes are'
         )
 
+    def test_each_source_counts_alike_however_many_photographs_it_has(self):
+        logits, labels = normal(count=300)
+        sources = np.where(np.arange(len(labels)) % 30 == 0, "few", "many")
+        sources[labels == 1] = "a generator, which does not count"
+        few = (labels == 0) & (sources == "few")
+        logits[few] += 3  # all of few lie high, and are half of what counts
+        decision = choose_decision(logits, labels, dataclasses.replace(CONFIG, target_fpr=0.1), sources=sources)
+        called = _prob(decision, logits) >= decision.threshold
+        shares = [called[(labels == 0) & (sources == name)].mean() for name in ("few", "many")]
+        assert few.sum() == 10
+        assert shares == [0.2, 0.0]  # of 290 photographs of "many" alone 10 % would be 29
+        assert "of 300 validation photographs are, each of 2 sources counting alike, " in decision.rule
+
+    @given(validation_sets(), TARGETS)
+    @QUICK
+    def test_one_source_is_as_none(self, data, config):
+        logits, labels = data
+        sources = np.full(len(labels), "all")
+        assert (
+            choose_decision(logits, labels, config, sources=sources).threshold
+            == choose_decision(logits, labels, config).threshold
+        )
+
     def test_targets_are_kept_as_numbers_and_small_ones_are_not_rounded_away(self):
         logits, labels = normal(count=50)
         decision = choose_decision(logits, labels, dataclasses.replace(CONFIG, target_fpr=0.005))
@@ -199,8 +222,8 @@ class TestCrossFitting:
         chosen = []
         real_choose = choose_decision
 
-        def spy(fitted_logits, fitted_labels, config):
-            decision = real_choose(fitted_logits, fitted_labels, config)
+        def spy(fitted_logits, fitted_labels, config, **named):
+            decision = real_choose(fitted_logits, fitted_labels, config, **named)
             chosen.append((fitted_logits, decision))
             return decision
 
@@ -228,7 +251,7 @@ class TestCrossFitting:
         logits, labels = normal(count=50)
         seen = []
 
-        def spy(fitted_logits, fitted_labels, config):
+        def spy(fitted_logits, fitted_labels, config, **named):
             seen.append(np.bincount(fitted_labels).tolist())
             return DecisionConfig()
 

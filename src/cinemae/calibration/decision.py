@@ -21,7 +21,12 @@ FOLDS = 5
 
 
 def choose_decision(
-    logits: NDArray[Any], labels: NDArray[Any], config: TrainConfig, *, images: str = "validation"
+    logits: NDArray[Any],
+    labels: NDArray[Any],
+    config: TrainConfig,
+    *,
+    images: str = "validation",
+    sources: NDArray[np.str_] | None = None,
 ) -> DecisionConfig:
     """Fit the calibration and choose the thresholds on images that the model was not trained on.
 
@@ -36,6 +41,8 @@ def choose_decision(
         labels: 0 real, 1 fake, (N,).
         config: The two target rates, and the seed of the folds.
         images: What the rule calls them.
+        sources: Of each image, (N,): towards `target_fpr` the photographs of a source count together as much as those
+            of any other, however many they are. None: each photograph counts alike.
 
     Raises:
         TrainingError: If there is one class only, or a logit is not finite.
@@ -43,15 +50,18 @@ def choose_decision(
     _check(logits, labels)
     curve = _chosen_curve(logits, labels, config.seed)
     prob = calibrate(logits, curve)
-    threshold = _threshold_for(prob, prob[labels == 0], config.target_fpr)
-    real_below = min(threshold, _floor_for(prob, prob[labels == 1], config.target_fnr))
-    reals, fakes = int((labels == 0).sum()), int((labels == 1).sum())
+    real = labels == 0
+    weights = np.ones(int(real.sum())) if sources is None else _source_weights(sources[real])
+    threshold = _threshold_for(prob, prob[real], weights, config.target_fpr)
+    real_below = min(threshold, _floor_for(prob, prob[~real], config.target_fnr))
+    reals, fakes = int(real.sum()), int((~real).sum())
+    alike = "" if sources is None else f", each of {len(np.unique(sources[real]))} sources counting alike"
     return replace(
         curve,
         threshold=threshold,
         real_below=real_below,
         rule=(
-            f'"ai" where at most {100 * config.target_fpr:g}% of {reals} {images} photographs are, '
+            f'"ai" where at most {100 * config.target_fpr:g}% of {reals} {images} photographs are{alike}, '
             f'"real" where at most {100 * config.target_fnr:g}% of {fakes} {images} fakes are'
         ),
         target_fpr=config.target_fpr,
@@ -89,7 +99,11 @@ class CrossFitted:
 
 
 def cross_fit(
-    logits: NDArray[Any], labels: NDArray[Any], config: TrainConfig, fold: NDArray[np.int64] | None = None
+    logits: NDArray[Any],
+    labels: NDArray[Any],
+    config: TrainConfig,
+    fold: NDArray[np.int64] | None = None,
+    sources: NDArray[np.str_] | None = None,
 ) -> CrossFitted:
     """Judge every image by a decision chosen on the others, by stratified cross-fitting.
 
@@ -102,13 +116,15 @@ def cross_fit(
         labels: 0 real, 1 fake, (N,).
         config: The two target rates, and the seed of the folds.
         fold: Which images are judged together, such as those of one source or generator, (N,); None to draw folds.
+        sources: As `choose_decision` takes them.
     """
     decisions: list[DecisionConfig] = []
     prob = np.zeros(len(labels))
     called_ai, called_real = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
     held_out = np.zeros(len(labels), np.int64)
     for number, (fitted, judged) in enumerate(_folds(labels, config.seed, fold)):
-        decision = choose_decision(logits[fitted], labels[fitted], config)
+        of_fitted = None if sources is None else sources[fitted]
+        decision = choose_decision(logits[fitted], labels[fitted], config, sources=of_fitted)
         prob[judged], held_out[judged] = calibrate(logits[judged], decision), number
         called_ai[judged] = prob[judged] >= decision.threshold
         called_real[judged] = prob[judged] < decision.real_below
@@ -189,10 +205,18 @@ def _check(logits: NDArray[Any], labels: NDArray[Any]) -> None:
         raise TrainingError("a validation logit is not finite: the store holds broken features; extract it again.")
 
 
-def _threshold_for(prob: NDArray[Any], real_prob: NDArray[Any], target: float) -> float:
+def _source_weights(sources: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Return weights that sum to the same for each source, (N,)."""
+    _, place, counts = np.unique(sources, return_inverse=True, return_counts=True)
+    weights: NDArray[np.float64] = 1 / counts[place]
+    return weights
+
+
+def _threshold_for(prob: NDArray[Any], real_prob: NDArray[Any], weights: NDArray[np.float64], target: float) -> float:
     """Return the lowest threshold that at most a share `target` of photographs reach, midway between two scores."""
-    ordered = np.sort(real_prob)
-    below = ordered[len(ordered) - int(np.floor(target * len(ordered))) - 1]
+    order = np.argsort(-real_prob, kind="stable")
+    reached = np.searchsorted(np.cumsum(weights[order]), target * weights.sum(), side="right")
+    below = real_prob[order[reached]]
     return between(below, np.min(prob, where=prob > below, initial=1.0))
 
 

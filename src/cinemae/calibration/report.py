@@ -118,6 +118,7 @@ def report_calibration(
     origin: Origin = "validation",
     left_out: dict[str, int] | None = None,
     fold: NDArray[np.int64] | None = None,
+    sources: NDArray[np.str_] | None = None,
 ) -> CalibrationReport:
     """Calibrate on images, and measure by cross-fitting what that is worth.
 
@@ -129,14 +130,15 @@ def report_calibration(
         origin: Which images they are.
         left_out: How many images were not used, by reason.
         fold: Which images are judged together by a decision chosen on the others, (N,); None to draw folds.
+        sources: As `choose_decision` takes them.
 
     Raises:
         TrainingError: If there is one class only, or a logit is not finite.
     """
-    crossed = cross_fit(logits, labels, config, fold)
+    crossed = cross_fit(logits, labels, config, fold, sources)
     rates = crossed.rates(labels)
     decision = replace(
-        choose_decision(logits, labels, config, images=origin),
+        choose_decision(logits, labels, config, images=origin, sources=sources),
         measured_fpr=rates.photographs_called_ai,
         measured_fnr=rates.fakes_called_real,
     )
