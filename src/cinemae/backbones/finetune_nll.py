@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from cinemae.core.lcas import nll_approx
 from cinemae.core.masking import patchify
 from cinemae.errors import ConfigError, TrainingError
 from cinemae.models.directory import BACKBONE_DIR
+from cinemae.statistics.plot_style import BLACK, LineStyle, line_style
 
 PHOTOGRAPHS = "photographs"
 SIGMA = 1.0
@@ -169,21 +171,24 @@ def group_nll(nll: NDArray[np.float64], images: LabelledImages, *, seed: int = 0
 
 
 def plot_nll(history: Sequence[NllLine]) -> Figure:
-    """Draw one line a group over the steps, its interval shaded; photographs in black."""
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    """Draw one line a group over the steps, its interval shaded; photographs in black and thicker."""
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
     steps = [line.step for line in history]
-    for index, name in enumerate(history[0].groups):
+    styles = (style for style in map(line_style, count()) if style["color"] != BLACK)
+    for name in history[0].groups:
         of_group = [line.groups[name] for line in history]
-        color = "black" if name == PHOTOGRAPHS else f"C{index - 1}"
-        label = f"{name} (n = {of_group[0].n})"
-        axes.plot(steps, [group.value for group in of_group], color=color, marker=".", lw=1.5, label=label)
+        is_real = name == PHOTOGRAPHS
+        style = LineStyle(color=BLACK, ls="-") if is_real else next(styles)
+        color, label = style["color"], f"{name} (n = {of_group[0].n})"
+        values = [group.value for group in of_group]
+        axes.plot(steps, values, **style, marker=".", lw=2.5 if is_real else 1.5, label=label)
         if of_group[0].n > 1:
             low, high = ([getattr(group, end) for group in of_group] for end in ("low", "high"))
             axes.fill_between(steps, low, high, color=color, alpha=0.12, lw=0)
     axes.set(xlabel="optimiser step", ylabel="mean patch NLL_approx (sigma 1, normalised pixels)")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
     axes.set_title("held-out images; shaded: 95 % interval over images", fontsize=9)
     return figure
 
