@@ -52,7 +52,7 @@ def render() -> dict[Path, str]:
         columns = [f"[{values['place']}]({PAGES.name}/{name}.md)", values["title"], values["frozen_half"]]
         columns += [_images(values["measured_on"][part]) for part in ("train", "test")]
         rows.append(f"| {' | '.join([*columns, count])} |")
-    index = [HEAD, (RESULTS.parent / "stand_ins.md").read_text(encoding="utf-8"), ELSEWHERE, LIST_HEAD]
+    index = [HEAD, (RESULTS.parent / "stand_in.md").read_text(encoding="utf-8"), ELSEWHERE, LIST_HEAD]
     index += ["\n".join(rows), BENCH_BLOCKS.read_text(encoding="utf-8")]
     return {INDEX: "\n\n".join(part.strip() for part in index) + "\n", **pages}
 
