@@ -15,7 +15,7 @@ from benchmarks.starter_cv import family_aucs
 from benchmarks.starter_deliveries import degrade, protocol_steps
 from benchmarks.starter_model import EXTRACTOR, HEAD, TRAIN, Data, cross_logits, data_rows, names, read_data
 from benchmarks.starter_pictures import in_turns
-from benchmarks.starter_record import Judged, make_record, record_beside
+from benchmarks.starter_record import Judged, make_record, photograph_sources, record_beside
 from benchmarks.starter_store import FeatureStore
 from PIL import Image
 
@@ -135,12 +135,25 @@ def test_families_unseen_are_told_by_what_they_share(
     monkeypatch.setattr(starter_record, "FFHQ", ("faces",))
     record = make_record(Judged(store.pictures, logits, calibration), folder / "list.csv", "model")
     assert json.loads(json.dumps(record)) == record
+    real, called = ~store.pictures.fake, calibration.crossed.called_ai
+    shares = [called[real & (store.pictures.group == name)].mean() for name in np.unique(store.pictures.group[real])]
+    assert record["verdicts"]["photographs called ai, sources counting alike"] == pytest.approx(np.mean(shares))
     assert [(row["name"], row["n"], row["ffhq"]) for row in record["ffhq"]] == [("gan", EACH, EACH // 2)]
     assert record["ffhq"][0]["auc_ffhq"]["value"] > 0.9
     assert [row["n"] for row in record["sources"]] == [EACH] * 3  # those of 20 or more
     assert [(row["name"], row["n"]) for row in record["makers"]] == [("Canon", 4 * EACH)]
     assert sum(row["n"] for row in record["deliveries"]) == 4 * EACH
     assert abs(record["format_probe"]["mean_family_auc"] - 0.5) < 0.2  # both classes have the same sizes
+
+
+def test_copies_of_one_collection_are_one_source(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = store.pictures.group
+    first, second = np.unique(groups)[:2]
+    monkeypatch.setattr(starter_record, "FFHQ", (first, second))
+    sources = photograph_sources(store.pictures)
+    copies = np.isin(groups, (first, second))
+    assert set(sources[copies]) == {"FFHQ"}
+    assert np.array_equal(sources[~copies], groups[~copies])
 
 
 def test_small_groups_go_together_and_the_card_names_repositories(folder: Path, store: FeatureStore) -> None:
