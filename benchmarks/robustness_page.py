@@ -28,8 +28,8 @@ and FLUX and of a quarter of the photographs; the bundled one has learnt from al
 measured on them. The pictures are 75 of either class, of at most 6 megapixels, delivered as the web does before
 anything else is done to them, so that "raw" is a delivered picture, not an original;
 **bundled-without-fold-2-untouched** is the same model on the originals of these very pictures. The intervals are wide.
-The paper's Fig. 6, on its own data and backbone, finds 0.14 points of
-accuracy lost at JPEG 50 and 3.8 in grayscale; [benchmarks.md](benchmarks.md) holds the protocol of that figure.
+The paper's Fig. 6, on its own data and backbone, finds 0.14 points of accuracy lost at JPEG 50 and 3.8 in grayscale;
+[benchmarks.md](benchmarks.md) holds the protocol of that figure.
 """
 _MOST_NAMED = 5
 

@@ -209,7 +209,7 @@ def judge(pictures: Pictures, scores: Vector) -> Verdicts:
 
 
 def threshold_of_ai(scores: Vector, pictures: Pictures, chosen: NDArray[np.bool_]) -> float:
-    """Return the score that 2 % of the chosen photographs exceed."""
+    """Return the score that 2 % of the chosen photographs exceed, each counting alike: not the rule of what ships."""
     return float(np.quantile(scores[~pictures.fake[chosen]], 1 - AI_FALSE_POSITIVES))
 
 

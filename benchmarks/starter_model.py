@@ -11,8 +11,8 @@ many pictures as wanted, so that noise or a crop does; and the portraits named b
 what `benchmarks.starter_portraits` wrote, so that a face does. For each fold of the protocol of
 `benchmarks.starter_cv` a head learns on the other three; curve and thresholds come from the logits that these four
 heads give to pictures of families and sources that they have not seen; sources of photographs count alike towards the
-threshold, so that none sets it. What ships is a fifth head, of all pictures;
---save writes what the four reach to results/starter_model.json. With --without F a model of the same kind is made that
+threshold, so that none sets it. What ships is a fifth head, of all pictures; --save writes what the four reach to
+results/starter_model.json. With --without F a model of the same kind is made that
 has not seen fold F, for measurements on pictures that nothing was chosen on; its thresholds come from the other folds.
 Without --out, the figures of the four heads alone, with --no-squares, --no-poor-copies, --no-portraits or
 --no-statistics for what centre squares, poor copies, portraits and the statistics of LCAS are worth.
