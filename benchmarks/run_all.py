@@ -9,7 +9,7 @@ from benchmarks.measure import ROOT, make_parser
 from benchmarks.render import BENCHMARKS
 
 TAKES_MODEL = ("cold_start", "folder")
-NOT_RUN = ("onnx_parity", "pareto", "precision", "score_cache", "ray_engine", "ray_memory", "large_store")
+NOT_RUN = ("onnx_parity", "precision", "score_cache", "ray_engine", "ray_memory", "large_store")
 RUN = [name for name in BENCHMARKS if name not in NOT_RUN]  # those need labelled pictures, or far more time and disk
 
 

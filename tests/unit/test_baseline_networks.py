@@ -151,6 +151,40 @@ class TestTraining:
         steps = np.diff([0, *moved])
         np.testing.assert_allclose(steps, [1e-3, 1e-3, 1e-4, 1e-4], rtol=0.05)
 
+    def test_patience_holds_a_tenth_out_and_keeps_the_best_epoch(self):
+        """The rate is so high that the scale soon turns from side to side: the AUC is 1 or 0."""
+        pictures = [flat(value) for value in range(0, 200, 5)]
+        labels, told, shown = np.repeat([1, 0], 20), [], []
+        network = Mean()
+        network.scale.data.fill_(-0.05)
+
+        def note(line):
+            told.append(line)
+            shown.append(network.scale.item())
+            if line.epoch > 1:
+                network.scale.data.fill_(1.0)  # from now on every picture is on the wrong side
+
+        config = NetworkConfig(crop=16, epochs=9, batch_size=64, learning_rate=1e-4, patience=3)
+        train_network(network, pictures, labels, config, seed=0, progress=note)
+        assert [line.held_out_auc for line in told] == [1, 1, 0, 0]
+        assert network.scale.item() == shown[0]
+        learnt, judged = ([batch for batch in network.shown if len(batch) == size] for size in (36, 4))
+        assert len(learnt) == len(judged) == 4
+        brightness = [set((batch[:, 0, 0, 0] * 255).round().int().tolist()) for batch in (*learnt, *judged)]
+        assert brightness[0] == brightness[3]
+        assert brightness[4] == brightness[7]
+        assert brightness[0] | brightness[4] == set(range(0, 200, 5))
+        assert sum(value < 100 for value in brightness[4]) == 2
+
+    def test_without_patience_nothing_is_held_out(self):
+        told = []
+        train_network(Mean(), PICTURES, LABELS, NetworkConfig(crop=16, epochs=1), seed=0, progress=told.append)
+        assert told[0].held_out_auc is None
+
+    def test_too_few_pictures_to_hold_some_out_are_told(self):
+        with pytest.raises(TrainingError, match="at least 6 pictures of each, got 2: add pictures, or leave patience"):
+            train_network(Mean(), PICTURES, LABELS, NetworkConfig(crop=16, patience=1), seed=0)
+
     def test_divergence_is_told(self):
         network = Mean()
         network.scale.data.fill_(math.nan)

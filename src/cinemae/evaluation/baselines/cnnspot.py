@@ -11,8 +11,8 @@ from cinemae.evaluation.baselines.network_detector import ResNetConfig, ResNetDe
 class CnnSpotConfig(ResNetConfig):
     """The paper's values: Adam 1e-4, batches of 64, crops of 224, blur and JPEG with probability 0.5 each.
 
-    The paper lowers the learning rate tenfold when validation stops improving; `fit` is given no validation pictures,
-    so it is lowered after a fixed number of epochs instead. The paper begins with ImageNet weights (`backbone`).
+    The paper lowers the learning rate tenfold when validation stops improving; here it is lowered after a fixed number
+    of epochs, and `patience` ends the training. The paper begins with ImageNet weights (`backbone`).
     """
 
     epochs: int = 15

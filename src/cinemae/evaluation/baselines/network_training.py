@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from cinemae.errors import TrainingError
@@ -20,7 +22,8 @@ from cinemae.evaluation.baselines.linear_probe import require_labels
 from cinemae.settings import Settings, require
 
 _ASKED_AT_ONCE = 32
-_ORDER, _SQUARE = 0, 1  # streams of random numbers that never meet
+_ORDER, _SQUARE, _HELD_OUT = 0, 1, 2  # streams of random numbers that never meet
+_HELD_OUT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ class NetworkConfig(Settings):
     """How a network is trained: Adam, binary cross-entropy, random crops and mirror images.
 
     `blur` and `recompress` are probabilities (see `cinemae.evaluation.baselines.crops.training_square`); the learning
-    rate is multiplied by `decay` after every `decay_every` epochs; `weight_decay` is Adam's L2 penalty.
+    rate is multiplied by `decay` after every `decay_every` epochs; `weight_decay` is Adam's L2 penalty. With a
+    `patience` of 1 or more a tenth of the pictures of either class is held out; training ends after so many epochs
+    without a higher AUC on them, and the weights of the best epoch are kept. 0: all pictures, all epochs.
     """
 
     crop: int = 224
@@ -38,6 +43,7 @@ class NetworkConfig(Settings):
     decay: float = 1.0
     decay_every: int = 10
     weight_decay: float = 0.0
+    patience: int = 0
     blur: float = 0.0
     recompress: float = 0.0
 
@@ -49,7 +55,8 @@ class NetworkConfig(Settings):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
         require(self.learning_rate > 0, f"learning_rate must be positive, got {self.learning_rate}.")
         require(0 < self.decay <= 1, f"decay must lie in (0, 1], got {self.decay}.")
-        require(self.weight_decay >= 0, f"weight_decay must not be negative, got {self.weight_decay}.")
+        for name in ("weight_decay", "patience"):
+            require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)}.")
         for name in ("blur", "recompress"):
             require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}.")
 
@@ -78,11 +85,13 @@ class EpochDone:
         epoch: From 1.
         epochs: How many there will be.
         loss: Mean weighted binary cross-entropy over the epoch.
+        held_out_auc: On what is held out, by centre crops; None where nothing is.
     """
 
     epoch: int
     epochs: int
     loss: float
+    held_out_auc: float | None = None
 
 
 def train_network(
@@ -104,12 +113,13 @@ def train_network(
         network: Trained in place, on a GPU where there is one, and left there in evaluation mode.
         pictures: RGB; may decode when indexed.
         labels: (N,), 0 real, 1 fake.
-        config: Optimiser, crops and alterations.
-        seed: Of order and crops.
+        config: Optimiser, crops and alterations; how long.
+        seed: Of order, crops and what is held out.
         progress: Called after every epoch.
 
     Raises:
-        TrainingError: If labels and pictures do not match, a class is missing, or training diverges.
+        TrainingError: If labels and pictures do not match, a class is missing or too small to hold some of it out, or
+            training diverges.
     """
     require_labels(pictures, labels)
     with seeded(seed):  # for dropout
@@ -131,9 +141,13 @@ def _train(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.decay_every, config.decay)
+    held_out = _held_out(labels, seed) if config.patience else np.empty(0, np.int64)
+    learnt = np.setdiff1d(np.arange(len(labels)), held_out)
+    best = _Best()
     for epoch in range(1, config.epochs + 1):
         total = 0.0
-        for chosen in _batches(len(labels), config.batch_size, np.random.default_rng([seed, _ORDER, epoch])):
+        for places in _batches(len(learnt), config.batch_size, np.random.default_rng([seed, _ORDER, epoch])):
+            chosen = learnt[places]
             squares = [_square(pictures[index], config, [seed, _SQUARE, epoch, index]) for index in chosen.tolist()]
             loss = nn.functional.binary_cross_entropy_with_logits(
                 network(to_pixels(squares).to(device)), targets[chosen], weight=weights[chosen]
@@ -145,9 +159,56 @@ def _train(
         schedule.step()
         if not math.isfinite(total):
             raise TrainingError(f"training diverged in epoch {epoch}: lower learning_rate ({config.learning_rate}).")
+        auc = best.judge(network, pictures, labels, held_out, config.crop, epoch) if config.patience else None
         if progress:
-            progress(EpochDone(epoch, config.epochs, total / len(labels)))
+            progress(EpochDone(epoch, config.epochs, total / len(learnt), auc))
+        if auc is not None and epoch - best.epoch >= config.patience:
+            break
+        network.train()
+    if config.patience:
+        network.load_state_dict(best.weights)
     network.eval()
+
+
+@dataclass
+class _Best:
+    """The epoch that judged what is held out best, and its weights."""
+
+    auc: float = -1.0
+    epoch: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def judge(
+        self,
+        network: nn.Module,
+        pictures: Sequence[Image.Image],
+        labels: NDArray[np.int64],
+        held_out: NDArray[np.int64],
+        crop: int,
+        epoch: int,
+    ) -> float:
+        """Return the AUC on what is held out; keep the weights if it is the highest so far."""
+        logits = predict_logits(network, [pictures[index] for index in held_out.tolist()], crop)
+        auc = float(roc_auc_score(labels[held_out], logits))
+        if auc > self.auc:
+            self.auc, self.epoch, self.weights = auc, epoch, copy.deepcopy(network.state_dict())
+        return auc
+
+
+def _held_out(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Draw a tenth of either class."""
+    rng = np.random.default_rng([seed, _HELD_OUT])
+    of_classes = [np.flatnonzero(labels == label) for label in (0, 1)]
+    counts = [round(_HELD_OUT_SHARE * len(of_class)) for of_class in of_classes]
+    if min(counts) == 0:
+        fewest = min(len(of_class) for of_class in of_classes)
+        raise TrainingError(
+            f"patience holds a tenth of either class out, which needs at least 6 pictures of each, got {fewest}: "
+            "add pictures, or leave patience at 0."
+        )
+    return np.concatenate(
+        [rng.choice(of_class, count, replace=False) for of_class, count in zip(of_classes, counts, strict=True)]
+    )
 
 
 @torch.inference_mode()
