@@ -183,8 +183,9 @@ def render() -> str:
         "| | method | mean AUC | found at 3 % | seen AUC | trained on | epochs | minutes |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *(
-            f"| {number} | {_name(row)} | {row.mean_auc:.3f} | {100 * row.found:.0f} % | {_or_none(row.seen_auc, '.3f')} "
-            f"| {row.trained_on:,} | {_or_none(row.epochs, '.0f')} | {row.minutes:.0f} |"
+            f"| {number} | {_name(row)} | {row.mean_auc:.3f} | {100 * row.found:.0f} % "
+            f"| {_or_none(row.seen_auc, '.3f')} | {row.trained_on:,} | {_or_none(row.epochs, '.0f')} "
+            f"| {row.minutes:.0f} |"
             for number, row in enumerate(rows, 1)
         ),
         "",
@@ -215,11 +216,17 @@ training, each source of photographs as well, and every picture is delivered as 
 scaled). {generated:,} generated images and {photographs:,} photographs lie in four folds, generated images by family,
 photographs by source; each method is trained on three folds and judges the fourth, four times. AUC is that of a family
 against the photographs of its fold, "found" the share of generated images above what 3 % of those photographs exceed.
-Methods named as `--detector` takes them learn from native crops alone, of few pictures ("trained on") and for
-minutes, where their authors took days on graphics cards: their rows say what that reaches, not what the methods can
-do. The others learn a linear head on features of the frozen encoder, from all pictures of three folds; their minutes
-are without the features. What the bundled model reaches, which has learnt from centre squares, poor copies, portraits
-and LCAS statistics beside: [starter.md](../starter.md).
+Methods named as `--detector` takes them learn from native crops alone, of few pictures ("trained on") and as smaller
+networks than their authors' (`width`, `depths`), from scratch: their rows say what that reaches, not what the methods
+can do. The others learn a linear head on features of the frozen encoder, from all pictures of three folds; their
+minutes are without the features. What the bundled model reaches, which has learnt from centre squares, poor copies,
+portraits and LCAS statistics beside: [starter.md](../starter.md).
+
+**How long:** with `patience=4` a tenth of the training pictures is held out, and a training ends when four epochs
+have brought no better AUC on them, after `epochs` at the latest; "epochs" is the mean of the four trainings. "Seen
+AUC" is that of the best epoch on what was held out, of families and sources known from training: what a method has
+there and not under "mean AUC" is what other generators do not show. Rows with `epochs=4` had that many and no more, for
+want of time.
 
 {table}
 """
