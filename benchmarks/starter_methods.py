@@ -224,9 +224,9 @@ portraits and LCAS statistics beside: [starter.md](../starter.md).
 
 **How long:** with `patience=4` a tenth of the training pictures is held out, and a training ends when four epochs
 have brought no better AUC on them, after `epochs` at the latest; "epochs" is the mean of the four trainings. "Seen
-AUC" is that of the best epoch on what was held out, of families and sources known from training: what a method has
-there and not under "mean AUC" is what other generators do not show. Rows with `epochs=4` had that many and no more, for
-want of time.
+AUC" is that of the best epoch on what was held out, of families and sources known from training, a little flattered
+by that choice: what a method has there and not under "mean AUC" is what other generators and sources do not show.
+Rows with `epochs=4` had that many and no more, for want of time.
 
 {table}
 """

@@ -152,7 +152,7 @@ class TestTraining:
         np.testing.assert_allclose(steps, [1e-3, 1e-3, 1e-4, 1e-4], rtol=0.05)
 
     def test_patience_holds_a_tenth_out_and_keeps_the_best_epoch(self):
-        """The rate is so high that the scale soon turns from side to side: the AUC is 1 or 0."""
+        """The sign of the scale alone decides: the AUC is 1, and 0 once it is turned by hand after the second epoch."""
         pictures = [flat(value) for value in range(0, 200, 5)]
         labels, told, shown = np.repeat([1, 0], 20), [], []
         network = Mean()
