@@ -68,8 +68,8 @@ BENCHMARKS = {
     "large_store": "Training a head from a store of 5 million drawn rows, mapped from a file, against one of 250,000.",
     "rebuild_report": "`cinemae report`, a whole process: every number, plot and page of a robustness run from stored "
     "predictions (drawn ones, of its usual sizes).",
-    "onnx_parity": "The bundled model's graph against torch on the pictures that its thresholds were chosen on: "
-    "`python -m benchmarks.onnx_parity FOLDER`.",
+    "onnx_parity": "The bundled model's graph against torch on 200 photographs and 200 generated images, delivered as "
+    "the web does: `python -m benchmarks.onnx_parity FOLDER`.",
 }
 SPEED_HEAD = """# Speed
 
