@@ -1,6 +1,8 @@
 """Squares, the training loop and networks that begin from a folder: what the baselines are made of."""
 
 import math
+import weakref
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -175,6 +177,25 @@ class TestTraining:
         assert brightness[4] == brightness[7]
         assert brightness[0] | brightness[4] == set(range(0, 200, 5))
         assert sum(value < 100 for value in brightness[4]) == 2
+
+    def test_of_what_is_held_out_a_batch_is_in_memory_at_a_time(self):
+        alive, most = set(), []
+
+        class Decoding(Sequence):
+            def __len__(self):
+                return 800
+
+            def __getitem__(self, index):
+                picture = flat(index % 250)
+                alive.add(id(picture))
+                weakref.finalize(picture, alive.discard, id(picture))
+                most.append(len(alive))
+                return picture
+
+        config = NetworkConfig(crop=16, epochs=1, patience=1)
+        train_network(Mean(), Decoding(), np.arange(800) % 2, config, seed=0)
+        assert len(most) == 800
+        assert 20 < max(most) <= 33
 
     def test_without_patience_nothing_is_held_out(self):
         told = []

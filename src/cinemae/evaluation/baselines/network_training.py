@@ -159,12 +159,15 @@ def _train(
         schedule.step()
         if not math.isfinite(total):
             raise TrainingError(f"training diverged in epoch {epoch}: lower learning_rate ({config.learning_rate}).")
-        auc = best.judge(network, pictures, labels, held_out, config.crop, epoch) if config.patience else None
+        auc = None
+        if config.patience:
+            auc = float(roc_auc_score(labels[held_out], _logits_of(network, pictures, held_out, config.crop)))
+            best.see(epoch, auc, network)
+            network.train()
         if progress:
             progress(EpochDone(epoch, config.epochs, total / len(learnt), auc))
-        if auc is not None and epoch - best.epoch >= config.patience:
+        if config.patience and epoch - best.epoch >= config.patience:
             break
-        network.train()
     if config.patience:
         network.load_state_dict(best.weights)
     network.eval()
@@ -178,21 +181,18 @@ class _Best:
     epoch: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def judge(
-        self,
-        network: nn.Module,
-        pictures: Sequence[Image.Image],
-        labels: NDArray[np.int64],
-        held_out: NDArray[np.int64],
-        crop: int,
-        epoch: int,
-    ) -> float:
-        """Return the AUC on what is held out; keep the weights if it is the highest so far."""
-        logits = predict_logits(network, [pictures[index] for index in held_out.tolist()], crop)
-        auc = float(roc_auc_score(labels[held_out], logits))
+    def see(self, epoch: int, auc: float, network: nn.Module) -> None:
+        """Keep an epoch's weights if its AUC is the highest so far."""
         if auc > self.auc:
             self.auc, self.epoch, self.weights = auc, epoch, copy.deepcopy(network.state_dict())
-        return auc
+
+
+def _logits_of(
+    network: nn.Module, pictures: Sequence[Image.Image], chosen: NDArray[np.int64], crop: int
+) -> NDArray[np.float64]:
+    """Return the logits of some pictures, of which a batch is in memory at a time."""
+    batches = np.array_split(chosen, math.ceil(len(chosen) / _ASKED_AT_ONCE))
+    return np.concatenate([predict_logits(network, [pictures[i] for i in batch.tolist()], crop) for batch in batches])
 
 
 def _held_out(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
