@@ -23,7 +23,12 @@ from cinemae.evaluation.baselines.ferretnet import FerretNet, FerretNetConfig, l
 from cinemae.evaluation.baselines.fusing import Fusing, FusingConfig, corners_of, strongest_windows
 from cinemae.evaluation.baselines.gramnet import GramNet, gram_matrix
 from cinemae.evaluation.baselines.lnp import Lnp, noise_channels, wiener_residual
-from cinemae.evaluation.baselines.patchcraft import PatchCraft, smash_and_reconstruct, texture_diversity
+from cinemae.evaluation.baselines.patchcraft import (
+    PatchCraft,
+    PatchCraftConfig,
+    smash_and_reconstruct,
+    texture_diversity,
+)
 from cinemae.evaluation.baselines.registry import baseline_from_text, load_baseline
 from cinemae.evaluation.baselines.spec import Spec, log_spectrum
 from cinemae.evaluation.baselines.srm import SrmResidual, srm_filters
@@ -255,7 +260,7 @@ class TestPatchCraft:
         """Two patches a side: nine places half a patch apart, of which a checkerboard covers one quarter."""
         pixels = torch.zeros(1, 1, 8, 8)
         pixels[0, 0, 4:, 4:] = torch.tensor([[0.0, 1.0] * 2, [1.0, 0.0] * 2]).repeat(2, 1)
-        poor, rich = smash_and_reconstruct(pixels, grid=2)
+        poor, rich = smash_and_reconstruct(pixels, patch=4, grid=2)
         assert rich.shape == pixels.shape
         torch.testing.assert_close(rich[0, 0, :4, :4], pixels[0, 0, 4:, 4:])  # the roughest patch comes first
         assert poor[0, 0].abs().max() == 0  # four of the nine hold none of it
@@ -264,12 +269,26 @@ class TestPatchCraft:
 
     def test_patches_come_in_the_order_of_their_diversity(self):
         pixels = drawn(2, 3, 32, 32) * torch.linspace(0.1, 1, 32)
-        poor, rich = smash_and_reconstruct(pixels, grid=4)
+        poor, rich = smash_and_reconstruct(pixels, patch=8, grid=4)
         for picture, sign in ((poor, 1), (rich, -1)):
             tiles = picture.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
             measured = (sign * texture_diversity(tiles)).tolist()
             assert all(first <= second + 1e-4 for row in measured for first, second in pairwise(row))
         assert texture_diversity(rich).min() > texture_diversity(poor).max()
+
+    def test_a_smaller_grid_keeps_the_most_and_the_least_diverse(self):
+        pixels = drawn(1, 3, 32, 32) * torch.linspace(0.1, 1, 32)
+        for whole, part in zip(
+            smash_and_reconstruct(pixels, patch=8, grid=4), smash_and_reconstruct(pixels, patch=8, grid=2), strict=True
+        ):
+            assert part.shape == (1, 3, 16, 16)
+            torch.testing.assert_close(part[..., :8, :], whole[..., :8, :16])  # the first two of a row of four
+            torch.testing.assert_close(part[..., 8:, :], whole[..., :8, 16:])  # the next two
+
+    @pytest.mark.parametrize("grid", [0, 9])
+    def test_a_grid_that_does_not_fit_is_refused(self, grid):
+        with pytest.raises(ConfigError, match=rf"grid must lie in \[1, 8\], got {grid}"):
+            PatchCraftConfig(grid=grid)
 
     def test_the_network_has_the_published_layers(self):
         network = without_values(PatchCraft())
@@ -277,7 +296,7 @@ class TestPatchCraft:
         assert parameters(network) == 90 * 32 * 9 + 32 + 64 + ten + 33 == 119_169
 
     def test_what_is_in_both_pictures_alike_is_not_seen(self):
-        network = PatchCraft().new_network(0).eval()
+        network = PatchCraft(PatchCraftConfig(crop=64)).new_network(0).eval()
         flat, other = torch.full((1, 3, 64, 64), 0.2), torch.full((1, 3, 64, 64), 0.8)
         with torch.inference_mode():
             torch.testing.assert_close(network(flat), network(other))

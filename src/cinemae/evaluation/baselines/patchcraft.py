@@ -18,7 +18,7 @@ from cinemae.evaluation.baselines.network_training import NetworkConfig
 from cinemae.evaluation.baselines.srm import SrmResidual
 from cinemae.settings import require
 
-_GRID = 8  # patches a side of either picture
+_PATCHES = 8  # a patch has this part of a crop's side
 _CHANNELS = 32
 
 
@@ -27,21 +27,24 @@ class PatchCraftConfig(NetworkConfig):
     """Crops of 256, so that a patch has 32 pixels as in the paper; learning rate and epochs are CNNSpot's.
 
     The authors draw 192 patches anywhere. Here they lie on a grid of half a patch, 225 of them, so that a picture
-    always gets the same score.
+    always gets the same score. `grid` is how many patches a side the pictures put together from them have: fewer
+    than the published 8 are quicker, and farther from the median.
     """
 
     crop: int = 256
     epochs: int = 15
     decay: float = 0.1
+    grid: int = _PATCHES
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.crop % (2 * _GRID) == 0, f"crop must be a multiple of {2 * _GRID}, got {self.crop}.")
+        require(self.crop % (2 * _PATCHES) == 0, f"crop must be a multiple of {2 * _PATCHES}, got {self.crop}.")
+        require(1 <= self.grid <= _PATCHES, f"grid must lie in [1, {_PATCHES}], got {self.grid}.")
 
     @property
     def patch(self) -> int:
         """Side of a patch, in pixels."""
-        return self.crop // _GRID
+        return self.crop // _PATCHES
 
 
 def texture_diversity(patches: Tensor) -> Tensor:
@@ -66,24 +69,24 @@ def texture_diversity(patches: Tensor) -> Tensor:
     return torch.stack([(one - other).abs().sum((-3, -2, -1)) for one, other in pairs]).sum(0)
 
 
-def smash_and_reconstruct(pixels: Tensor, grid: int = _GRID) -> tuple[Tensor, Tensor]:
+def smash_and_reconstruct(pixels: Tensor, patch: int, grid: int) -> tuple[Tensor, Tensor]:
     """Return pictures of the patches of least and of most diversity, poorest and richest first, row by row.
 
     Args:
-        pixels: (N, C, S, S), S a multiple of twice `grid`.
-        grid: Patches a side of either picture; a patch has S / grid pixels.
+        pixels: (N, C, S, S).
+        patch: Side of a patch in pixels, even; patches lie half of it apart.
+        grid: Patches a side of either picture.
 
     Returns:
-        Poor and rich, (N, C, S, S) each.
+        Poor and rich, (N, C, grid * patch, grid * patch) each.
     """
-    count, channels, side, _ = pixels.shape
-    patch = side // grid
+    count, channels = pixels.shape[:2]
     columns = unfold(pixels, patch, stride=patch // 2)
     patches = columns.transpose(1, 2).view(count, -1, channels, patch, patch)
     order = texture_diversity(patches).argsort(dim=1, stable=True)
     chosen = (order[:, : grid**2], order.flip(1)[:, : grid**2])
     poor, rich = (
-        fold(columns.gather(2, index[:, None].expand(-1, columns.shape[1], -1)), side, patch, stride=patch)
+        fold(columns.gather(2, index[:, None].expand(-1, columns.shape[1], -1)), grid * patch, patch, stride=patch)
         for index in chosen
     )
     return poor, rich
@@ -92,8 +95,9 @@ def smash_and_reconstruct(pixels: Tensor, grid: int = _GRID) -> tuple[Tensor, Te
 class PatchCraftNetwork(nn.Module):
     """SRM residuals of both pictures, one layer for either, and ten layers on the difference."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: PatchCraftConfig) -> None:
         super().__init__()
+        self.patch, self.grid = config.patch, config.grid
         self.residual = SrmResidual(joint=False)
         first = nn.Conv2d(90, _CHANNELS, 3, padding=1)
         self.fingerprint = nn.Sequential(first, nn.BatchNorm2d(_CHANNELS), nn.Hardtanh(-5, 5))
@@ -105,7 +109,8 @@ class PatchCraftNetwork(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits, (N,), of pixels (N, 3, crop, crop) in [0, 1]."""
-        poor, rich = (self.fingerprint(self.residual(one)) for one in smash_and_reconstruct(pixels))
+        pictures = smash_and_reconstruct(pixels, self.patch, self.grid)
+        poor, rich = (self.fingerprint(self.residual(one)) for one in pictures)
         result: Tensor = self.classifier(self.body(poor - rich).mean((2, 3)))[:, 0]
         return result
 
@@ -125,7 +130,7 @@ class PatchCraft(NetworkDetector[PatchCraftConfig]):
     def new_network(self, seed: int) -> PatchCraftNetwork:
         """Return a fresh network."""
         with seeded(seed):
-            return PatchCraftNetwork()
+            return PatchCraftNetwork(self.config)
 
 
 def _layer() -> list[nn.Module]:
