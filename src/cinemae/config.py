@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, TypedDict
 
 from cinemae.extractor_config import (
+    CLIP_MEAN,
+    CLIP_STD,
     IMAGENET_MEAN,
     IMAGENET_STD,
     TOKEN_STATISTICS,
@@ -31,6 +33,8 @@ from cinemae.extractor_config import (
 from cinemae.settings import Settings, require
 
 __all__ = [
+    "CLIP_MEAN",
+    "CLIP_STD",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "STATISTICS",

@@ -23,6 +23,8 @@ TokenStatistic = Literal["cls", "mean", "std"]
 TOKEN_STATISTICS: tuple[TokenStatistic, ...] = ("cls", "mean", "std")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 BLOCK_SPECTRUM_LENGTH = 378
 """How many values `cinemae.core.block_spectrum` gives of a view."""
 TEXTURE_LENGTH = 918

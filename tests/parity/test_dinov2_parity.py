@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel, ViTMAEModel
 
-from cinemae.backbones.convert import convert_dinov2, load_dinov2, to_vit_mae
+from cinemae.backbones.convert import convert_encoder, load_dinov2, to_vit_mae
 from cinemae.backbones.dinov2_onnx import load_dinov2_onnx
 from cinemae.config import ExtractorConfig, GlobalFeatureConfig, ImageConfig
 from cinemae.core.backbone import FrozenMAE
@@ -96,7 +96,7 @@ def export(model, path, size, *, dynamo, dynamic=False, opset=20):
 def test_tokens_after_every_layer_are_those_of_dinov2(tmp_path, size, trained_at, image_size):
     model = random_dinov2(trained_at, **SIZES[size])
     model.save_pretrained(tmp_path / "dinov2")
-    convert_dinov2(str(tmp_path / "dinov2"), tmp_path / "backbone", image_size=image_size)
+    convert_encoder(str(tmp_path / "dinov2"), tmp_path / "backbone", image_size=image_size)
     pixel_values = pixels(image_size)
     with torch.inference_mode():
         expected = model(pixel_values, output_hidden_states=True)
@@ -176,7 +176,7 @@ def test_statistics_of_tokens_are_joined_layer_by_layer_as_they_leave_it(names, 
 def test_later_layers_are_left_out_and_the_earlier_compute_as_before(tmp_path):
     dinov2 = random_dinov2()
     dinov2.save_pretrained(tmp_path / "dinov2")
-    convert_dinov2(str(tmp_path / "dinov2"), tmp_path / "backbone", image_size=70, layers=2)
+    convert_encoder(str(tmp_path / "dinov2"), tmp_path / "backbone", image_size=70, layers=2)
     assert json.loads((tmp_path / "backbone" / "origin.json").read_text())["layers"] == 2
     assert not any("layers.2" in name for name in load_file(tmp_path / "backbone" / "model.safetensors"))
     pixel_values = pixels(70)
@@ -214,7 +214,7 @@ def test_an_onnx_file_gives_the_same_encoder(tmp_path, dynamo, dynamic, opset):
     found = load_dinov2_onnx(path).state_dict()
     for name, weight in found.items():
         torch.testing.assert_close(weight, model.state_dict()[name], msg=name)
-    convert_dinov2(str(path), tmp_path / "backbone", image_size=56)
+    convert_encoder(str(path), tmp_path / "backbone", image_size=56)
     with torch.inference_mode():
         expected = model(pixels(56)).last_hidden_state
     torch.testing.assert_close(tokens_after_each_layer(tmp_path / "backbone", pixels(56))[1], expected, **TOLERANCE)
@@ -229,22 +229,22 @@ class TestOnnxFilesThatAreRefused:
     def _refused(graph, tmp_path, sentence):
         onnx.save(graph, tmp_path / "changed.onnx")
         with pytest.raises(CheckpointError, match=sentence):
-            convert_dinov2(str(tmp_path / "changed.onnx"), tmp_path / "backbone", image_size=70)
+            convert_encoder(str(tmp_path / "changed.onnx"), tmp_path / "backbone", image_size=70)
         assert not (tmp_path / "backbone").exists()
 
     def test_no_onnx(self, tmp_path):
         (tmp_path / "text.onnx").write_text("no graph")
         with pytest.raises(CheckpointError, match="could not be read as an ONNX file"):
-            convert_dinov2(str(tmp_path / "text.onnx"), tmp_path / "backbone")
+            convert_encoder(str(tmp_path / "text.onnx"), tmp_path / "backbone")
         with pytest.raises(CheckpointError, match="could not be read as an ONNX file"):
-            convert_dinov2(str(tmp_path / "absent.onnx"), tmp_path / "backbone")
+            convert_encoder(str(tmp_path / "absent.onnx"), tmp_path / "backbone")
 
     def test_another_network(self, tiny_model, tmp_path):
         with pytest.raises(
             CheckpointError,
             match="is not: .* tensors are called embeddings.patch_embeddings.projection.weight|is not: its",
         ):
-            convert_dinov2(str(tiny_model / "model.onnx"), tmp_path / "backbone")
+            convert_encoder(str(tiny_model / "model.onnx"), tmp_path / "backbone")
 
     def test_a_graph_that_computes_something_else(self, graph, tmp_path):
         """All tensors are there, and what is done with one of them is not what DINOv2 does."""
@@ -293,7 +293,7 @@ class TestFoldersThatAreRefused:
 
 def test_a_converted_encoder_alone_is_no_backbone(tmp_path):
     random_dinov2().save_pretrained(tmp_path / "dinov2")
-    convert_dinov2(str(tmp_path / "dinov2"), tmp_path / "backbone", image_size=70)
+    convert_encoder(str(tmp_path / "dinov2"), tmp_path / "backbone", image_size=70)
     with pytest.raises(CheckpointError, match="holds the encoder only .* cinemae pretrain --encoder"):
         FrozenMAE.from_pretrained(tmp_path / "backbone")
     assert json.loads((tmp_path / "backbone" / "origin.json").read_text())["source"] == "dinov2"
@@ -301,7 +301,7 @@ def test_a_converted_encoder_alone_is_no_backbone(tmp_path):
 
 def test_float16_is_what_float16_holds(tmp_path):
     random_dinov2().save_pretrained(tmp_path / "dinov2")
-    convert_dinov2(str(tmp_path / "dinov2"), tmp_path / "backbone", image_size=70, float16=True)
+    convert_encoder(str(tmp_path / "dinov2"), tmp_path / "backbone", image_size=70, float16=True)
     exact = to_vit_mae(load_dinov2(str(tmp_path / "dinov2")), 70).vit.state_dict()
     rounded = load_pretrained_folder(str(tmp_path / "backbone"), encoder_only=True).vit.state_dict()
     assert all(torch.equal(rounded[name], weight.half().float()) for name, weight in exact.items())

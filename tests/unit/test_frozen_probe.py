@@ -18,7 +18,7 @@ from transformers import (
     ViTModel,
 )
 
-from cinemae.backbones.convert import convert_dinov2
+from cinemae.backbones.convert import convert_encoder
 from cinemae.errors import CheckpointError, ConfigError
 from cinemae.evaluation.baselines.frozen_probe import FrozenProbe, FrozenProbeConfig
 from cinemae.evaluation.baselines.networks import load_encoder
@@ -42,7 +42,8 @@ def folders(tmp_path_factory):
         ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])).save_pretrained(
             root / "resnet"
         )
-    convert_dinov2(str(root / "dinov2"), root / "converted", image_size=32)
+    convert_encoder(str(root / "dinov2"), root / "converted", image_size=32)
+    convert_encoder(str(root / "clip"), root / "converted-clip", image_size=32, int8=True)
     return root
 
 
@@ -55,7 +56,7 @@ def draw(seed, warm):
 LABELS = (np.arange(48) % 2).astype(np.int64)
 
 
-@pytest.mark.parametrize("kind", ["dinov2", "vit", "clip", "converted"])
+@pytest.mark.parametrize("kind", ["dinov2", "vit", "clip", "converted", "converted-clip"])
 def test_every_encoder_with_a_cls_is_probed_and_comes_back_from_disk(folders, tmp_path, kind):
     probe = baseline_from_text(f"linear-probe,backbone={folders / kind},crop=32")
     probe.fit([draw(index, label) for index, label in enumerate(LABELS)], LABELS, seed=0)

@@ -9,10 +9,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from safetensors.numpy import load_file, save_file
 
+from cinemae.core.rounded import round_matrix
 from cinemae.errors import ModelDirError
 from cinemae.models.directory import BACKBONE_FILE, HEAD_FILE, ONNX_FILE
 from cinemae.models.export_int8 import quantize_graph
@@ -26,9 +29,13 @@ VALUES = np.random.default_rng(1).normal(size=(40, 30))
 def _stored(folder: Path, dtype: type) -> np.ndarray:
     """Write a backbone of one matrix and an empty head; return the matrix in float32."""
     (folder / BACKBONE_FILE).parent.mkdir()
+    save_file({"bias": np.zeros(3, np.float32)}, folder / HEAD_FILE)
+    if dtype is np.int8:
+        integers, scale = (part.numpy() for part in round_matrix(torch.from_numpy(VALUES.astype(np.float32))))
+        save_file({"matrix": integers, "matrix.scale": scale}, folder / BACKBONE_FILE)
+        return integers.astype(np.float32) * scale[:, None]
     matrix = VALUES.astype(dtype)
     save_file({"small": np.zeros(3, np.float32), "matrix": matrix}, folder / BACKBONE_FILE)
-    save_file({"bias": np.zeros(3, np.float32)}, folder / HEAD_FILE)
     return matrix.astype(np.float32)
 
 
@@ -50,6 +57,8 @@ def _product(weight: np.ndarray) -> onnx.ModelProto:
         (np.float32, True, ["Transpose", "MatMul"]),
         (np.float16, False, ["Cast", "MatMul"]),
         (np.float16, True, ["Transpose", "Cast", "MatMul"]),
+        (np.int8, False, ["Cast", "Mul", "MatMul"]),
+        (np.int8, True, ["Transpose", "Cast", "Mul", "MatMul"]),
     ],
 )
 def test_a_weight_is_read_from_the_file_that_holds_its_values(tmp_path: Path, dtype, transposed: bool, nodes):
@@ -57,16 +66,37 @@ def test_a_weight_is_read_from_the_file_that_holds_its_values(tmp_path: Path, dt
     weight = np.ascontiguousarray(matrix.T) if transposed else matrix
     model = _product(weight)
     before = model.SerializeToString()
-    share_weights(model, tmp_path)
+    assert share_weights(model, tmp_path)
     assert [node.op_type for node in model.graph.node] == nodes
     path = tmp_path / ONNX_FILE
     onnx.save(model, path)
     onnx.checker.check_model(str(path), full_check=True)
-    assert path.stat().st_size < 1000
+    assert path.stat().st_size < 1200
     rows = np.eye(len(weight), dtype=np.float32)
     (found,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"in": rows})
     np.testing.assert_array_equal(found, weight)
     assert load_graph(path).SerializeToString() == before
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_graph_of_integers_takes_them_from_the_file(tmp_path: Path, transposed: bool):
+    """As the quantiser writes them, which rounds the scaled values to the very integers that they come from."""
+    matrix = _stored(tmp_path, np.int8)
+    weight = np.ascontiguousarray(matrix.T) if transposed else matrix
+    quantized = tmp_path / "int8.onnx"
+    quantize_dynamic(
+        _product(weight), quantized, per_channel=True, weight_type=QuantType.QInt8, reduce_range=True,
+        extra_options={"DefaultTensorType": TensorProto.FLOAT},
+    )  # fmt: skip
+    rows = np.eye(len(weight), dtype=np.float32)
+    (expected,) = onnxruntime.InferenceSession(quantized, providers=["CPUExecutionProvider"]).run(None, {"in": rows})
+    model = onnx.load(quantized)
+    assert share_weights(model, tmp_path, integers_alone=True) is transposed  # a scale for each row of the file
+    onnx.save(model, tmp_path / ONNX_FILE)
+    session = onnxruntime.InferenceSession(tmp_path / ONNX_FILE, providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {"in": rows})[0], expected)
+    if transposed:
+        assert (tmp_path / ONNX_FILE).stat().st_size < quantized.stat().st_size - 1000  # of 1,200 integers
 
 
 def test_a_weight_with_other_values_stays_in_the_graph(tmp_path: Path):
@@ -74,7 +104,7 @@ def test_a_weight_with_other_values_stays_in_the_graph(tmp_path: Path):
     weight[3, 4] = np.nextafter(weight[3, 4], np.float32(9))
     model = _product(weight)
     before = model.SerializeToString()
-    share_weights(model, tmp_path)
+    assert not share_weights(model, tmp_path)
     assert model.SerializeToString() == before
 
 

@@ -21,8 +21,8 @@ def convert(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A DINOv2 without register tokens: Hub id such as facebook/dinov2-small, folder in the Hub's layout, "
-            "or an ONNX file with Hugging Face's Dinov2Model in it.",
+            help="DINOv2 without register tokens, or CLIP's image half: Hub id such as facebook/dinov2-small or "
+            "openai/clip-vit-base-patch16, folder in the Hub's layout, or an ONNX file of Hugging Face's model.",
             show_default=False,
         ),
     ],
@@ -30,23 +30,26 @@ def convert(
         Path, typer.Option(metavar="BACKBONE", help="Folder to write, in the Hub's layout.", show_default=False)
     ],
     image_size: Annotated[
-        int, typer.Option(help="Pixels of the square image, a multiple of the patch's 14, such as 224 or 252.")
+        int, typer.Option(help="Pixels of the square image, a multiple of the patch's, such as 224.")
     ] = 224,
     float16: Annotated[
         bool, typer.Option("--float16", help="Round the weights to float16: what holds them takes half the space.")
+    ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Round the layers' matrices to 8-bit integers: a quarter of the space.")
     ] = False,
     layers: Annotated[
         int | None,
         typer.Option(metavar="N", help="Keep the encoder's first N layers alone.", show_default="all"),
     ] = None,
 ) -> None:
-    """Turn DINOv2 into the encoder of a masked autoencoder.
+    """Turn DINOv2 or CLIP into the encoder of a masked autoencoder.
 
     It has no decoder yet: cinemae pretrain --encoder BACKBONE --freeze-encoder trains one.
     """
-    from cinemae.backbones.convert import convert_dinov2
+    from cinemae.backbones.convert import convert_encoder
 
-    config = convert_dinov2(source, out, image_size=image_size, float16=float16, layers=layers).config
+    config = convert_encoder(source, out, image_size=image_size, layers=layers, float16=float16, int8=int8).config
     grid = config.image_size // config.patch_size
     typer.echo(
         f"{out}: {config.num_hidden_layers} layers of width {config.hidden_size}, {grid}x{grid} patches of "

@@ -1,8 +1,8 @@
-"""DINOv2 as the encoder of a masked autoencoder: its weights in ViTMAE's layout, without a decoder (decision 0019).
+"""DINOv2 or CLIP as the encoder of a masked autoencoder, in ViTMAE's layout, without a decoder (decisions 0019, 0026).
 
-Both are plain pre-norm vision transformers. DINOv2 also scales the output of each attention and MLP by a learned vector
-(LayerScale), which is folded into the projection before it, and interpolates its position embedding for the image at
-hand, which is done here once.
+DINOv2 and ViTMAE are plain pre-norm vision transformers. DINOv2 also scales the output of each attention and MLP by a
+learned vector (LayerScale), which is folded into the projection before it, and interpolates its position embedding for
+the image at hand, which is done here once. For CLIP see `cinemae.backbones.clip`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from transformers import Dinov2Config, Dinov2Model, PreTrainedConfig, ViTMAEConfig, ViTMAEForPreTraining
 
+from cinemae.backbones.clip import clip_to_vit_mae, is_clip_onnx, load_clip, load_clip_onnx
 from cinemae.backbones.dinov2_onnx import load_dinov2_onnx, register_sentence
-from cinemae.core.checkpoint import quiet_loading, save_pretrained_folder
+from cinemae.core.checkpoint import load_pretrained_folder, quiet_loading, save_pretrained_folder
+from cinemae.core.rounded import WEIGHTS_FILE, round_layers
 from cinemae.errors import CheckpointError, ConfigError, first_line
 from cinemae.models.directory import file_hash
 
@@ -24,45 +26,81 @@ ORIGIN_FILE = "origin.json"
 """Beside a converted encoder, and beside each backbone that begins with it: where the weights come from."""
 
 
-def convert_dinov2(
-    source: str, out: Path, *, image_size: int = 224, float16: bool = False, layers: int | None = None
+def convert_encoder(
+    source: str,
+    out: Path,
+    *,
+    image_size: int = 224,
+    layers: int | None = None,
+    float16: bool = False,
+    int8: bool = False,
 ) -> ViTMAEForPreTraining:
-    """Write a DINOv2 checkpoint as an encoder in ViTMAE's layout, to be given a decoder by `cinemae pretrain`.
+    """Write DINOv2 or CLIP's image half as an encoder in ViTMAE's layout, to be given a decoder by `cinemae pretrain`.
 
     Args:
-        source: Hub id such as ``facebook/dinov2-small``, folder in the Hub's layout, or ONNX file.
+        source: Hub id such as ``facebook/dinov2-small`` or ``openai/clip-vit-base-patch16``, folder in the Hub's
+            layout, or ONNX file.
         out: Folder to write config.json, model.safetensors and origin.json into.
         image_size: Height and width of the images to come, a multiple of the patch's.
-        float16: Round the weights to float16, which halves every file that will hold them.
         layers: Keep the first so many layers of the encoder; None for all.
+        float16: Round the weights to float16, which halves every file that will hold them.
+        int8: Round the matrices of the layers to 8-bit integers with a scale for each row (`cinemae.core.rounded`), all
+            else to float16: a quarter of the size.
 
     Returns:
-        The model; its decoder has no weights of use.
+        The model, its weights rounded; its decoder has no weights of use.
 
     Raises:
-        CheckpointError: If `source` is no DINOv2 that fits.
-        ConfigError: If `image_size` is no multiple of the patch size, or there are not so many layers.
+        CheckpointError: If `source` is neither that fits.
+        ConfigError: If `image_size` is no multiple of the patch size, there are not so many layers, or both roundings
+            are asked for.
     """
+    if float16 and int8:
+        raise ConfigError("weights are rounded to float16 or to int8: give one of the two.")
     path = Path(source)
-    is_onnx = path.suffix == ".onnx"
-    encoder = load_dinov2_onnx(path) if is_onnx else load_dinov2(source)
-    model = to_vit_mae(encoder, image_size, layers)
-    if float16:
-        model.half()
+    model, revision = _read(source, image_size, layers)
     weights = {name: weight for name, weight in model.state_dict().items() if name.startswith("vit.")}
+    if float16:
+        weights = {name: weight.half() for name, weight in weights.items()}
+    elif int8:
+        weights = round_layers(weights)
     out.mkdir(parents=True, exist_ok=True)
     save_pretrained_folder(model, out, weights=weights)
-    weight_file = path if is_onnx else path / "model.safetensors"
+    weight_file = path if path.suffix == ".onnx" else path / WEIGHTS_FILE
     origin = {
         "source": path.name if path.exists() else source,
         "sha256": file_hash(weight_file) if weight_file.is_file() else None,
-        "revision": getattr(encoder.config, "_commit_hash", None),
+        "revision": revision,
         "image_size": image_size,
         "float16": float16,
+        "int8": int8,
         "layers": model.config.num_hidden_layers,
     }
     (out / ORIGIN_FILE).write_text(json.dumps(origin, indent=1) + "\n")
-    return model.float()
+    return load_pretrained_folder(str(out), encoder_only=True)
+
+
+def _read(source: str, image_size: int, layers: int | None) -> tuple[ViTMAEForPreTraining, str | None]:
+    """Return the masked autoencoder around an encoder, and the revision of a Hub id."""
+    path = Path(source)
+    if path.suffix == ".onnx":
+        if is_clip_onnx(path):
+            return clip_to_vit_mae(load_clip_onnx(path), image_size, layers), None
+        return to_vit_mae(load_dinov2_onnx(path), image_size, layers), None
+    if _model_type(source) in ("clip", "clip_vision_model"):
+        clip = load_clip(source)
+        return clip_to_vit_mae(clip, image_size, layers), getattr(clip.config, "_commit_hash", None)
+    dinov2 = load_dinov2(source)
+    return to_vit_mae(dinov2, image_size, layers), getattr(dinov2.config, "_commit_hash", None)
+
+
+def _model_type(path_or_id: str) -> str | None:
+    """Return what config.json calls the model; None where it cannot be read, which `load_dinov2` explains."""
+    try:
+        values, _ = PreTrainedConfig.get_config_dict(path_or_id)
+    except (OSError, ValueError):
+        return None
+    return str(values.get("model_type"))
 
 
 def load_dinov2(path_or_id: str) -> Dinov2Model:

@@ -1,9 +1,8 @@
 """The encoder in an ONNX file of Hugging Face's DINOv2, whatever lies behind it in the graph.
 
-Exporters keep the names of most parameters but not of all: matrices are transposed and called ``onnx::MatMul_123``, the
-position embedding and [CLS] are folded into constants. A matrix takes its name from the bias that is added to its
-product, [CLS] is what the embedded patches are joined to, the position embedding is told by its shape. What was read is
-then run beside the file: if the tokens after the last norm differ, it is refused.
+Position embedding and [CLS] are folded into constants: [CLS] is what the embedded patches are joined to, the position
+embedding is told by its shape; for matrices see `cinemae.backbones.onnx_weights`. What was read is then run beside the
+file: if the tokens after the last norm differ, it is refused.
 """
 
 from __future__ import annotations
@@ -12,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto
 from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model
 
+from cinemae.backbones.onnx_weights import constants, named_matrices, read_graph, run_to
 from cinemae.core.checkpoint import quiet_loading
-from cinemae.errors import CheckpointError, first_line
+from cinemae.errors import CheckpointError
 
 _PATCHES = "embeddings.patch_embeddings.projection.weight"
 _CLS = "embeddings.cls_token"
@@ -41,10 +39,7 @@ def load_dinov2_onnx(path: Path) -> Dinov2Model:
     Raises:
         CheckpointError: If it cannot be read, holds no such encoder, or one that computes otherwise.
     """
-    try:
-        graph = onnx.load(path)
-    except Exception as error:  # protobuf's errors have no common root
-        raise CheckpointError(f"{path} could not be read as an ONNX file ({type(error).__name__}).") from error
+    graph = read_graph(path)
     weights, prefix = _named_weights(graph.graph, path)
     model = _build(weights, path)
     _compare(model, graph, f"{prefix}layernorm.bias", path)
@@ -53,12 +48,12 @@ def load_dinov2_onnx(path: Path) -> Dinov2Model:
 
 def _named_weights(graph: GraphProto, path: Path) -> tuple[dict[str, Tensor], str]:
     """Return the encoder's parameters under Hugging Face's names, and what stood before these names in the graph."""
-    tensors = _constants(graph)
+    tensors = constants(graph)
     prefixes = [name.removesuffix(_PATCHES) for name in tensors if name.endswith(_PATCHES)]
     if len(prefixes) != 1:
         raise _refuse(path, f"{len(prefixes)} of its tensors are called {_PATCHES}")
     prefix = prefixes[0]
-    named = tensors | _named_matrices(graph, tensors)
+    named = tensors | named_matrices(graph, tensors)
     parts = ("embeddings.", "encoder.", "layernorm.")
     weights = {
         name.removeprefix(prefix): torch.from_numpy(value.astype(np.float32))
@@ -71,34 +66,6 @@ def _named_weights(graph: GraphProto, path: Path) -> tuple[dict[str, Tensor], st
     if _POSITIONS not in weights:
         weights[_POSITIONS] = _folded_positions(weights[_CLS], tensors, path)
     return weights, prefix
-
-
-def _constants(graph: GraphProto) -> dict[str, NDArray[Any]]:
-    """Return every stored tensor by name, also as turned round or repeated by a node."""
-    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type in ("Identity", "Transpose", "Expand") and node.input[0] in tensors:
-            value = tensors[node.input[0]]
-            axes = next((tuple(given.ints) for given in node.attribute if given.name == "perm"), None)
-            tensors[node.output[0]] = value.transpose(axes) if node.op_type == "Transpose" else value
-    return tensors
-
-
-def _named_matrices(graph: GraphProto, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Name the matrix of each product after the bias added to it, as rows of outputs."""
-    added: dict[str, str] = {}  # product -> bias
-    for node in graph.node:
-        biases = [name for name in node.input if name in tensors and name.endswith(".bias")]
-        if node.op_type == "Add" and biases:
-            added.update({name: biases[0] for name in node.input if name not in tensors})
-    matrices: dict[str, NDArray[Any]] = {}
-    for node in graph.node:
-        matrix = tensors.get(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
-        bias = node.input[2] if len(node.input) > 2 else added.get(node.output[0], "")
-        if matrix is not None and bias.endswith(".bias"):
-            rows_are_outputs = any(given.name == "transB" and given.i for given in node.attribute)
-            matrices[f"{bias.removesuffix('bias')}weight"] = matrix if rows_are_outputs else matrix.T
-    return matrices
 
 
 def _cls_token(graph: GraphProto, tensors: dict[str, NDArray[Any]], patches: str, path: Path) -> Tensor:
@@ -167,28 +134,11 @@ def _compare(model: Dinov2Model, graph: ModelProto, last_bias: str, path: Path) 
     stated = [axis.dim_value for axis in inputs[0].type.tensor_type.shape.dim]
     shape = [size or default for size, default in zip(stated, free, strict=False)]
     pixel_values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    expected = _run(graph, last[0], inputs[0].name, pixel_values, path)
+    expected = run_to(graph, last[0], {inputs[0].name: pixel_values}, path)
     found = model(pixel_values).last_hidden_state
     worst = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
     if not worst <= _TOLERANCE * float(expected.abs().max()):
         raise _refuse(path, f"what was read of it computes other tokens than the file (by up to {worst:.2g})")
-
-
-def _run(graph: ModelProto, node: NodeProto, name: str, pixel_values: Tensor, path: Path) -> Tensor:
-    """Return the output of one node of the graph."""
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(graph)
-    tapped.graph.output.append(helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(tapped.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        (tokens,) = session.run([node.output[0]], {name: pixel_values.numpy()})
-    except Exception as error:  # ONNX Runtime raises a family of its own without a common root
-        raise CheckpointError(
-            f"{path} cannot be run ({first_line(error)}), so what is read of it cannot be checked."
-        ) from error
-    return torch.from_numpy(np.asarray(tokens))
 
 
 def register_sentence(source: object) -> str:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from cinemae.backbones.convert import ORIGIN_FILE
 from cinemae.core.checkpoint import load_pretrained_folder, mae_around, new_mae, save_pretrained_folder
 from cinemae.core.linear import use_onednn
+from cinemae.core.rounded import narrowed
 from cinemae.errors import ConfigError
 from cinemae.pretrain_config import PretrainConfig
 
@@ -36,7 +36,7 @@ class Start:
 
     Attributes:
         init_from: Backbone folder with encoder and decoder, of the architecture to be trained.
-        encoder: Backbone folder or Hub id whose encoder alone is taken, such as one that `convert_dinov2` wrote; sizes
+        encoder: Backbone folder or Hub id whose encoder alone is taken, such as one that `convert_encoder` wrote; sizes
             of the encoder and the image are its own.
         freeze_encoder: Train the decoder alone; the encoder's weights stay as they are, bit for bit.
     """
@@ -117,24 +117,18 @@ def _load_whole(model: ViTMAEForPreTraining, init_from: Path) -> None:
 
 
 def save_model(model: ViTMAEForPreTraining, start: Start, out: Path) -> None:
-    """Write the weights in float16, which halves them; of a frozen encoder those that float16 holds exactly.
+    """Write the weights in float16, which halves them; those of a frozen encoder as narrow as none of them changes.
 
     Args:
         model: The trained model.
         start: What training began with.
         out: Folder to write.
     """
-    weights = {
-        name: _narrowed(weight) if start.freeze_encoder and name.startswith("vit.") else weight.half()
-        for name, weight in model.state_dict().items()
-    }
+    weights: dict[str, Tensor] = {}
+    for name, weight in model.state_dict().items():
+        frozen = start.freeze_encoder and name.startswith("vit.")
+        weights |= narrowed(name, weight) if frozen else {name: weight.half()}
     save_pretrained_folder(model, out, weights=weights)
     for folder in (start.encoder, start.init_from):
         if folder is not None and (origin := Path(folder) / ORIGIN_FILE).is_file():
             shutil.copyfile(origin, out / ORIGIN_FILE)
-
-
-def _narrowed(weight: Tensor) -> Tensor:
-    """Return the weight in float16 if that changes no value, else as it is."""
-    narrow = weight.half()
-    return narrow if torch.equal(narrow.float(), weight) else weight

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
+from transformers.activations import QuickGELUActivation
 
 from cinemae.core.checkpoint import load_original_checkpoint, load_pretrained_folder
 from cinemae.core.linear import use_onednn
@@ -89,8 +90,10 @@ class MaskedAutoencoder(nn.Module):
     def __init__(self, model: ViTMAEForPreTraining, *, copy: bool = True) -> None:
         super().__init__()
         config: ViTMAEConfig = model.config
-        if config.hidden_act != "gelu":
-            raise CheckpointError(f'a masked autoencoder has hidden_act "gelu", this one {config.hidden_act!r}.')
+        if config.hidden_act not in ("gelu", "quick_gelu"):
+            raise CheckpointError(
+                f'a masked autoencoder has hidden_act "gelu", or CLIP\'s "quick_gelu", this one {config.hidden_act!r}.'
+            )
         self.image_size: int = config.image_size
         self.patch_size: int = config.patch_size
         self.num_patches = (config.image_size // config.patch_size) ** 2
@@ -234,12 +237,17 @@ class MaskedAutoencoder(nn.Module):
     def _embed(self, pixel_values: Tensor) -> Tensor:
         embeddings = self.model.vit.embeddings
         pixel_values = pixel_values.to(embeddings.cls_token.dtype)
-        return embeddings.patch_embeddings(pixel_values) + embeddings.position_embeddings[:, 1:]  # type: ignore[no-any-return]
+        return self._normed(embeddings.patch_embeddings(pixel_values) + embeddings.position_embeddings[:, 1:])
+
+    def _normed(self, tokens: Tensor) -> Tensor:
+        """Apply the norm after the embeddings, which MAE has not and CLIP has."""
+        norm = getattr(self.model.vit.embeddings, "norm", None)
+        return tokens if norm is None else norm(tokens)
 
     def _with_cls(self, tokens: Tensor) -> Tensor:
         """Prepend [CLS] to each sequence: (..., T, D) to (..., 1 + T, D)."""
         embeddings = self.model.vit.embeddings
-        cls_token = embeddings.cls_token + embeddings.position_embeddings[:, :1]
+        cls_token = self._normed(embeddings.cls_token + embeddings.position_embeddings[:, :1])
         return torch.cat([cls_token.expand(*tokens.shape[:-2], 1, -1), tokens], dim=-2)
 
     def _visible_tokens(self, embedded: Tensor, plan: MaskPlan) -> Tensor:
@@ -351,7 +359,10 @@ def _run_layer(layer: Any, rows: Tensor, runs: Sequence[_Run]) -> Tensor:  # noq
     query = attention.q_proj(_take(normed, runs))
     attended = _attend(query, attention.k_proj(normed), attention.v_proj(normed), runs, attention.head_dim)
     rows = attention.o_proj.plus(attended, _take(rows, runs))
-    return mlp.fc2.plus(mlp.fc1.gelu(layer.layernorm_after(rows)), rows)  # type: ignore[no-any-return]
+    normed = layer.layernorm_after(rows)
+    quick = isinstance(mlp.activation_fn, QuickGELUActivation)
+    inner = mlp.activation_fn(mlp.fc1(normed)) if quick else mlp.fc1.gelu(normed)
+    return mlp.fc2.plus(inner, rows)  # type: ignore[no-any-return]
 
 
 def _take(rows: Tensor, runs: Sequence[_Run]) -> Tensor:

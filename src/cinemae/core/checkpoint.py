@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import ViTMAEConfig, ViTMAEForPreTraining
+from transformers import PreTrainedConfig, ViTMAEConfig, ViTMAEForPreTraining
 from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
 from transformers.utils import logging
 
+from cinemae.core.rounded import WEIGHTS_FILE, read_rounded
+from cinemae.core.vit_mae import NormedViTMAEConfig, vit_mae_type
 from cinemae.errors import CheckpointError
 from cinemae.pretrain_config import PretrainConfig
 
@@ -78,17 +80,21 @@ def load_pretrained_folder(
     Raises:
         CheckpointError: If it cannot be found or read, has no decoder, or predicts normalised pixels.
     """
+    where = {"revision": revision, "local_files_only": local_files_only}
     try:
-        config = ViTMAEConfig.from_pretrained(path_or_id, revision=revision, local_files_only=local_files_only)
+        values, _ = PreTrainedConfig.get_config_dict(path_or_id, **where)
+        normed = values.get("model_type") == NormedViTMAEConfig.model_type
+        config = (NormedViTMAEConfig if normed else ViTMAEConfig).from_pretrained(path_or_id, **where)
+        rounded = read_rounded(Path(path_or_id) / WEIGHTS_FILE)
         with quiet_loading():
-            model, loading = ViTMAEForPreTraining.from_pretrained(
-                path_or_id,
+            model, loading = vit_mae_type(config).from_pretrained(
+                None if rounded else path_or_id,
                 config=config,
-                revision=revision,
-                local_files_only=local_files_only,
+                state_dict=rounded,
                 output_loading_info=True,
                 dtype=torch.float32,
                 use_safetensors=True,
+                **({} if rounded else where),
             )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()
@@ -117,7 +123,7 @@ def save_pretrained_folder(
     """Write a backbone in the Hub's folder layout: all of its weights, or those given."""
     with quiet_loading():
         model.save_pretrained(folder, state_dict=weights)
-    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it readable by its owner only
+    (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors leaves it readable by its owner only
 
 
 @contextlib.contextmanager
@@ -296,7 +302,7 @@ def mae_around(encoder: ViTMAEForPreTraining, config: PretrainConfig) -> ViTMAEF
         "mask_ratio": config.mask_ratio,
         "norm_pix_loss": False,
     }
-    model = ViTMAEForPreTraining(ViTMAEConfig(**{**encoder.config.to_dict(), **decoder}))
+    model = vit_mae_type(encoder.config)(type(encoder.config)(**{**encoder.config.to_dict(), **decoder}))
     model.vit.load_state_dict(encoder.vit.state_dict())
     renew_decoder(model, config.seed)
     grid = config.image_size // config.patch_size

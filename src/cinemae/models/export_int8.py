@@ -2,7 +2,8 @@
 
 Only the linear layers of the backbone change: each column of their weights is rounded to 127 steps of its own, and
 what comes in is rounded to 256 steps between its lowest and highest value, found anew for each image. Attention,
-LayerNorm, the arithmetic of Eqs. 4-6, the head and the calibration stay float32.
+LayerNorm, the arithmetic of Eqs. 4-6, the head and the calibration stay float32. Where the backbone's own file holds
+such integers (`cinemae.core.rounded`), the graph takes them from there.
 
 Seven bits for the weights, not eight: a processor without VNNI adds two products of 8 bits in 16, which overflow where
 both are large, and the graph would score otherwise there than where it was checked.
@@ -23,7 +24,7 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 from cinemae.errors import ModelDirError
 from cinemae.models.directory import BACKBONE_KEY, INT8_FILE, ONNX_FILE, PRECISION_KEY
 from cinemae.models.export import save_graph
-from cinemae.models.graph_weights import load_graph
+from cinemae.models.graph_weights import load_graph, share_weights
 
 _BACKBONE_OUTPUTS = ("global_feature", "lcas")
 
@@ -45,7 +46,7 @@ def quantize_graph(directory: Path, target: Path) -> Path:
     if not source.is_file():
         raise ModelDirError(f"an int8 graph is made from {ONNX_FILE}, {directory} holds none: run cinemae export.")
     graph = load_graph(source)
-    origin = {item.key: item.value for item in graph.metadata_props if item.key != BACKBONE_KEY}
+    origin = {item.key: item.value for item in graph.metadata_props}
     ONNXModel(graph).replace_gemm_with_matmul()  # as the quantiser does, but here the names can be read
     layers = linear_layers(graph)
     if not layers:
@@ -63,6 +64,8 @@ def quantize_graph(directory: Path, target: Path) -> Path:
             reduce_range=True,
         )
     quantized = onnx.load(path)
+    if not share_weights(quantized, directory, integers_alone=True):
+        origin.pop(BACKBONE_KEY, None)  # it holds all that it needs
     helper.set_model_props(quantized, {**origin, PRECISION_KEY: "int8"})
     return save_graph(quantized, path)
 

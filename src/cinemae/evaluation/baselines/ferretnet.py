@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from cinemae.config import CLIP_MEAN, CLIP_STD
 from cinemae.evaluation.baselines.layers import convolution, seeded
 from cinemae.evaluation.baselines.network_detector import NetworkDetector
 from cinemae.evaluation.baselines.network_training import NetworkConfig
-from cinemae.evaluation.baselines.networks import CLIP_MEAN, CLIP_STD, normalise
+from cinemae.evaluation.baselines.networks import normalise
 from cinemae.settings import require
 
 _WINDOW = 3

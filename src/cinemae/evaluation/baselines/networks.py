@@ -31,14 +31,14 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from cinemae.config import IMAGENET_MEAN, IMAGENET_STD
+from cinemae.config import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
+from cinemae.core.checkpoint import load_pretrained_folder
 from cinemae.core.linear import use_onednn
+from cinemae.core.vit_mae import NormedViTMAEConfig
 from cinemae.errors import CheckpointError
 from cinemae.evaluation.baselines.layers import seeded
 from cinemae.settings import Settings, require
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _CLASSIFIER = "classifier."
 _RESNET = {
     "channels": "num_channels",
@@ -299,16 +299,16 @@ def load_encoder(folder: Path, image_size: int) -> FrozenEncoder | ClipEncoder:
         CheckpointError: If the folder cannot be read, lacks weights, has no [CLS], or takes no squares of this size.
     """
     with _reading(folder, "a frozen encoder"):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        if isinstance(config, CLIPConfig | CLIPVisionConfig):
+        kind = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
+        if kind in (CLIPConfig.model_type, CLIPVisionConfig.model_type):
             return load_clip_encoder(folder)
-        if isinstance(config, ViTMAEConfig):
-            config.mask_ratio = 0.0
-        model = _pretrained(AutoModel, folder, but="pooler.", config=config)
+        if kind in (ViTMAEConfig.model_type, NormedViTMAEConfig.model_type):
+            model = load_pretrained_folder(str(folder), encoder_only=True).vit
+            model.config.mask_ratio = 0.0
+        else:
+            model = _pretrained(AutoModel, folder, but="pooler.")
         if not hasattr(getattr(model, "embeddings", None), "cls_token"):
-            raise CheckpointError(
-                f"{folder} holds a {config.model_type}, which has no [CLS]: use a DINOv2, ViT or CLIP."
-            )
+            raise CheckpointError(f"{folder} holds a {kind}, which has no [CLS]: use a DINOv2, ViT or CLIP.")
         path = folder / "preprocessor_config.json"
         values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         mean, std = values.get("image_mean", IMAGENET_MEAN), values.get("image_std", IMAGENET_STD)
