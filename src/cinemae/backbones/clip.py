@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from onnx import ModelProto
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from cinemae.backbones.onnx_weights import constants, named_matrices, read_graph, run_to
+from cinemae.backbones.vit_layout import vit_mae_settings
 from cinemae.config import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from cinemae.core.checkpoint import quiet_loading
 from cinemae.core.vit_mae import NormedViTMAE, NormedViTMAEConfig
-from cinemae.errors import CheckpointError, ConfigError, first_line
+from cinemae.errors import CheckpointError, first_line
 
 SAME_DIRECTION = 0.95
 """Least cosine of a feature computed with integers and in float32: 0.975 was measured."""
@@ -86,12 +88,15 @@ def load_clip_onnx(path: Path) -> CLIPVisionModel:
     expected = run_to(graph, last[0], {inputs[0]: pixel_values}, path).flatten()
     with torch.inference_mode():
         found = model(pixel_values).pooler_output.flatten()
-    integers = any(node.op_type == "MatMulInteger" for node in graph.graph.node)
-    cosine = float(torch.cosine_similarity(found, expected, dim=0)) if found.shape == expected.shape else 0.0
-    close = bool((found - expected).abs().max() <= 1e-4 * expected.abs().max()) if cosine > 0 else False
-    if not (cosine >= SAME_DIRECTION if integers else close):
-        raise _refuse(path, f"what was read of it computes another feature than the file (cosine {cosine:.3f})")
+    if found.shape != expected.shape or not _is_same(found, expected, graph):
+        raise _refuse(path, "what was read of it computes another feature than the file")
     return model
+
+
+def _is_same(found: Tensor, expected: Tensor, graph: ModelProto) -> bool:
+    if any(node.op_type == "MatMulInteger" for node in graph.graph.node):
+        return float(torch.cosine_similarity(found, expected, dim=0)) >= SAME_DIRECTION
+    return bool((found - expected).abs().max() <= 1e-4 * expected.abs().max())
 
 
 def is_clip_onnx(path: Path) -> bool:
@@ -132,34 +137,11 @@ def clip_to_vit_mae(encoder: CLIPVisionModel, image_size: int, layers: int | Non
         layers: How many layers to keep, the first; None for all.
 
     Raises:
-        CheckpointError: If its MLPs are not those of a ViT.
         ConfigError: If `image_size` is no multiple of the patch size, or there are not so many layers.
     """
-    config = encoder.config
-    kept = config.num_hidden_layers if layers is None else layers
-    if not 1 <= kept <= config.num_hidden_layers:
-        raise ConfigError(
-            f"this encoder has {config.num_hidden_layers} layers to keep, at least 1 of them, got {kept}."
-        )
-    if image_size <= 0 or image_size % config.patch_size:
-        raise ConfigError(f"image_size must be a multiple of the patch size, {config.patch_size}, got {image_size}.")
-    model = NormedViTMAE(
-        NormedViTMAEConfig(
-            hidden_size=config.hidden_size,
-            num_hidden_layers=kept,
-            num_attention_heads=config.num_attention_heads,
-            intermediate_size=config.intermediate_size,
-            hidden_act=config.hidden_act,
-            layer_norm_eps=config.layer_norm_eps,
-            qkv_bias=True,
-            num_channels=config.num_channels,
-            patch_size=config.patch_size,
-            image_size=image_size,
-            norm_pix_loss=False,
-            attn_implementation="sdpa",
-        )
-    )
-    model.vit.load_state_dict(dict(_encoder_weights(encoder, image_size, kept)))
+    settings = vit_mae_settings(encoder.config, image_size, layers)
+    model = NormedViTMAE(NormedViTMAEConfig(**settings, intermediate_size=encoder.config.intermediate_size))
+    model.vit.load_state_dict(dict(_encoder_weights(encoder, image_size, settings["num_hidden_layers"])))
     model.eval()
     return model
 

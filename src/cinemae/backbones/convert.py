@@ -17,6 +17,7 @@ from transformers import Dinov2Config, Dinov2Model, PreTrainedConfig, ViTMAEConf
 
 from cinemae.backbones.clip import clip_to_vit_mae, is_clip_onnx, load_clip, load_clip_onnx
 from cinemae.backbones.dinov2_onnx import load_dinov2_onnx, register_sentence
+from cinemae.backbones.vit_layout import vit_mae_settings
 from cinemae.core.checkpoint import load_pretrained_folder, quiet_loading, save_pretrained_folder
 from cinemae.core.rounded import WEIGHTS_FILE, round_layers
 from cinemae.errors import CheckpointError, ConfigError, first_line
@@ -149,34 +150,15 @@ def to_vit_mae(encoder: Dinov2Model, image_size: int, layers: int | None = None)
         ConfigError: If `image_size` is no multiple of the patch size, or there are not so many layers.
     """
     config = encoder.config
-    kept = config.num_hidden_layers if layers is None else layers
-    if not 1 <= kept <= config.num_hidden_layers:
-        raise ConfigError(
-            f"this encoder has {config.num_hidden_layers} layers to keep, at least 1 of them, got {kept}."
-        )
     if config.use_swiglu_ffn or config.hidden_act != "gelu":
         raise CheckpointError(
             "a masked autoencoder's MLPs have two layers and GELU, this DINOv2's have not (the giant's are SwiGLU): "
             "use small, base or large."
         )
-    if image_size <= 0 or image_size % config.patch_size:
-        raise ConfigError(f"image_size must be a multiple of the patch size, {config.patch_size}, got {image_size}.")
-    model = ViTMAEForPreTraining(
-        ViTMAEConfig(
-            hidden_size=config.hidden_size,
-            num_hidden_layers=kept,
-            num_attention_heads=config.num_attention_heads,
-            intermediate_size=config.hidden_size * config.mlp_ratio,
-            layer_norm_eps=config.layer_norm_eps,
-            qkv_bias=config.qkv_bias,
-            num_channels=config.num_channels,
-            patch_size=config.patch_size,
-            image_size=image_size,
-            norm_pix_loss=False,
-            attn_implementation="sdpa",
-        )
-    )
-    model.vit.load_state_dict(dict(_encoder_weights(encoder, image_size, kept)))
+    settings = vit_mae_settings(config, image_size, layers)
+    inner = config.hidden_size * config.mlp_ratio
+    model = ViTMAEForPreTraining(ViTMAEConfig(**settings, intermediate_size=inner, qkv_bias=config.qkv_bias))
+    model.vit.load_state_dict(dict(_encoder_weights(encoder, image_size, settings["num_hidden_layers"])))
     return model.eval()
 
 
