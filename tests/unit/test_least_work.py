@@ -165,5 +165,5 @@ def test_the_hash_of_weights_that_are_trained_follows_them():
 def test_another_activation_is_refused():
     model = new_mae(PretrainConfig(image_size=32, patch_size=8, hidden_size=16, num_attention_heads=2))
     model.config.hidden_act = "relu"
-    with pytest.raises(CheckpointError, match="has hidden_act \"gelu\", this one 'relu'"):
+    with pytest.raises(CheckpointError, match='has hidden_act "gelu", or CLIP.s "quick_gelu", this one .relu.'):
         FrozenMAE(model)
