@@ -108,6 +108,19 @@ def test_a_weight_with_other_values_stays_in_the_graph(tmp_path: Path):
     assert model.SerializeToString() == before
 
 
+def test_nodes_without_inputs_and_products_of_the_graphs_own_are_left_as_they_are(tmp_path: Path):
+    """Constants, as older exporters write them, and a weight times another."""
+    model = _product(_stored(tmp_path, np.float32))
+    constant = helper.make_node("Constant", [], ["two"], value=numpy_helper.from_array(np.float32(2)))
+    doubled = helper.make_node("Mul", ["weight", "two"], ["doubled"])
+    model.graph.node[0].input[1] = "doubled"
+    nodes = [constant, doubled, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, tmp_path / ONNX_FILE)
+    assert load_graph(tmp_path / ONNX_FILE).SerializeToString() == model.SerializeToString()
+
+
 def test_a_weight_that_float16_holds_is_stored_in_it(tmp_path: Path):
     model = _product((np.arange(4096, dtype=np.float32) % 1024).reshape(64, 64) / 64)
     before = model.SerializeToString()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
+from cinemae.core.rounded import SCALE
 from cinemae.errors import ModelDirError
 from cinemae.models.directory import BACKBONE_FILE, HEAD_FILE
 
 _SMALLEST = 1024  # values; smaller weights stay in the graph as they are
 _TYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "I8": np.dtype("i1")}  # safetensors
 _ONNX_TYPES = {"F16": TensorProto.FLOAT16, "F32": TensorProto.FLOAT, "I8": TensorProto.INT8}
-_SCALE = ".scale"  # in safetensors beside a matrix in integers, in a graph beside the weight it makes
 _ATTRIBUTES: dict[str, dict[str, Any]] = {"Cast": {"to": TensorProto.FLOAT}, "Transpose": {"perm": [1, 0]}}
 _Key = tuple[tuple[int, ...], bytes]
 
@@ -74,10 +74,10 @@ def share_weights(model: onnx.ModelProto, directory: Path, *, integers_alone: bo
         steps = ["Transpose"] * stored.transposed + ["Cast"] * widened + ["Mul"] * scaled
         names = [f"{weight.name}.{number}" for number in range(len(steps))] + [weight.name]
         for step, given, made in zip(steps, names, names[1:], strict=False):
-            inputs = [given, weight.name + _SCALE] if step == "Mul" else [given]
+            inputs = [given, weight.name + SCALE] if step == "Mul" else [given]
             nodes.append(helper.make_node(step, inputs, [made], **_ATTRIBUTES.get(step, {})))
         if stored.scale is not None:
-            model.graph.initializer.append(numpy_helper.from_array(stored.scale, weight.name + _SCALE))
+            model.graph.initializer.append(numpy_helper.from_array(stored.scale, weight.name + SCALE))
         weight.CopyFrom(_point_to(stored, names[0]))
     _put_first(model, nodes)
     return shared
@@ -115,8 +115,8 @@ def load_graph(path: Path) -> onnx.ModelProto:
         weight.ClearField("data_location")
         del weight.external_data[:]
     for node in list(model.graph.node):
-        weight = weights.get(node.input[0])
-        if weight is None or not _is_undone(node, weight):
+        weight = weights.get(node.input[0]) if node.op_type in ("Cast", "Mul", "Transpose") else None
+        if weight is None or not _is_undone(node, weight, weights):
             continue
         values = numpy_helper.to_array(weight)
         if node.op_type == "Cast":
@@ -133,13 +133,13 @@ def load_graph(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _is_undone(node: onnx.NodeProto, weight: TensorProto) -> bool:
-    """Tell whether a node that takes a stored weight only widens, scales or turns it."""
+def _is_undone(node: onnx.NodeProto, weight: TensorProto, weights: Mapping[str, TensorProto]) -> bool:
+    """Tell whether a node that takes a stored weight is one of `share_weights`: it widens, scales or turns it."""
     if node.op_type == "Cast":
         return bool(weight.data_type in (TensorProto.FLOAT16, TensorProto.INT8))
     if node.op_type == "Mul":
-        return len(node.input) > 1 and str(node.input[1]).endswith(_SCALE)
-    return str(node.op_type) == "Transpose"
+        return node.input[1] in weights and str(node.input[1]).endswith(SCALE)
+    return True
 
 
 def _large_weights(model: onnx.ModelProto) -> list[TensorProto]:
@@ -167,7 +167,7 @@ def _stored_in(directory: Path, location: str) -> Iterator[tuple[_Key, _Stored]]
         values = _values_of(path, stored)
         if entry["dtype"] == "I8":
             yield from _both_ways(values, stored)
-            of_scale = header[name + _SCALE]
+            of_scale = header[name + SCALE]
             place = _Stored(location, 8 + size + of_scale["data_offsets"][0], (stored.shape[0], 1), of_scale["dtype"])
             scale = _values_of(path, place)
             stored, values = replace(stored, scale=scale), values.astype(np.float32) * scale
