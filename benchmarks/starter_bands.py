@@ -78,9 +78,10 @@ def store_part(terms: BandTerms, features: Path, out: Path) -> None:
         chosen = np.isin(stored["view"], VIEWS) & (stored["delivery"] == 0)
         sha, view, pixels = (stored[key][chosen] for key in ("sha", "view", "pixels"))
     batches = torch.from_numpy(pixels).permute(0, 3, 1, 2).split(BATCH)
-    deviation, error = (torch.cat(values) for values in zip(*(terms(batch / 255) for batch in batches), strict=True))
+    found = [terms.of_views(batch / 255) for batch in batches]
+    deviation, error = (np.concatenate(values) for values in zip(*found, strict=True))
     with replacing(out) as temporary, temporary.open("wb") as opened:
-        np.savez(opened, sha=sha, view=view, deviation=deviation.numpy(), error=error.numpy())
+        np.savez(opened, sha=sha, view=view, deviation=deviation, error=error)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ r"""Make the bundled model from stored features: cross-fitted thresholds, a head
         --poor-copies LIST.csv FEATURES LCAS --portraits PORTRAITS.csv FEATURES LCAS \
         --provenance recipes/starter/provenance.json --out MODEL --save
 
-FEATURES is written by `benchmarks.starter_features --views ws,sc,c0 --layers 5-9 --keep-pixels`, LCAS by
+FEATURES is written by `benchmarks.starter_features --views ws,sc,c0 --layers 5-9 --keep-pixels --spectra`, LCAS by
 `benchmarks.starter_lcas`. Beside each picture that is not square its centre square is trained on, so that proportions
 say less of the class; the poor copies named by --poor-copies, `starter_features --poor-copies --views ws,c0`, of as
 many pictures as wanted, so that noise or a crop does; and the portraits named by --portraits, features and LCAS of

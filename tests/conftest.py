@@ -79,19 +79,23 @@ def write_tiny_model(
     backbone: PretrainConfig = TINY,
     global_feature: GlobalFeatureConfig | None = None,
     head: Mapping[str, Any] | None = None,
+    backbone_folder: Path | None = None,
 ) -> Path:
-    """Write config.json, backbone and head with random weights: everything but the ONNX graph."""
+    """Write config.json, backbone and head with random weights: everything but the ONNX graph.
+
+    With `backbone_folder` the backbone is a copy of that folder; `backbone` names its sizes.
+    """
     import torch
     from safetensors.torch import save_file
 
     from cinemae.core.backbone import FrozenMAE
-    from cinemae.core.checkpoint import new_mae
+    from cinemae.core.checkpoint import load_pretrained_folder, new_mae
     from cinemae.core.head import CinemaeHead, pooled_dim
     from cinemae.models.directory import BACKBONE_DIR, CONFIG_FILE, HEAD_FILE
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        mae = new_mae(backbone)
+        mae = new_mae(backbone) if backbone_folder is None else load_pretrained_folder(str(backbone_folder))
         extractor = ExtractorConfig(
             image=image, mask=MaskConfig(num_passes=2), global_feature=global_feature or GlobalFeatureConfig()
         )
@@ -99,7 +103,10 @@ def write_tiny_model(
         widths = {"agg_hidden": 8, "cls_hidden": (8,), **(head or {})}
         trained = CinemaeHead(HeadConfig(global_dim=dim, view_pooling=view_pooling, **widths))
     directory.mkdir(parents=True, exist_ok=True)
-    mae.save_pretrained(directory / BACKBONE_DIR)
+    if backbone_folder is None:
+        mae.save_pretrained(directory / BACKBONE_DIR)
+    else:
+        shutil.copytree(backbone_folder, directory / BACKBONE_DIR)
     save_file(trained.state_dict(), directory / HEAD_FILE)
     frozen = FrozenMAE(mae)
     config = ModelConfig(

@@ -16,16 +16,16 @@ cd "$here/../.."
 [ -d "$work/encoder" ] || cinemae backbone convert "$encoder" --out "$work/encoder" --layers 9 --float16
 # Both views of every picture, its centre square, and what layers 5 to 9 say of them.
 python -m benchmarks.starter_features "$list" "$pictures" "$work/encoder" "$work/features" \
-  --views ws,sc,c0 --layers 5-9 --bfloat16 --keep-pixels
+  --views ws,sc,c0 --layers 5-9 --bfloat16 --keep-pixels --spectra
 # Poor copies of some, so that noise and crops say less of the class.
 python -m benchmarks.starter_features "$list" "$pictures" "$work/encoder" "$work/poor" \
-  --views ws,c0 --layers 5-9 --bfloat16 --keep-pixels --poor-copies
+  --views ws,c0 --layers 5-9 --bfloat16 --keep-pixels --spectra --poor-copies
 # Faces cut out of either class, so that a portrait says less of it. Few pictures show one: LIST may name more than are
 # learnt from otherwise, as PORTRAITS_LIST (that of the bundled model: the same generated images and 16,429 photographs).
 [ -f "$work/portraits/portraits.csv" ] ||
   python -m benchmarks.starter_portraits "${PORTRAITS_LIST:-$list}" "$pictures" "$work/portraits"
 python -m benchmarks.starter_features "$work/portraits/portraits.csv" "$work/portraits" "$work/encoder" \
-  "$work/portrait-features" --views ws,c0 --layers 5-9 --bfloat16 --keep-pixels
+  "$work/portrait-features" --views ws,c0 --layers 5-9 --bfloat16 --keep-pixels --spectra
 # The decoder redraws masked patches of photographs; the encoder stays as it is.
 python -m benchmarks.starter_photographs "$list" "$work/features" "$work/photographs"
 cinemae pretrain "$work/photographs" --out "$work/backbone" --encoder "$work/encoder" --freeze-encoder \

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import typing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, TypedDict
 
@@ -70,6 +71,7 @@ Fusion = Literal["add", "concat", "gate"]
 FusionLevel = Literal["early", "late"]
 Statistic = Literal["variability", "overall", "sensitivity"]
 ViewPooling = Literal["logit", "mean", "mean_std", "concat"]
+ProcessorPrecision = Literal["fp32", "int8"]
 
 STATISTICS: tuple[Statistic, ...] = ("variability", "overall", "sensitivity")
 
@@ -309,7 +311,12 @@ class Provenance(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """`config.json` of a model directory: all that a detector needs besides the weights."""
+    """`config.json` of a model directory: all that a detector needs besides the weights.
+
+    Attributes:
+        precision: What the backbone computes in on a processor, unless asked otherwise: that which the thresholds were
+            found with.
+    """
 
     name: str
     backbone: BackboneInfo
@@ -320,6 +327,7 @@ class ModelConfig:
     reference: LcasReference
     provenance: Provenance
     ood: OodReference = field(default_factory=OodReference)
+    precision: ProcessorPrecision = "fp32"
     format_version: int = 1
 
     @property
@@ -339,6 +347,8 @@ class ModelConfig:
         values["decision"] = {name: value for name, value in decision if name in first or value != default[name]}
         if self.ood == OodReference():
             del values["ood"]
+        if self.precision == "fp32":
+            del values["precision"]
         text = json.dumps(values, sort_keys=True)
         return f"{self.name}@{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -372,7 +382,10 @@ class ModelConfig:
         require(not missing, f"a model's config.json needs the keys {', '.join(missing)}, which are missing.")
         built: dict[str, Any] = {key: part.from_dict(values[key]) for key, part in parts.items()}
         built["ood"] = OodReference.from_dict(values.get("ood", {}))  # older models have none
-        model = cls(name=values["name"], provenance=values["provenance"], **built)
+        precision = values.get("precision", "fp32")  # older models do not say
+        known = typing.get_args(ProcessorPrecision)
+        require(precision in known, f"a model's precision is {' or '.join(known)}, config.json says {precision!r}.")
+        model = cls(name=values["name"], provenance=values["provenance"], precision=precision, **built)
         stated = values.get("fingerprint", model.fingerprint)
         require(
             stated == model.fingerprint,

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from tests.cli.in_process import invoke
 
+from cinemae.models.directory import read_model_config
+from cinemae.models.export_int8 import quantize_graph
+
 
 def test_an_int8_graph_from_export_to_verdict(splits: Path, tiny_model: Path, tmp_path: Path):
     model = shutil.copytree(tiny_model, tmp_path / "model")
@@ -27,6 +30,28 @@ def test_an_int8_graph_from_export_to_verdict(splits: Path, tiny_model: Path, tm
     assert name == f"{plain}+int8"
     apart = [abs(a - b) for a, b in zip(scores["auto"][1], scores["int8"][1], strict=True)]
     assert 0 < max(apart) < 0.02
+
+
+def test_a_model_names_the_precision_of_its_thresholds(splits: Path, tiny_model: Path, tmp_path: Path):
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "precision": "int8"}))
+    refused = invoke("detect", splits / "val", "--model", model)
+    assert refused.exit_code == 2
+    assert (
+        f"int8 scores with model.int8.onnx, {model} holds none: run cinemae export --precision int8" in refused.stderr
+    )
+    quantize_graph(model, model)
+    done = invoke("detect", splits / "val", "--model", model, "--format", "jsonl")
+    assert done.exit_code == 0, done.output
+    assert {json.loads(line)["model"] for line in done.stdout.splitlines()} == {f"{config_id(model)}+int8"}
+    plain = invoke("detect", splits / "val", "--model", model, "--precision", "fp32", "--format", "jsonl")
+    assert {json.loads(line)["model"] for line in plain.stdout.splitlines()} == {config_id(model)}
+    assert "int8 on a processor" in invoke("info", "--model", model).stdout
+
+
+def config_id(model: Path) -> str:
+    return read_model_config(model).model_id
 
 
 def test_a_missing_float32_graph_is_made_first(splits: Path, tiny_model: Path, tmp_path: Path, monkeypatch):

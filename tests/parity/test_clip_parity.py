@@ -1,13 +1,17 @@
 """A converted CLIP against transformers' own, with random weights: from folder and ONNX, and with matrices in int8."""
 
+import dataclasses
+import math
 import warnings
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from PIL import Image
 from safetensors.torch import load_file
+from tests.conftest import write_tiny_model
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
@@ -15,12 +19,15 @@ from cinemae.backbones.clip import clip_to_vit_mae, load_clip_onnx
 from cinemae.backbones.convert import convert_encoder
 from cinemae.backbones.pretrain import Budget, pretrain
 from cinemae.backbones.pretrain_start import Start
-from cinemae.config import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
+from cinemae.config import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, GlobalFeatureConfig, ImageConfig
 from cinemae.core.backbone import FrozenMAE
 from cinemae.core.checkpoint import load_pretrained_folder, mae_around, save_pretrained_folder
 from cinemae.core.masking import mask_noise
 from cinemae.core.rounded import round_matrix, widen_matrix
 from cinemae.errors import CheckpointError, ConfigError
+from cinemae.models.export import export_onnx
+from cinemae.models.export_int8 import quantize_graph
+from cinemae.models.scorers import OnnxScorer, TorchScorer
 from cinemae.pretrain_config import PretrainConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -172,7 +179,9 @@ def test_int8_stores_a_quarter_and_computes_with_the_rounded_values(tmp_path, cl
     assert torch.cosine_similarity(found, expected).min() > 0.99
 
 
-def test_a_frozen_encoder_in_integers_stays_so_beside_its_decoder(tmp_path, clip):
+@pytest.fixture
+def in_integers(tmp_path, clip):
+    """Folders of the encoder in integers, and of the backbone that it is with a decoder trained for a step."""
     clip.save_pretrained(tmp_path / "clip")
     convert_encoder(str(tmp_path / "clip"), tmp_path / "encoder", image_size=64, int8=True)
     pictures = [tmp_path / f"{number}.png" for number in range(4)]
@@ -182,9 +191,42 @@ def test_a_frozen_encoder_in_integers_stays_so_beside_its_decoder(tmp_path, clip
     start = Start(encoder=str(tmp_path / "encoder"), freeze_encoder=True)
     config = PretrainConfig(**DECODER, batch_size=2)
     pretrain(pictures, tmp_path / "backbone", config, Budget(steps=1), start=start)
-    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("encoder", "backbone"))
+    return tmp_path / "encoder", tmp_path / "backbone"
+
+
+def test_a_frozen_encoder_in_integers_stays_so_beside_its_decoder(in_integers):
+    before, after = (load_file(folder / "model.safetensors") for folder in in_integers)
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
     assert before.keys() == {name for name in after if name.startswith("vit.")}
+
+
+def test_both_graphs_of_a_model_read_the_integers_of_its_backbone(in_integers, tmp_path):
+    names = ("hidden_size", "num_attention_heads", "image_size", "patch_size")
+    sizes = PretrainConfig(**DECODER, **{name: SMALL[name] for name in names}, num_hidden_layers=3)
+    model = write_tiny_model(
+        tmp_path / "model",
+        image=dataclasses.replace(ImageConfig.of_size(64), views="whole_native"),
+        view_pooling="concat",
+        backbone=sizes,
+        backbone_folder=in_integers[1],
+        global_feature=GlobalFeatureConfig(cls_layers=(2,), token_statistics=("cls", "mean", "std")),
+    )
+    export_onnx(model)
+    quantize_graph(model, model)
+    for name in ("model.onnx", "model.int8.onnx"):
+        held = onnx.load(model / name, load_external_data=False).graph.initializer
+        matrices = [weight for weight in held if weight.data_type == onnx.TensorProto.INT8 and len(weight.dims) == 2]
+        elsewhere = [weight for weight in matrices if weight.data_location == onnx.TensorProto.EXTERNAL]
+        assert len(elsewhere) == 3 * 6, "query, key, value, output and both of the MLP, of each layer"
+        assert sum(math.prod(weight.dims) for weight in matrices if weight not in elsewhere) < 128 * 128
+    images = np.random.default_rng(0).normal(size=(3, 2, 3, 64, 64)).astype(np.float32)
+    exact, graph, int8 = (
+        scorer.score(images)
+        for scorer in (TorchScorer(model, device="cpu"), OnnxScorer(model), OnnxScorer(model, precision="int8"))
+    )
+    np.testing.assert_allclose(graph.prob_fake, exact.prob_fake, atol=1e-4)
+    np.testing.assert_allclose(int8.prob_fake, exact.prob_fake, atol=0.05)
+    assert abs(int8.prob_fake - exact.prob_fake).max() > 0
 
 
 def test_both_roundings_are_refused(tmp_path):

@@ -83,6 +83,13 @@ def test_the_decision_is_chosen_on_what_the_model_itself_gives(found, tiny_model
     assert found.config.decision.measured_fpr is not None
 
 
+def test_a_calibrated_model_runs_in_what_it_was_calibrated_in(tiny_model, images, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "model")
+    values = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**values, "precision": "int8"}))
+    assert calibrate_model(make_recipe(tmp_path / "model", images)).config.precision == "fp32"
+
+
 def test_the_written_model_judges_by_it(model, found, images):
     detector = Detector(OnnxScorer(model))
     words = {

@@ -422,7 +422,7 @@ class TestModelConfig:
 
     def test_a_model_of_before_there_was_doubt_still_loads(self):
         values = _model().to_dict()
-        del values["ood"]
+        del values["ood"], values["precision"]
         for name in ("calibration", "knot_logits", "knot_log_odds", "target_fpr", "target_fnr"):
             del values["decision"][name]
         model = ModelConfig.from_dict(values)
@@ -432,10 +432,14 @@ class TestModelConfig:
     def test_settings_that_came_later_leave_the_id_of_older_models(self):
         values = _model().to_dict()
         older = {name: values["decision"][name] for name in ("threshold", "real_below", "platt_scale", "platt_offset")}
-        del values["ood"]
+        del values["ood"], values["precision"]
         values["decision"] = {**older, "rule": "none: not calibrated"}
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
         assert _model().model_id == f"tiny@{digest[:12]}"
+
+    def test_a_precision_that_is_none_is_refused(self):
+        with pytest.raises(ConfigError, match="precision is fp32 or int8, config.json says 'bf16'"):
+            ModelConfig.from_dict({**_model().to_dict(), "precision": "bf16"})
 
     def test_thresholds_may_be_edited_by_hand(self):
         values = _model().to_dict()
@@ -457,6 +461,7 @@ class TestModelConfig:
             {"extractor": ExtractorConfig(mask=MaskConfig(seed=1))},
             {"provenance": {}},
             {"ood": OodReference(levels=(0.0, 1.0), values=(1.0, 2.0))},
+            {"precision": "int8"},
         ],
     )
     def test_id_changes_with_every_setting_and_survives_json(self, change):

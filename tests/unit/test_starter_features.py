@@ -108,7 +108,7 @@ def test_a_run_stores_what_the_encoder_says_and_goes_on_where_it_stopped(
         writer.writerows(rows)
     out = tmp_path / "features"
     command = [str(path) for path in (table, tmp_path, backbone, out)]
-    command += ["--layers", "1-2", "--views", "ws,c0,c1", "--deliveries", "0,2"]
+    command += ["--layers", "1-2", "--views", "ws,c0,c1", "--deliveries", "0,2", "--spectra"]
     monkeypatch.setattr(sys, "argv", ["starter_features", *command])
     monkeypatch.setattr(starter_features, "PART", 3)
     starter_features.main()

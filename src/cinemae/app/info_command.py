@@ -54,6 +54,7 @@ def describe(config: ModelConfig, directory: Path) -> dict[str, str]:
         if config.ood.levels
         else "cannot tell images unlike anything seen: run cinemae calibrate",
         "onnx": graph,
+        "precision": f"{config.precision} on a processor, unless asked otherwise",
     }
 
 

@@ -29,7 +29,7 @@ PrecisionOption = Annotated[
     typer.Option(
         metavar="auto|fp32|bf16|int8",
         help="What the backbone computes in: int8 runs on a processor, bf16 needs torch; auto is bf16 on CUDA devices "
-        "that have it, else fp32.",
+        "that have it, on a processor what the model names, else fp32.",
     ),
 ]
 CompileOption = Annotated[

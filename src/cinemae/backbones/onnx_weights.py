@@ -93,6 +93,8 @@ def run_to(graph: ModelProto, node: NodeProto, inputs: dict[str, Tensor], path: 
     tapped.graph.output.append(helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    # Without VNNI, sums of 8-bit products overflow unless asked for exactly.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         session = onnxruntime.InferenceSession(tapped.SerializeToString(), options, providers=["CPUExecutionProvider"])
         (values,) = session.run([node.output[0]], {name: value.numpy() for name, value in inputs.items()})

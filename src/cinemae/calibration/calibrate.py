@@ -112,7 +112,8 @@ def calibrate_model(
     known = load_distance(recipe.model, config)
     side_by_side = config.head.joins_views_side_by_side
     distance, ood = _learn_seen(stores, known, images, recipe.targets.seed, side_by_side=side_by_side)
-    return CalibratedModel(recipe.model, replace(config, decision=report.decision, ood=ood), distance, report, images)
+    changed = replace(config, decision=report.decision, ood=ood, precision="fp32")  # what it was found with
+    return CalibratedModel(recipe.model, changed, distance, report, images)
 
 
 def save_calibrated(found: CalibratedModel, out: Path | None = None) -> Path:

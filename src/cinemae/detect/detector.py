@@ -113,7 +113,7 @@ class Detector(Publishable):
                 CUDA device.
             revision: Branch, tag or commit of a Hub id, as in ``owner/name@revision``.
             precision: "fp32"; "int8" for a processor, faster, scores differ a little; "bf16" with torch;
-                "auto" is bf16 on CUDA devices that have it, else fp32.
+                "auto" is bf16 on CUDA devices that have it, on a processor what the model names.
             threshold: prob_fake from which an image is called "ai", in place of the model's own.
             num_threads: Threads that compute one image with ONNX Runtime, which changes speed, not scores: None for one
                 a core, the quickest for single images; `THREADS_PER_IMAGE` is quicker for many.

@@ -133,7 +133,7 @@ def _trace(model: CinemaeModel) -> onnx.ModelProto:
     sample = (torch.zeros(2 * views, 3, size, size), torch.rand(3, backbone.num_patches))
     images, passes = torch.export.Dim("images", min=1, max=4096), torch.export.Dim("K", min=1, max=64)
     batch = images if views == 1 else views * images
-    with _quiet(), torch.inference_mode():
+    with quiet_exporter(), torch.inference_mode():
         program = torch.onnx.export(
             model,
             sample,
@@ -151,7 +151,7 @@ def _trace(model: CinemaeModel) -> onnx.ModelProto:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keep the exporter's progress lines and deprecation warnings out of the user's terminal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -53,7 +53,7 @@ def quantize_graph(directory: Path, target: Path) -> Path:
         raise ModelDirError(f"{source} has no linear layer in its backbone: it is not a cinemae graph.")
     target.mkdir(parents=True, exist_ok=True)
     path = target / INT8_FILE
-    with _quiet():
+    with quiet_quantiser():
         quantize_dynamic(
             graph,
             path,
@@ -92,7 +92,7 @@ def linear_layers(graph: onnx.ModelProto) -> list[str]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_quantiser() -> Iterator[None]:
     """Keep the quantiser's advice, meant for whoever calls it by hand, out of the user's terminal."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -29,7 +29,7 @@ from cinemae.models.distance import load_distance
 from cinemae.models.onnx_session import GRAPHS, OUTPUTS, open_session
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
-"""What the products of the backbone are computed in; "auto" is bf16 on CUDA devices that have it, else fp32."""
+"""What the products of the backbone are computed in; see `make_scorer` for "auto"."""
 
 MAP_PASSES = 4
 """Masked passes of a full-coverage map; with a mask ratio of 0.75 each patch is hidden in three of them."""
@@ -291,7 +291,7 @@ def make_scorer(
         model_dir: A model directory.
         device: "auto" and "cpu" run model.onnx, or torch where there is none; "cuda" and "mps" run torch.
         precision: "fp32"; "bf16", which runs torch; "int8", which runs model.int8.onnx on the processor; "auto" is bf16
-            on CUDA devices that have it, else fp32.
+            on CUDA devices that have it, on a processor with ONNX Runtime what the model names, else fp32.
         compiled: Run torch, and compile the model; as for `TorchScorer`.
         num_threads: As for `OnnxScorer`; torch has a setting of its own.
 
@@ -306,6 +306,8 @@ def make_scorer(
     if precision not in PRECISIONS:
         raise ConfigError(f"precision must be auto, fp32, bf16 or int8, got {precision!r}.")
     on_processor = device in ("auto", "cpu")
+    if precision == "auto" and on_processor and not compiled:
+        precision = read_model_config(Path(model_dir)).precision
     if precision == "int8":
         if compiled or not on_processor:
             asked = "compiled" if on_processor else f"on {device}"
