@@ -3,8 +3,8 @@
     python -m benchmarks.starter_cascade LIST.csv FEATURES...
 
 FEATURES is written by `benchmarks.starter_features --views ws,c0 --layers 5-9 --spectra`. The verdict of both views
-comes from heads that have not seen the picture's fold, at thresholds by which 2 % of photographs are called AI-
-generated and 10 % of generated images photographs. A head of the same kind for the whole view alone gives another
+comes from heads that have not seen the picture's fold, at thresholds by which 2 % of photographs are called
+AI-generated and 10 % of generated images photographs. A head of the same kind for the whole view alone gives another
 logit. Pictures are taken from that logit's two ends as long as the early answer differs from the verdict of both views
 for at most so many of all pictures, half of them at each end: what is left over needs both views. The bounds are set on
 the pictures that they are judged on, which flatters the cascade.
