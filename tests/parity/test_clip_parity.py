@@ -25,8 +25,8 @@ from cinemae.core.checkpoint import load_pretrained_folder, mae_around, save_pre
 from cinemae.core.masking import mask_noise
 from cinemae.core.rounded import round_matrix, widen_matrix
 from cinemae.errors import CheckpointError, ConfigError
+from cinemae.evaluation.precision import export_int8
 from cinemae.models.export import export_onnx
-from cinemae.models.export_int8 import quantize_graph
 from cinemae.models.scorers import OnnxScorer, TorchScorer
 from cinemae.pretrain_config import PretrainConfig
 
@@ -212,7 +212,8 @@ def test_both_graphs_of_a_model_read_the_integers_of_its_backbone(in_integers, t
         global_feature=GlobalFeatureConfig(cls_layers=(2,), token_statistics=("cls", "mean", "std")),
     )
     export_onnx(model)
-    quantize_graph(model, model)
+    pictures = [str(tmp_path / "*.png")]
+    export_int8(model, pictures, pictures)  # as both classes, so that the AUC is 0.5 before and after
     for name in ("model.onnx", "model.int8.onnx"):
         held = onnx.load(model / name, load_external_data=False).graph.initializer
         matrices = [weight for weight in held if weight.data_type == onnx.TensorProto.INT8 and len(weight.dims) == 2]

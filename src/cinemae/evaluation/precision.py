@@ -24,7 +24,7 @@ from cinemae.evaluation.predictions import Column, Predictions
 from cinemae.evaluation.run import Batch, run
 from cinemae.models.bundle import ModelBundle
 from cinemae.models.card import with_card
-from cinemae.models.directory import CONFIG_FILE, HEAD_FILE, INT8_FILE, OOD_FILE
+from cinemae.models.directory import BACKBONE_DIR, BACKBONE_FILE, CONFIG_FILE, HEAD_FILE, INT8_FILE, OOD_FILE
 from cinemae.models.export_int8 import quantize_graph
 from cinemae.models.results import PrecisionCheck
 from cinemae.models.scorers import OnnxScorer
@@ -70,7 +70,8 @@ def export_int8(
     records = [record for label, sources in enumerate((real, fake)) for record in read_class(sources, label, listing)]
     with tempfile.TemporaryDirectory(prefix=".exporting-", dir=directory) as folder:
         candidate = Path(folder)
-        for name in (CONFIG_FILE, HEAD_FILE, OOD_FILE):
+        (candidate / BACKBONE_DIR).mkdir()
+        for name in (CONFIG_FILE, HEAD_FILE, OOD_FILE, BACKBONE_FILE):  # a graph of integers reads them from the last
             if (directory / name).is_file():
                 shutil.copy(directory / name, candidate / name)
         graph = quantize_graph(directory, candidate)
