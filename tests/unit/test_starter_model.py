@@ -124,6 +124,8 @@ def test_families_unseen_are_told_by_what_they_share(
     found = cross_logits(data, head, replace(TRAIN, epochs=3))
     logits = found.pictures
     assert min(family_aucs(store.pictures, logits).values()) > 0.9
+    cut = store.pictures[store.rows["sc"][:, 0] >= 0]
+    assert min(family_aucs(cut, found.squares).values()) > 0.9
     calibration = report_calibration(logits, pictures.labels, pictures.generators, TRAIN, fold=fold)
     assert np.array_equal(calibration.crossed.fold, fold)
     for name, part in beside.items():
