@@ -20,7 +20,7 @@ HEAD = f"""# Calibration and doubt
 
 A verdict rests on three numbers. **`prob_fake`** is a probability: of the images that get 0.8, eight in ten should be
 generated, if half of all images are. **Two thresholds** make three words of it: at most 2 % of photographs (of the
-bundled model 1.5 %, each source counting alike) are to be called "ai", at most 10 % of generated images "real", and
+bundled model 1 %, each source counting alike) are to be called "ai", at most 10 % of generated images "real", and
 what lies between is "uncertain". **`ood_score`** says how unlike the training images the image is. `cinemae calibrate`
 sets all three for one's own images.
 

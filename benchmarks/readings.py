@@ -131,9 +131,9 @@ Written by `python -m benchmarks.render` from `benchmarks/results/readings.json`
 
 The two terms of Eq. 4 are those of 636 pictures of four old generators and fifteen sources of photographs; heads, where
 they are shown, learnt by `--preset paper` but for what a row names on 927 of seven other generators: small, old and
-other than the paper's. Of the bundled model the frozen half is the first nine layers of DINOv2 ViT-S/14 with a decoder
-trained here, not an MAE's encoder; the first starter is a small MAE trained here, which sees the picture shrunk to 64
-pixels.
+other than the paper's. The frozen half is that of two former bundled models: the first nine layers of DINOv2 ViT-S/14
+with a decoder trained here, not an MAE's encoder, and the first starter, a small MAE trained here, which sees the
+picture shrunk to 64 pixels. With that of the present one, CLIP's, it was not measured again.
 "Literal": Eq. 5 averaged, Eq. 4's norm summed; "mean": both averaged; "sum": both summed. "As they are" and "scaled":
 the statistics before MLP_agg. After ± the deviation over trainings.
 """

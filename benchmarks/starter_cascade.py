@@ -2,7 +2,7 @@
 
     python -m benchmarks.starter_cascade LIST.csv FEATURES...
 
-FEATURES is written by `benchmarks.starter_features --views ws,c0 --layers 5-9 --spectra`. The verdict of both views
+FEATURES is written by `benchmarks.starter_features --views ws,c0 --layers 6-6 --int8`. The verdict of both views
 comes from heads that have not seen the picture's fold, at thresholds by which 2 % of photographs are called
 AI-generated and 10 % of generated images photographs. A head of the same kind for the whole view alone gives another
 logit. Pictures are taken from that logit's two ends as long as the early answer differs from the verdict of both views
@@ -30,7 +30,7 @@ PRICES: Final = (0.0, 0.001, 0.005, 0.02)
 
 def design(*views: str) -> Design:
     """Return the bundled design without LCAS statistics and centre squares, of some views."""
-    parts = tuple(Part((view,), (5, 7, 9), ("cls", "mean", "std"), ("spectrum", "texture")) for view in views)
+    parts = tuple(Part((view,), (6,), ("cls", "mean", "std")) for view in views)
     return Design(" and ".join(views), parts, "logistic", STRENGTH)
 
 

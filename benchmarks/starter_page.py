@@ -38,12 +38,12 @@ family, photographs by source. A head learns on three folds and judges the fourt
 come from the other three; towards the threshold each source of photographs counts alike, copies of FFHQ as one, so that
 a large one does not set it. Every picture is delivered as the web does: saved as JPEG first if it was stored without
 loss, perhaps scaled, perhaps saved as JPEG again. What ships is one more head that has learnt from all of them: how
-that does on these pictures says nothing. Scores are computed as the int8 graph computes them, which is what the model runs
-by default. Layer, views, strength, the number of photographs and the portraits were chosen on this very table (records
-[0022](decisions/0022-new-starter.md) and [0026](decisions/0026-clip.md)), which flatters a little. So was the share
-that may exceed a threshold, 1 %, for accused photographs well under 2 % and no large source far over 5 %: these figures
-show the choice, and their intervals do not hold it. The frozen encoder is CLIP's, which has seen 400 million pictures of
-the web, perhaps some of the photographs here. Intervals are of 95 %.
+that does on these pictures says nothing. Scores are computed as the int8 graph computes them, which is what the model
+runs by default. Layer, views, strength, the number of photographs and the portraits were chosen on this very table
+(records [0022](decisions/0022-new-starter.md) and [0026](decisions/0026-clip.md)), which flatters a little. So was the
+share that may exceed a threshold, 1 %, for accused photographs well under 2 % and no large source far over 5 %: these
+figures show the choice, and their intervals do not hold it. The frozen encoder is CLIP's, which has seen 400 million
+pictures of the web, perhaps some of the photographs here. Intervals are of 95 %.
 """
 POOR: Final = (
     "Of {generated:,} generated images and {photographs:,} photographs a poor copy each: half of them cropped to 40 to "
@@ -56,16 +56,15 @@ PORTRAITS: Final = (
     "starter_portraits`), found by OpenCV's cascade; of 60 and 60 that were looked at, 13 and 6 show no human face. "
     "Four are of FFHQ. The head has learnt from those of other folds; thresholds come from pictures without them."
 )
-
 FILES: Final = (
-    "A random forest that knows only container, width and height of the originals reaches, by the same protocol, a mean "
-    "AUC of {auc} and finds {found}: generated images have sizes of their own. The model is told no container and no "
-    "size, but the whole picture squashed to a square tells its proportions, and native pixels something of its scale. "
-    "Beside each picture that is not square the head has therefore learnt from its centre square too."
+    "A random forest that knows only container, width and height of the originals reaches, by the same protocol, a "
+    "mean AUC of {auc} and finds {found}: generated images have sizes of their own. The model is told no container "
+    "and no size, but the whole picture squashed to a square tells its proportions, and native pixels something of "
+    "its scale. Beside each picture that is not square the head has therefore learnt from its centre square too."
 )
 SQUARES: Final = (
-    "How much of the figures rests on proportions: the same pictures, each cut to its centre square before it is looked "
-    "at, judged by the same heads and thresholds."
+    "How much of the figures rests on proportions: the same pictures, each cut to its centre square before it is "
+    "looked at, judged by the same heads and thresholds."
 )
 
 
@@ -113,7 +112,7 @@ def render() -> str:
         "Generators of 20 images or more.",
         _fakes(record["generators"], {}),
         "## Photographs by source, most accused first",
-        "Sources of 20 photographs or more. **Portraits of FFHQ are accused where none of them was trained on**: its "
+        "Sources of 20 photographs or more. **Portraits of FFHQ fare worst where none of them was trained on**: its "
         "three sources lie in one fold. The head that ships has learnt from them.",
         _photographs(record["sources"]),
         "## Photographs by maker of the camera",
@@ -197,7 +196,7 @@ def _fakes(rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> str:
 def _ffhq(rows: Sequence[Mapping[str, Any]]) -> str:
     text = (
         "Why some are weak: their fold holds all {ffhq} portraits of FFHQ, so that the head that judges it has "
-        "seen none of them, and takes many for generated ones, although it knows faces cut out of other photographs "
+        "seen none of them, and gives many a high score, although it knows faces cut out of other photographs "
         "([portraits](#portraits)). The same scores against those of FFHQ and against all other photographs:"
     )
     table = _table(
