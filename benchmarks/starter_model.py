@@ -184,8 +184,7 @@ class View:
 
 def _of_view(store: FeatureStore, view: str, chosen: NDArray[np.bool_], patch_dim: int) -> View:
     asked = EXTRACTOR.global_feature
-    of_pixels = ("spectrum",) * asked.block_spectrum + ("texture",) * asked.texture
-    part = Part((view,), asked.cls_layers, asked.token_statistics, of_pixels)
+    part = Part((view,), asked.cls_layers, asked.token_statistics)
     global_feature = join(store, [part], 0)[chosen]
     deviation, fidelity = (torch.from_numpy(terms) for terms in store.lcas_terms(view, chosen))
     lcas = combine_terms(

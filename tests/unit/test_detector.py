@@ -339,7 +339,7 @@ def test_the_bundled_model_scores(picture, tmp_path: Path):
     verdict = detector.detect(picture(3, 300, 200))
     assert verdict.status == "ok"
     assert 0 < verdict.prob_fake < 1
-    assert verdict.model == read_model_config(STARTER).model_id
+    assert verdict.model == f"{read_model_config(STARTER).model_id}+int8"
     assert verdict.lcas_map.size % detector.config.backbone.num_patches == 0
     verdict.save_heatmap(tmp_path / "map.png")
     again = next(detector.detect_batch([picture(4, 300, 200), picture(3, 300, 200)][1:]))

