@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import skimage.data
 import torch
 from onnx import numpy_helper
 from onnxruntime.quantization.onnx_model import ONNXModel
@@ -405,8 +406,9 @@ class TestTheBundledModel:
         assert stated["auc_drop"] <= job.MAX_AUC_DROP
         assert stated["num_real"] + stated["num_fake"] >= 400
 
-    def test_scores_in_int8_as_its_check_says(self, picture):
-        pictures = [picture(seed, 300, 260) for seed in range(3)]
+    def test_scores_in_int8_as_its_check_says(self):
+        photographs = [skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee()]
         exact, int8 = (Detector.from_pretrained(precision=name) for name in ("fp32", "int8"))
-        for one, other in zip(exact.detect_batch(pictures), int8.detect_batch(pictures), strict=True):
-            assert 0 < abs(one.prob_fake - other.prob_fake) < 0.05
+        most = ModelBundle.read(STARTER).results.int8.max_deviation
+        for one, other in zip(exact.detect_batch(photographs), int8.detect_batch(photographs), strict=True):
+            assert 0 < abs(one.prob_fake - other.prob_fake) < most

@@ -58,7 +58,7 @@ def _store(features: Path, lcas: Path, rows: list, views: tuple[str, ...], rng: 
     sha = [row["sha256"] for row in rows for _ in views]
     view = [name for _ in rows for name in views]
     fake = np.array([row["class"] == "fake" and name != "c0" for row in rows for name in views])
-    tokens = rng.normal(size=(len(sha), 4, 8)) + fake[:, None, None]
+    tokens = rng.normal(size=(len(sha), 4, 8)) + 2 * fake[:, None, None]
     np.savez(features / "p.npz", sha=sha, delivery=np.zeros(len(sha), np.int8), view=view, L6=tokens)
     terms = rng.random((2, len(sha), 2, PATCHES)).astype(np.float32)
     terms[..., ::4] = np.nan
