@@ -77,8 +77,8 @@ Written by `python -m benchmarks.render` from `benchmarks/results/`; do not edit
 them. Every benchmark checks its answer against the exact path first, and times what it compares in turns within one
 run: the ratios carry over to other machines better than the seconds do.
 
-What records of before 29 November 2026 call the bundled model is the first starter of this project, of 2.7 million
-parameters.
+What records of before 1 December 2026 call the bundled model is that with DINOv2 as its encoder, in float32 unless they
+say int8, and before 29 November 2026 the first starter of this project, of 2.7 million parameters.
 """
 
 
