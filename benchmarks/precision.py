@@ -47,7 +47,7 @@ from cinemae.models.scorers import OnnxScorer, TorchScorer
 
 MOST_TIME, MOST_MEMORY = 0.55, 0.4
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-EXACT, CLOSE = 1e-4, 0.05  # largest difference of prob_fake: two engines in float32, int8 and float32
+EXACT, CLOSE = 1e-4, 0.15  # largest difference of prob_fake: two engines in float32, int8 and float32
 PEAK = f"""
 import sys
 import numpy as np
