@@ -103,7 +103,8 @@ def _cluster(kind: Kind, stages: Stages, machines: int) -> Outcome:
 def _measured(record: dict[str, Any]) -> str:
     figures, machine = record["figures"], record["machine"]
     lines = [f"Measured {record['when'][:10]} on {machine['cores']} cores of {machine['cpu']},"]
-    lines += [f"load before {record['load_before']}, {record['settings']['size']} JPEGs, the bundled model:", ""]
+    size, model = record["settings"]["size"], "the model bundled then ([which](performance.md))"
+    lines += [f"load before {record['load_before']}, {size} JPEGs, {model}:", ""]
     if record["settings"]["clock"] == "cpu":
         lines += [_BUSY, ""]
     lines += ["| | |", "|---|---|"]

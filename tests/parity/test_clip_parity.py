@@ -219,11 +219,11 @@ def test_both_graphs_of_a_model_read_the_integers_of_its_backbone(in_integers, t
         matrices = [weight for weight in held if weight.data_type == onnx.TensorProto.INT8 and len(weight.dims) == 2]
         elsewhere = [weight for weight in matrices if weight.data_location == onnx.TensorProto.EXTERNAL]
         assert len(elsewhere) == 3 * 6, "query, key, value, output and both of the MLP, of each layer"
-        held, pointed_to = (
+        inside, pointed_to = (
             sum(math.prod(weight.dims) for weight in matrices if (weight in elsewhere) == there)
             for there in (False, True)
         )
-        assert held < pointed_to / 10, "the decoder's, which is small"
+        assert inside < pointed_to / 10, "the decoder's, which is small"
     images = np.random.default_rng(0).normal(size=(3, 2, 3, 64, 64)).astype(np.float32)
     exact, graph, int8 = (
         scorer.score(images)
