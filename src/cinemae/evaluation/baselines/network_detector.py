@@ -16,7 +16,13 @@ from scipy.special import expit
 from torch import nn
 
 from cinemae.evaluation.baselines.baseline import Baseline
-from cinemae.evaluation.baselines.network_training import EpochDone, NetworkConfig, predict_logits, train_network
+from cinemae.evaluation.baselines.network_training import (
+    EpochDone,
+    NetworkConfig,
+    channels_last,
+    predict_logits,
+    train_network,
+)
 from cinemae.evaluation.baselines.networks import (
     LogitResNet,
     ResNetShape,
@@ -73,7 +79,7 @@ class NetworkDetector(Baseline[ConfigT, nn.Module]):
             network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         except RuntimeError as error:
             raise misfit(folder, " ".join(str(error).split())[:200]) from error
-        return network.eval()
+        return channels_last(network).eval()  # as it was trained
 
     def _architecture(self, network: nn.Module) -> dict[str, Any]:
         """Return what of the network the settings do not tell, as JSON types."""
