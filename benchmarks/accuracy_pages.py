@@ -30,7 +30,7 @@ trainings, and n, the images behind it. Copied figures are the paper's; "measure
 Photographs + generated images.
 """
 ELSEWHERE = """Method against method, each family, source and delivery unseen: [four folds](benchmarks/four-folds.md).
-The readings of Eqs. 4 and 5, by the preset `paper` and on two encoders: [readings.md](readings.md). What the
+The readings of Eqs. 4 and 5, by the preset `paper` and on three encoders: [readings.md](readings.md). What the
 bundled model itself reaches: [starter.md](starter.md)."""
 PAGE_HEAD = """
 Written by `python -m benchmarks.render`; do not edit. How to read the cells, and what the figures are not:
