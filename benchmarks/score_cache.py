@@ -37,8 +37,10 @@ def measure(options: argparse.Namespace) -> Record:
         kinds = _write_files(folder, options.images)
         path = folder / "scores.sqlite"
         _fill(path, describe_context(STARTER, plain.scorer), options.rows)
-        cached = Detector(plain.scorer, cache=VerdictCache.open(path, STARTER, plain.scorer))
-        copies = Detector(plain.scorer, cache=VerdictCache.open(None, STARTER, plain.scorer))
+        cached, copies = (
+            Detector(plain.scorer, cache=VerdictCache.open(of, STARTER, plain.scorer), checked=plain.checked)
+            for of in (path, None)
+        )
         for files in kinds.values():
             _compare(plain, (cached, copies), files)
         contestants: dict[str, Callable[[], object]] = {}
