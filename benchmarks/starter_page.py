@@ -114,7 +114,7 @@ def render() -> str:
         "## Photographs by source, most accused first",
         "Sources of 20 photographs or more. **Portraits of FFHQ fare worst where none of them was trained on**: its "
         "three sources lie in one fold. The head that ships has learnt from them. `ml72-real` are stock photographs, "
-        "cut square: those that score highest are graded strongly, a mountain lake, two skylines, a deer at dusk.",
+        "cut square, many of them strongly graded.",
         _photographs(record["sources"]),
         "## Photographs by maker of the camera",
         _photographs(record["makers"]),

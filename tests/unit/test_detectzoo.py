@@ -1,6 +1,7 @@
 """The adapter of DetectZoo, on a small stand-in that follows its published interface.
 
-The package itself needs a torchvision that no package index has for a CPU build of torch, so that it cannot run here.
+The package itself was not tried: it needs torchvision and torchaudio of torch's own build, several gigabytes that the
+project's environment leaves out.
 """
 
 import sys
